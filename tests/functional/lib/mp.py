@@ -1,0 +1,672 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the functional tests share: TAP, ports, processes, a service, a client.
+
+Used by tests/functional/*.t, whose first lines are
+
+    import os, sys
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+    import mp
+
+Standard library only.  Nothing here sleeps for luck: wait_for() polls a
+condition up to a deadline.  Every process and folder made through this module
+is ended or removed when the test exits, by the pid that was started.
+"""
+
+import atexit
+import http.client
+import http.server
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import socketserver
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
+BUILD = os.path.join(ROOT, os.environ.get("B", "build/release"))
+BIN = os.path.join(BUILD, "bin")
+HOOKS = os.path.join(BUILD, "lib/middlepipe/hooks")
+FILTERS = os.path.join(BUILD, "lib/middlepipe/filters")
+TEST_BIN = os.path.join(BUILD, "tests")
+MIDDLEPIPE = os.path.join(BIN, "middlepipe")
+SCHEDULER = os.path.join(BIN, "mp-scheduler")
+LIBMIDDLEPIPE = os.path.join(BUILD, "lib/libmiddlepipe.so.1")
+PYTHON = os.environ.get("PYTHON", "/usr/bin/python3")
+RUBY = os.environ.get("RUBY", "ruby")
+NODE = os.environ.get("NODE", "node")
+
+# Seconds.  Long, because a loaded machine must not fail a test; never waited out in vain.
+DEADLINE = float(os.environ.get("MP_TEST_DEADLINE", "20"))
+
+
+# ----------------------------------------------------------------------- TAP
+
+_count = 0
+_failed = 0
+_lock = threading.Lock()
+
+
+def note(text):
+    """A line for people; never counted."""
+    for line in str(text).splitlines() or [""]:
+        print("# " + line, flush=True)
+
+
+def ok(cond, name):
+    """One check; returns whether it held."""
+    global _count, _failed
+    with _lock:
+        _count += 1
+        _failed += 0 if cond else 1
+        print("%sok %d - %s" % ("" if cond else "not ", _count, name), flush=True)
+    if not cond:
+        frame = sys._getframe(1)
+        while frame.f_back and frame.f_code.co_filename == __file__:
+            frame = frame.f_back
+        note("failed at %s:%d" % (os.path.basename(frame.f_code.co_filename), frame.f_lineno))
+    return bool(cond)
+
+
+def is_(got, want, name):
+    held = ok(got == want, name)
+    if not held:
+        note("got  %r\nwant %r" % (got, want))
+    return held
+
+
+def like(got, pattern, name):
+    """pattern: a regular expression found anywhere in the text."""
+    held = ok(re.search(pattern, got or "", re.S) is not None, name)
+    if not held:
+        note("got  %r\nwant /%s/" % (got, pattern))
+    return held
+
+
+def skip(name, why):
+    """Counts one check that cannot run here."""
+    global _count
+    with _lock:
+        _count += 1
+        print("ok %d - %s # SKIP %s" % (_count, name, why), flush=True)
+
+
+def skip_all(why):
+    print("1..0 # SKIP " + why, flush=True)
+    sys.exit(77)
+
+
+def need(*paths):
+    """Skips the whole test when one of the programs or files is not there."""
+    for path in paths:
+        if not (os.path.exists(path) if "/" in path else shutil.which(path)):
+            skip_all("%s is not there" % os.path.basename(path))
+
+
+def done():
+    """The plan and the exit code; the last line of a test."""
+    print("1..%d" % _count, flush=True)
+    sys.exit(1 if _failed or not _count else 0)
+
+
+# ------------------------------------------------------------------- waiting
+
+class Late(AssertionError):
+    """A condition did not come true in time."""
+
+
+def wait_for(cond, what="a condition", deadline=None):
+    """Polls cond() until it is true and returns its value; raises Late."""
+    end = time.monotonic() + (DEADLINE if deadline is None else deadline)
+    pause = 0.001
+    while True:
+        value = cond()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise Late("no %s in time" % what)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+
+
+def alive(pid):
+    """True while the process runs (a zombie does not)."""
+    try:
+        with open("/proc/%d/stat" % pid) as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (OSError, IndexError):
+        return False
+
+
+def children(pid):
+    """Pids of the direct children of a process."""
+    try:
+        with open("/proc/%d/task/%d/children" % (pid, pid)) as text:
+            return [int(word) for word in text.read().split()]
+    except OSError:
+        return []
+
+
+# ---------------------------------------------------------- files and chains
+
+def workdir():
+    """A private folder that goes away with the test; short, for socket paths."""
+    path = tempfile.mkdtemp(prefix="mpt-", dir="/tmp")
+    owner = os.getpid()
+    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(path, ignore_errors=True))
+    return path
+
+
+def free_port(host="127.0.0.1"):
+    """A port that was free a moment ago."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+def binding(middlepipe, type_, config=None, on_failure=None):
+    """One middlepipe of a chain."""
+    out = {"middlepipe": middlepipe, "type": type_}
+    if config is not None:
+        out["config"] = config
+    if on_failure is not None:
+        out["on_failure"] = on_failure
+    return out
+
+
+def destination(name, match, *chain):
+    """A destination; match is one text or a list."""
+    return {"name": name, "match": [match] if isinstance(match, str) else list(match),
+            "chain": list(chain)}
+
+
+def chain_file(path, *destinations, app="test", epoch=1):
+    """Writes a chain file in one step and returns its path."""
+    text = json.dumps({"app": app, "epoch": epoch, "destinations": list(destinations)})
+    with open(path + ".new", "w") as out:
+        out.write(text)
+    os.rename(path + ".new", path)
+    return path
+
+
+# ----------------------------------------------------------------- processes
+
+class Process:
+    """A child with its output collected; ended when the test exits."""
+
+    def __init__(self, argv, env=None, cwd=None, stdin=subprocess.DEVNULL, **more):
+        """env: added to this process's environment; a value of None removes."""
+        full = dict(os.environ)
+        for key, value in (env or {}).items():
+            if value is None:
+                full.pop(key, None)
+            else:
+                full[key] = str(value)
+        self.argv = [str(word) for word in argv]
+        self.out = ""
+        self.err = ""
+        self.popen = subprocess.Popen(self.argv, env=full, cwd=cwd, stdin=stdin,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+        self.pid = self.popen.pid
+        self._readers = [self._reader(self.popen.stdout, "out"),
+                         self._reader(self.popen.stderr, "err")]
+        self._owner = os.getpid()
+        atexit.register(self.kill)
+
+    def _reader(self, pipe, name):
+        def work():
+            while True:
+                data = pipe.read1(65536)
+                if not data:
+                    break
+                setattr(self, name, getattr(self, name) + data.decode("utf-8", "replace"))
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        return thread
+
+    def running(self):
+        return self.popen.poll() is None
+
+    def wait(self, deadline=None):
+        """The exit code (negative: a signal) once all of its output is here."""
+        code = self.popen.wait(DEADLINE if deadline is None else deadline)
+        for reader in self._readers:
+            # A grandchild may keep a pipe open: then what is here must do.
+            reader.join(2)
+        return code
+
+    def wait_out(self, text, deadline=None):
+        """Waits until standard output contains the text; raises Late."""
+        return self._wait_text("out", text, deadline)
+
+    def wait_err(self, text, deadline=None):
+        return self._wait_text("err", text, deadline)
+
+    def _wait_text(self, name, text, deadline):
+        def there():
+            if text in getattr(self, name):
+                return True
+            if not self.running():
+                self.wait()
+                if text not in getattr(self, name):
+                    raise Late("%s ended (%s) without %r: %s" % (
+                        self.argv[0], self.popen.returncode, text, self.err))
+            return text in getattr(self, name)
+        return wait_for(there, "%r on std%s" % (text, name), deadline)
+
+    def signal(self, number):
+        """To this process only, which has not been reaped."""
+        if self.running():
+            os.kill(self.pid, number)
+
+    def stop(self, deadline=None):
+        """SIGTERM, then wait()."""
+        self.signal(signal.SIGTERM)
+        return self.wait(deadline)
+
+    def kill(self):
+        """SIGKILL and reap; harmless when it is gone, or in a forked child."""
+        if os.getpid() != self._owner:
+            return
+        if self.running():
+            self.popen.kill()
+        self.popen.wait()
+
+
+def run(argv, env=None, input=None, deadline=None, cwd=None):
+    """Runs to the end.  Returns (exit code, stdout, stderr), both text."""
+    process = Process(argv, env, cwd, stdin=subprocess.PIPE)
+    try:
+        if input is not None:
+            process.popen.stdin.write(input.encode())
+        process.popen.stdin.close()
+    except BrokenPipeError:
+        pass
+    try:
+        code = process.wait(deadline)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise Late("%s did not end in time: %s" % (" ".join(process.argv), process.err))
+    return code, process.out, process.err
+
+
+def middlepipe(*words, **more):
+    """The command line, to the end: (exit code, stdout, stderr)."""
+    return run([MIDDLEPIPE, *words], **more)
+
+
+class Run(Process):
+    """`middlepipe run --chain CHAIN --app APP [OPTION...] -- COMMAND...`"""
+
+    def __init__(self, chain, command, *options, app="test", budget="1s", **more):
+        super().__init__([MIDDLEPIPE, "run", "--chain", chain, "--app", app,
+                          "--budget", budget, *options, "--", *command], **more)
+
+
+class Scheduler(Process):
+    """A scheduler in a folder of its own; ready when the constructor returns."""
+
+    def __init__(self, chain, *options, folder=None, env=None):
+        self.folder = folder or workdir()
+        self.socket = os.path.join(self.folder, "scheduler.sock")
+        self.control_path = os.path.join(self.folder, "control.sock")
+        self.state = os.path.join(self.folder, "state")
+        self.chain = chain
+        self.control = Control(self.control_path)
+        ready, write = os.pipe()
+        try:
+            super().__init__([SCHEDULER, "--socket", self.socket,
+                              "--control", self.control_path, "--chain", chain,
+                              "--state", self.state, "--ready-fd", str(write), *options],
+                             env=env, pass_fds=[write])
+        finally:
+            os.close(write)
+        self._await_ready(ready)
+
+    def _await_ready(self, fd):
+        got = b""
+        with os.fdopen(fd, "rb", buffering=0) as pipe:
+            os.set_blocking(pipe.fileno(), False)
+
+            def there():
+                nonlocal got
+                got += pipe.read(64) or b""
+                return b"\n" in got or not self.running()
+            wait_for(there, "readiness of the scheduler")
+        if b"\n" not in got:
+            self.wait()
+            raise Late("the scheduler did not start: " + self.err)
+
+    def env(self, **more):
+        """Environment for a process that is to use this scheduler."""
+        out = {"MIDDLEPIPE_SOCK": self.socket, "MIDDLEPIPE_CONTROL": self.control_path,
+               "MIDDLEPIPE_BUDGET_MS": "1000"}
+        out.update(hook_env())
+        out.update(more)
+        return out
+
+    def worker(self):
+        """Pid of the process that does the work (its parent supervises)."""
+        kids = children(self.pid)
+        return kids[0] if kids else self.pid
+
+    def status(self):
+        return self.control.ok("GET", "/v1/status")
+
+    def counters(self):
+        return self.status()["counters"]
+
+    def unit(self, name):
+        """The status document of the first unit of that middlepipe."""
+        for dest in self.status()["destinations"]:
+            for unit in dest["units"]:
+                if unit["middlepipe"] == name:
+                    return unit
+        return None
+
+    def reload(self):
+        return self.control.ok("POST", "/v1/reload")
+
+
+def hook_env():
+    """The variables by which `middlepipe run` loads the hooks that are built."""
+    out = {}
+    ruby = os.path.join(HOOKS, "ruby/middlepipe.rb")
+    node = os.path.join(HOOKS, "node/middlepipe.cjs")
+    if os.path.exists(ruby):
+        out["RUBYOPT"] = "-r" + ruby
+    if os.path.isdir(os.path.join(HOOKS, "python")):
+        out["PYTHONPATH"] = os.path.join(HOOKS, "python")
+    if os.path.exists(node):
+        out["NODE_OPTIONS"] = "--require " + node
+    return out
+
+
+# ------------------------------------------------------------ control socket
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Control:
+    """Client of a control socket."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def call(self, method, url, body=None, deadline=None):
+        """(status, document or text).  body: text, or anything JSON can say."""
+        if body is not None and not isinstance(body, (str, bytes)):
+            body = json.dumps(body)
+        conn = _UnixConnection(self.path, DEADLINE if deadline is None else deadline)
+        try:
+            conn.request(method, url, body)
+            reply = conn.getresponse()
+            text = reply.read().decode("utf-8", "replace")
+            try:
+                return reply.status, json.loads(text)
+            except ValueError:
+                return reply.status, text
+        finally:
+            conn.close()
+
+    def ok(self, method, url, body=None):
+        """The document of an answer that must be 200."""
+        status, document = self.call(method, url, body)
+        if status != 200:
+            raise AssertionError("%s %s: %d %s" % (method, url, status, document))
+        return document
+
+
+# ------------------------------------------------------------------- service
+
+class Request:
+    """One request as the service saw it."""
+
+    def __init__(self, method, path, headers, body, connection):
+        self.method = method
+        self.path = path
+        self.headers = headers        # list of (name, value) in their order
+        self.body = body              # bytes
+        self.connection = connection  # number of its connection, from 1
+
+    def get(self, name):
+        """The first value of a header field, or None."""
+        for key, value in self.headers:
+            if key.lower() == name.lower():
+                return value
+        return None
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+
+    def setup(self):
+        self.service = self.server.service
+        self.number = self.service._opened(self.request)
+        self.disable_nagle_algorithm = not self.service.unix
+        super().setup()
+
+    def finish(self):
+        try:
+            super().finish()
+        except OSError:
+            pass  # the peer may be gone, or we broke it off on purpose
+        self.service._closed(self.request)
+
+    def log_message(self, *args):
+        pass
+
+    def __getattr__(self, name):
+        if name.startswith("do_"):
+            return self.serve
+        raise AttributeError(name)
+
+    def address_string(self):
+        return "client"
+
+    def _body(self):
+        if "chunked" in self.headers.get("Transfer-Encoding", ""):
+            parts = []
+            while True:
+                size = int(self.rfile.readline().split(b";")[0], 16)
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+                if not size:
+                    return b"".join(parts)
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def serve(self):
+        request = Request(self.command, self.path, self.headers.items(), self._body(),
+                          self.number)
+        how = self.service._decide(request)
+        if how["delay"]:
+            self.service._gone.wait(how["delay"])
+        if how["hang"]:
+            self.service._gone.wait()
+        if how["abort"] or self.service._gone.is_set():
+            self.close_connection = True
+            return
+        if how["raw"] is not None:
+            self.wfile.write(how["raw"])
+            self.close_connection = True
+            return
+        self._answer(request, how)
+
+    def _answer(self, request, how):
+        body = how["body"]
+        body = body.encode() if isinstance(body, str) else body
+        self.send_response_only(how["status"])
+        for name, value in how["headers"]:
+            self.send_header(name, value)
+        if how["status"] >= 200 and how["status"] not in (204, 304):
+            self.send_header("Content-Length", str(len(body)))
+        if how["close"]:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        self.end_headers()
+        if request.method != "HEAD" and how["status"] not in (204, 304):
+            self.wfile.write(body)
+        self.wfile.flush()
+
+
+class Service:
+    """An HTTP/1.1 service in threads of this process, kept alive.
+
+    behave() changes what it does from the next request on:
+        status, headers (list of pairs or dict), body
+        delay   seconds before it answers
+        hang    never answers
+        abort   closes without an answer
+        close   answers, then closes
+        raw     these bytes instead of a response, then closes
+        reply   a function Request -> dict of the above, or None, asked first
+    stop() refuses connections, start() serves again on the same port.
+    """
+
+    NORMAL = {"status": 200, "headers": [], "body": b"ok\n", "delay": 0, "hang": False,
+              "abort": False, "close": False, "raw": None, "reply": None}
+
+    def __init__(self, host="127.0.0.1", port=0, unix=None, tls=None, keep=True, **behaviour):
+        """unix: path of a socket instead; tls: (certificate, key) files; keep: requests[]."""
+        self.host = host
+        self.port = port
+        self.unix = unix
+        self.tls = tls
+        self.keep = keep
+        self.requests = []      # every Request, in the order of arrival
+        self.count = 0          # requests
+        self.connections = 0    # connections accepted, ever
+        self._open = set()
+        self._guard = threading.Lock()
+        self._how = dict(self.NORMAL)
+        self._server = None
+        self.behave(**behaviour)
+        self.start()
+        atexit.register(self.stop)
+
+    @property
+    def authority(self):
+        if self.unix:
+            return "unix:" + self.unix
+        return "%s:%d" % ("[%s]" % self.host if ":" in self.host else self.host, self.port)
+
+    def url(self, path="/"):
+        return "%s://%s%s" % ("https" if self.tls else "http", self.authority, path)
+
+    def behave(self, **changes):
+        """Sets the whole behaviour: what is not named is as in NORMAL."""
+        how = dict(self.NORMAL)
+        for name in changes:
+            if name not in how:
+                raise TypeError("no such behaviour: " + name)
+        how.update(changes)
+        if isinstance(how["headers"], dict):
+            how["headers"] = list(how["headers"].items())
+        self._how = how
+
+    def start(self):
+        if self._server:
+            return self
+        family = socket.AF_UNIX if self.unix else (
+            socket.AF_INET6 if ":" in self.host else socket.AF_INET)
+        service, base = self, socketserver.ThreadingTCPServer
+
+        class Server(base):
+            address_family = family
+            allow_reuse_address = True
+            daemon_threads = True
+            block_on_close = False
+            request_queue_size = 512
+
+            def get_request(self):
+                conn, addr = super().get_request()
+                if service._context:
+                    conn = service._context.wrap_socket(conn, server_side=True,
+                                                        do_handshake_on_connect=False)
+                return conn, addr or ("unix", 0)
+
+            def handle_error(self, request, address):
+                pass  # a client that goes away in the middle is no news
+
+        self._context = None
+        if self.tls:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(*self.tls)
+        if self.unix and os.path.exists(self.unix):
+            os.unlink(self.unix)
+        self._gone = threading.Event()
+        self._server = Server(self.unix or (self.host, self.port), _Handler)
+        self._server.service = self
+        if not self.unix:
+            self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def stop(self):
+        """Closes the port and every connection."""
+        server, self._server = self._server, None
+        if not server:
+            return
+        server.shutdown()
+        server.server_close()
+        self._gone.set()
+        self.drop()
+
+    def drop(self):
+        """Closes every open connection; the port stays."""
+        with self._guard:
+            for conn in self._open:
+                try:
+                    conn.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+    def forget(self):
+        """Empties requests[] and sets the counts to 0."""
+        with self._guard:
+            self.requests = []
+            self.count = self.connections = 0
+
+    def open_connections(self):
+        with self._guard:
+            return len(self._open)
+
+    def _opened(self, conn):
+        with self._guard:
+            self.connections += 1
+            self._open.add(conn)
+            return self.connections
+
+    def _closed(self, conn):
+        with self._guard:
+            self._open.discard(conn)
+
+    def _decide(self, request):
+        how = self._how
+        with self._guard:
+            self.count += 1
+            if self.keep:
+                self.requests.append(request)
+        if how["reply"]:
+            own = how["reply"](request)
+            if own:
+                how = dict(self.NORMAL, **own)
+                if isinstance(how["headers"], dict):
+                    how["headers"] = list(how["headers"].items())
+        return how

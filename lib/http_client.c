@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One HTTP call: options into curl, the answer into a bounded buffer, curl's
+ * codes into ours.
+ *
+ * Called by command line programs.  It must not print or follow redirects.
+ */
+#include "lib/http_client.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "lib/slice.h"
+
+#define CONTENT_TYPE "Content-Type:"
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+
+/* curl_easy_init() would do it, but not safely in several threads. */
+static void curl_start(void)
+{
+	(void)curl_global_init(CURL_GLOBAL_DEFAULT); /* curl_easy_init() tells */
+}
+
+/* One call under way. */
+struct call {
+	CURL *curl;                   /* owned */
+	struct curl_slist *headers;   /* owned */
+	struct buf body;              /* what came so far, owned */
+	char reason[CURL_ERROR_SIZE]; /* curl's text of a failure */
+};
+
+static size_t on_body(char *ptr, size_t size, size_t count, void *arg)
+{
+	struct call *call = arg;
+
+	/* Anything but the full count ends the transfer. */
+	return buf_add(&call->body, ptr, size * count) ? 0 : size * count;
+}
+
+static bool add_header(struct call *call, const char *line)
+{
+	struct curl_slist *list = curl_slist_append(call->headers, line);
+
+	if (list)
+		call->headers = list;
+	return list != NULL;
+}
+
+static bool set_headers(struct call *call, const struct http_request *request)
+{
+	bool typed = !request->body.ptr, good = true;
+
+	for (const char *const *line = request->headers; line && *line; line++) {
+		struct mp_str name = slice_of(*line);
+
+		if (name.len > sizeof(CONTENT_TYPE) - 1)
+			name.len = sizeof(CONTENT_TYPE) - 1;
+		typed |= slice_eq_nocase(name, MP_LIT(CONTENT_TYPE));
+		good &= add_header(call, *line);
+	}
+	if (!typed)
+		good &= add_header(call, CONTENT_TYPE " application/json");
+	/* Servers that ignore "100-continue" would cost a second each call. */
+	good &= add_header(call, "Expect:");
+	return good && !curl_easy_setopt(call->curl, CURLOPT_HTTPHEADER, call->headers);
+}
+
+/* POST, PUT and PATCH say "Content-Length: 0" when they have no body. */
+static bool has_body(const struct http_request *request)
+{
+	struct mp_str method = slice_of(request->method);
+
+	return request->body.ptr || slice_eq(method, MP_LIT("POST")) ||
+	       slice_eq(method, MP_LIT("PUT")) || slice_eq(method, MP_LIT("PATCH"));
+}
+
+static bool set_method(struct call *call, const struct http_request *request)
+{
+	CURL *curl = call->curl;
+	bool bad = false;
+
+	if (has_body(request)) {
+		bad |= curl_easy_setopt(curl, CURLOPT_POST, 1L) != CURLE_OK;
+		bad |= curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
+					(curl_off_t)request->body.len) != CURLE_OK;
+		bad |= curl_easy_setopt(curl, CURLOPT_POSTFIELDS,
+					request->body.ptr ? request->body.ptr : "") !=
+		       CURLE_OK;
+	} else if (slice_eq(slice_of(request->method), MP_LIT("HEAD"))) {
+		bad |= curl_easy_setopt(curl, CURLOPT_NOBODY, 1L) != CURLE_OK;
+	}
+	if (request->method)
+		bad |= curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST,
+					request->method) != CURLE_OK;
+	return !bad;
+}
+
+static bool set_options(struct call *call, const struct http_request *request)
+{
+	long timeout = request->timeout_ms ? request->timeout_ms : HTTP_TIMEOUT_MS;
+	CURL *curl = call->curl;
+	bool bad = false;
+
+	bad |= curl_easy_setopt(curl, CURLOPT_URL, request->url) != CURLE_OK;
+	bad |= curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https") != CURLE_OK;
+	bad |= curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) != CURLE_OK;
+	bad |= curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, timeout) != CURLE_OK;
+	bad |= curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, call->reason) != CURLE_OK;
+	bad |= curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body) != CURLE_OK;
+	bad |= curl_easy_setopt(curl, CURLOPT_WRITEDATA, call) != CURLE_OK;
+	if (request->unix_socket) {
+		bad |= curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH,
+					request->unix_socket) != CURLE_OK;
+		/* The environment's proxies do not know our sockets. */
+		bad |= curl_easy_setopt(curl, CURLOPT_PROXY, "") != CURLE_OK;
+	}
+	return !bad && set_method(call, request) && set_headers(call, request);
+}
+
+static int code_of(CURLcode code)
+{
+	switch (code) {
+	case CURLE_URL_MALFORMAT:
+		return -EINVAL;
+	case CURLE_UNSUPPORTED_PROTOCOL:
+		return -EPROTO;
+	case CURLE_COULDNT_RESOLVE_HOST:
+	case CURLE_COULDNT_CONNECT:
+		return -ECONNREFUSED;
+	case CURLE_OPERATION_TIMEDOUT:
+		return -ETIMEDOUT;
+	case CURLE_OUT_OF_MEMORY:
+		return -ENOMEM;
+	default:
+		return -EIO;
+	}
+}
+
+static int perform(struct call *call, const char *where, long *ret_status,
+		   struct err *err)
+{
+	CURLcode code = curl_easy_perform(call->curl);
+
+	if (call->body.error == -E2BIG)
+		return err_set(err, -E2BIG, "%s: the answer is over %zu bytes", where,
+			       call->body.max);
+	if (call->body.error)
+		return err_sys(err, call->body.error, where);
+	if (code)
+		return err_set(err, code_of(code), "%s: %s", where,
+			       call->reason[0] ? call->reason : curl_easy_strerror(code));
+	(void)curl_easy_getinfo(call->curl, CURLINFO_RESPONSE_CODE, ret_status);
+	return 0;
+}
+
+int http_call(const struct http_request *request, struct http_reply *ret_reply,
+	      struct err *err)
+{
+	const char *where = request->unix_socket ? request->unix_socket : request->url;
+	struct call call = {.curl = NULL};
+	long status = 0;
+	int rc;
+
+	if (!request->url || request->timeout_ms < 0)
+		return err_set(err, -EINVAL, "HTTP call without a URL or with a bad timeout");
+	(void)pthread_once(&curl_once, curl_start); /* cannot fail */
+	buf_init(&call.body, request->max_reply ? request->max_reply : HTTP_REPLY_MAX);
+	call.curl = curl_easy_init();
+	if (call.curl && set_options(&call, request))
+		rc = perform(&call, where, &status, err);
+	else
+		rc = err_sys(err, ENOMEM, where);
+	curl_easy_cleanup(call.curl);
+	curl_slist_free_all(call.headers);
+	if (rc)
+		buf_fini(&call.body);
+	else
+		*ret_reply = (struct http_reply){.status = (int)status, .body = call.body};
+	return rc;
+}
+
+void http_reply_fini(struct http_reply *reply)
+{
+	buf_fini(&reply->body);
+}

@@ -43,6 +43,8 @@ B := build/$(VARIANT)
 SAN_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SAN_tsan := -fsanitize=thread
 SAN_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+# For tools/fuzz: the replayers, built to tell which lines they reached.
+SAN_cover := -fprofile-instr-generate -fcoverage-mapping
 SANITIZE := $(SAN_$(SAN))
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes \

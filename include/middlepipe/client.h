@@ -130,6 +130,14 @@ struct mp_verdict {
 int mp_begin(const struct mp_target *target, struct mp_call *call, struct mp_verdict *verdict);
 
 /*
+ * What stands for a destination now, for a library that connects before it
+ * has a request.  Begins nothing, counts nothing, and no mp_end follows.
+ * Returns what mp_begin would; with an empty path what it would return for
+ * every path of the destination, and MP_ASK where they differ.
+ */
+int mp_standing(const struct mp_target *target);
+
+/*
  * Asks the chain about a request (after MP_ASK).  Waits for at most the budget.
  * Returns verdict->verdict.  With REPLY the service must not be called.  A
  * process with an interpreter lock releases it around this.

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+# Unit tests are listed in the module.mk of the folder that they test.
+
+# Programs that functional tests and benches run.
+TEST_PROGRAMS +=
+
+# Filters that only tests load: build/*/tests/filters/NAME.so.
+TEST_FILTERS += \
+	tests/filters/crash.c \
+	tests/filters/error.c \
+	tests/filters/hold.c \
+	tests/filters/loop.c \
+	tests/filters/noop.c \
+	tests/filters/observe.c \
+	tests/filters/slow.c \
+	tests/filters/stamp.c
+
+# One for each source of bytes; seeds in tests/fuzz/corpus/NAME/.
+FUZZ_TARGETS +=
+
+FUNCTIONAL_TESTS +=

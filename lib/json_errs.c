@@ -129,8 +129,9 @@ int json_errs_add(struct json_errs *errs, const struct json_at *at,
 	more = vsnprintf(line + len, sizeof(line) - 1 - len, fmt, args);
 	va_end(args);
 	if (more >= (int)(sizeof(line) - 1 - len))
-		memcpy(line + sizeof(line) - 5, "...", 3);
-	memcpy(line + strlen(line), "\n", sizeof("\n"));
+		memcpy(line + sizeof(line) - 5, "...", sizeof("..."));
+	len = strlen(line);
+	memcpy(line + len, "\n", sizeof("\n"));
 	keep(errs, line);
 	return -EINVAL;
 }

@@ -134,6 +134,15 @@ void *map_get(const struct map *map, struct mp_str key)
 	return entry ? entry->value : NULL;
 }
 
+/* False without memory for the table. */
+static bool enter(struct map *map, struct map_entry *entry)
+{
+	unsigned hash = map_hash(entry->key, entry->len);
+
+	HASH_ADD_KEYPTR_BYHASHVALUE(hh, map->head, entry->key, entry->len, hash, entry);
+	return !entry->lost;
+}
+
 static int add(struct map *map, struct mp_str key, void *value)
 {
 	struct map_entry *entry;
@@ -147,8 +156,7 @@ static int add(struct map *map, struct mp_str key, void *value)
 	if (key.len)
 		memcpy(entry->key, key.ptr, key.len);
 	entry->key[key.len] = '\0';
-	HASH_ADD_KEYPTR(hh, map->head, entry->key, entry->len, entry);
-	if (!entry->lost)
+	if (enter(map, entry))
 		return 0;
 	free(entry);
 	return -ENOMEM;

@@ -2,7 +2,13 @@
 # Unit tests are listed in the module.mk of the folder that they test.
 
 # Programs that functional tests and benches run.
-TEST_PROGRAMS +=
+TEST_PROGRAMS += \
+	tests/bench/request/bench_ask.c \
+	tests/bench/request/bench_failover.c \
+	tests/bench/request/bench_lanes.c \
+	tests/bench/request/bench_open.c \
+	tests/bench/request/bench_service.c \
+	tests/bench/request/bench_standing.c
 
 # Filters that only tests load: build/*/tests/filters/NAME.so.
 TEST_FILTERS += \

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The page by which the supervisor knows which filter took its worker down.
+ *
+ * A shared anonymous mapping, made by the supervisor and inherited by every
+ * worker.  The worker notes which unit it is about to run; when it dies, or
+ * is found hung by its own control thread, the supervisor reads the note and
+ * leaves that middlepipe out of the next worker.  Nothing here is locked: one
+ * thread writes each word.
+ */
+#ifndef SCHEDULER_BLAME_H
+#define SCHEDULER_BLAME_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BLAME_UNITS 4096u /* units that have a name here; the rest share number 0 */
+#define BLAME_NAME 64u    /* bytes of a middlepipe's name, NUL included */
+#define BLAME_EJECTED 64u /* middlepipes left out at once */
+
+/* Exit code of a worker that ends itself because a filter hangs. */
+#define BLAME_EXIT_HUNG 75
+
+/* A middlepipe that is left out, and why. */
+struct blame_ejected {
+	char middlepipe[BLAME_NAME]; /* "" when the place is free */
+	char reason[128];
+	uint64_t wall_ns; /* when */
+};
+
+struct blame {
+	/* Data thread: number of the unit that runs now, 0: none. */
+	_Alignas(64) _Atomic uint32_t running;
+	/* Counts entries into filters, so that two long looks at the same number differ. */
+	_Atomic uint32_t entered;
+	/* Control thread: the unit that is being loaded or unloaded. */
+	_Alignas(64) _Atomic uint32_t loading;
+	_Atomic uint32_t hung; /* unit that the watchdog found, 0: none */
+	uint64_t budget_ms;    /* time budget, for the reason's text */
+	uint32_t restarts;     /* workers started after the first; supervisor's */
+	_Atomic uint32_t next; /* last number given out */
+	struct blame_ejected ejected[BLAME_EJECTED];
+	char names[BLAME_UNITS][BLAME_NAME]; /* of the numbers' middlepipes */
+};
+
+/* Makes the mapping; NULL without memory. */
+struct blame *blame_new(void);
+
+/* A number for a unit of that middlepipe; 0 when all are taken.  Control thread. */
+uint32_t blame_number(struct blame *blame, const char *middlepipe);
+void blame_number_free(struct blame *blame, uint32_t number);
+
+static inline void blame_enter(struct blame *blame, uint32_t number)
+{
+	atomic_store_explicit(&blame->running, number, memory_order_relaxed);
+	atomic_store_explicit(&blame->entered,
+			      atomic_load_explicit(&blame->entered, memory_order_relaxed) + 1,
+			      memory_order_release);
+}
+
+static inline void blame_leave(struct blame *blame)
+{
+	atomic_store_explicit(&blame->running, 0, memory_order_release);
+}
+
+/*
+ * Supervisor, after a worker's death: `status` is wait()'s.  Ejects whom the
+ * notes name and returns the row, or NULL when no filter is to blame.
+ */
+const struct blame_ejected *blame_verdict(struct blame *blame, int status);
+
+/* Leaves a middlepipe out; the oldest gives way when all places are taken. */
+struct blame_ejected *blame_eject(struct blame *blame, const char *middlepipe, const char *reason);
+
+/* The row of a middlepipe that is left out, or NULL. */
+const struct blame_ejected *blame_find(const struct blame *blame, const char *middlepipe);
+
+/* Takes it back in. */
+void blame_forgive(struct blame *blame, const char *middlepipe);
+
+#endif

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See data.h: the loop of the data thread. */
+#include "scheduler/data.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+
+#define MAIL_MAX 4096 /* more than can be under way: lanes, chain sets and API calls are bounded */
+#define BELLS_A_TICK 64 /* rings without a message before a lane is heard by ticks alone */
+
+static void on_tick(uv_timer_t *timer);
+
+uint64_t data_clock(struct data *d)
+{
+	d->now_ns = clock_now(&clock_monotonic);
+	return d->now_ns;
+}
+
+/* --------------------------------------------------------- sleeping, waking */
+
+static bool any_pending(struct data *d)
+{
+	LIST_FOR_EACH(link, &d->lanes)
+		if (lane_pending(LIST_ENTRY_OF(link, struct lane, link)))
+			return true;
+	return false;
+}
+
+static bool serve_all(struct data *d)
+{
+	bool any = false;
+
+	LIST_FOR_EACH(link, &d->lanes)
+		any |= serve_lane(d, LIST_ENTRY_OF(link, struct lane, link));
+	return any;
+}
+
+static void asleep_set(struct data *d, uint32_t asleep)
+{
+	atomic_store_explicit(&board_header(d->board)->asleep, asleep, memory_order_seq_cst);
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+static void beat(struct data *d)
+{
+	atomic_store_explicit(&board_header(d->board)->beat, data_clock(d), memory_order_release);
+}
+
+void data_busy(struct data *d)
+{
+	d->idle_ticks = 0;
+	if (atomic_load_explicit(&d->ticking, memory_order_relaxed))
+		return;
+	atomic_store(&d->ticking, true);
+	atomic_store_explicit(&board_header(d->board)->ticking, 1, memory_order_seq_cst);
+	uv_update_time(&d->loop);
+	uv_timer_start(&d->tick, on_tick, DATA_TICK_MS, DATA_TICK_MS);
+	uv_async_send(d->control); /* so that its watchdog looks */
+}
+
+/* Doorbell of a lane: questions first, the drain follows in the same round. */
+static void on_bell(uv_poll_t *handle, int status, int events)
+{
+	struct lane *lane = handle->data;
+	struct data *d = handle->loop->data;
+
+	(void)status;
+	(void)events;
+	assert(lane->magic == LANE_STRUCT_MAGIC);
+	atomic_store_explicit(&board_header(d->board)->asleep, 0, memory_order_relaxed);
+	data_clock(d);
+	if (!serve_lane(d, lane) && ++lane->idle_bells > BELLS_A_TICK)
+		uv_poll_stop(&lane->bell); /* a flood: ticks will do */
+	lane_bell_clear(lane);
+	d->rang = true;
+}
+
+static void bells_rearm(struct data *d)
+{
+	LIST_FOR_EACH(link, &d->lanes) {
+		struct lane *lane = LIST_ENTRY_OF(link, struct lane, link);
+
+		if (lane->idle_bells > BELLS_A_TICK)
+			uv_poll_start(&lane->bell, UV_READABLE, on_bell);
+		lane->idle_bells = 0;
+	}
+}
+
+static void save(struct data *d)
+{
+	if (d->touched && !d->saving && d->save)
+		d->save(d);
+}
+
+/* Sleeps through when nothing came for a while; an outcome that slips in rings. */
+static void tick_stop(struct data *d)
+{
+	uv_timer_stop(&d->tick);
+	atomic_store_explicit(&board_header(d->board)->ticking, 0, memory_order_seq_cst);
+	atomic_thread_fence(memory_order_seq_cst);
+	atomic_store(&d->ticking, false);
+	if (drain_all(d))
+		data_busy(d);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+	struct data *d = timer->data;
+
+	beat(d);
+	if (drain_all(d))
+		d->idle_ticks = 0;
+	else
+		d->idle_ticks++;
+	bells_rearm(d);
+	data_retire(d);
+	if (d->idle_ticks % 32 == 31)
+		exchanges_abandon_old(d);
+	if (d->idle_ticks > DATA_IDLE_TICKS)
+		tick_stop(d);
+}
+
+/* Before the loop blocks: nothing may be left that nobody would ring for. */
+static void on_prepare(uv_prepare_t *handle)
+{
+	struct data *d = handle->data;
+
+	data_clock(d);
+	if (d->rang) {
+		d->rang = false;
+		data_busy(d);
+		(void)drain_all(d);
+	}
+	do {
+		asleep_set(d, 0);
+		while (serve_all(d) | serve_resumes(d))
+			data_busy(d);
+		asleep_set(d, 1);
+	} while (any_pending(d));
+	save(d);
+}
+
+static void on_check(uv_check_t *handle)
+{
+	struct data *d = handle->data;
+
+	atomic_store_explicit(&board_header(d->board)->asleep, 0, memory_order_relaxed);
+	beat(d);
+}
+
+/* --------------------------------------------------------------------- mail */
+
+static void on_wake(uv_async_t *handle)
+{
+	struct data *d = handle->data;
+	void *item;
+
+	data_clock(d);
+	data_busy(d);
+	while (spsc_pop(&d->in, &item)) {
+		struct mail *mail = item;
+
+		mail->there(d, mail);
+	}
+}
+
+void data_post(struct data *d, struct mail *mail)
+{
+	bool sent = spsc_push(&d->in, mail);
+
+	assert(sent);
+	uv_async_send(&d->wake);
+}
+
+void data_return(struct data *d, struct mail *mail)
+{
+	bool sent = spsc_push(&d->out, mail);
+
+	assert(sent);
+	uv_async_send(d->control);
+}
+
+void data_deliver(struct data *d)
+{
+	void *item;
+
+	while (spsc_pop(&d->out, &item)) {
+		struct mail *mail = item;
+
+		mail->back(d->control_ctx, mail);
+	}
+}
+
+void lane_attach_there(struct data *d, struct mail *mail)
+{
+	struct lane *lane = ((struct lane_mail *)(void *)mail)->lane;
+
+	if (uv_poll_init(&d->loop, &lane->bell, lane->doorbell) == 0) {
+		lane->bell.data = lane;
+		uv_poll_start(&lane->bell, UV_READABLE, on_bell);
+		lane->attached = true;
+		list_push_back(&d->lanes, &lane->link);
+		d->n_lanes++;
+	}
+	d->rang = true; /* its first question may be there already */
+	data_return(d, mail);
+}
+
+static void on_bell_closed(uv_handle_t *handle)
+{
+	struct lane *lane = handle->data;
+
+	data_return(handle->loop->data, &lane->detach->mail);
+}
+
+void lane_detach_there(struct data *d, struct mail *mail)
+{
+	struct lane *lane = ((struct lane_mail *)(void *)mail)->lane;
+
+	if (!lane->attached) {
+		data_return(d, mail);
+		return;
+	}
+	drain_lane_end(d, lane);
+	list_remove(&lane->link);
+	d->n_lanes--;
+	lane->detach = (struct lane_mail *)(void *)mail;
+	uv_close((uv_handle_t *)&lane->bell, on_bell_closed);
+}
+
+static void close_handle(uv_handle_t *handle, void *arg)
+{
+	(void)arg;
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+void data_stop_there(struct data *d, struct mail *mail)
+{
+	d->stopping = true;
+	uv_walk(&d->loop, close_handle, NULL);
+	data_return(d, mail);
+}
+
+/* -------------------------------------------------------------- life cycle */
+
+static struct run *run_alloc(const struct data *d)
+{
+	struct run *run = malloc(sizeof(*run) + d->limits.lane.data_size);
+
+	if (run)
+		run->magic = 0;
+	return run;
+}
+
+/* Everything that a question may need, sized now: nothing grows later. */
+static int stores_init(struct data *d, struct err *err)
+{
+	uint32_t exchanges = d->limits.n_lanes * d->limits.lane.n_slots * DATA_EXCHANGES_A_SLOT;
+
+	if (pool_init(&d->exchanges, sizeof(struct exchange), exchanges) < 0 ||
+	    spsc_init(&d->in, MAIL_MAX) < 0 || spsc_init(&d->out, MAIL_MAX) < 0)
+		return err_set(err, -ENOMEM, "data thread: out of memory");
+	for (d->n_spare = 0; d->n_spare < DATA_HELD_MAX; d->n_spare++) {
+		d->spare[d->n_spare] = run_alloc(d);
+		if (!d->spare[d->n_spare])
+			return err_set(err, -ENOMEM, "data thread: out of memory");
+	}
+	d->run = run_alloc(d);
+	return d->run ? 0 : err_set(err, -ENOMEM, "data thread: out of memory");
+}
+
+static int handles_init(struct data *d)
+{
+	int r = uv_loop_init(&d->loop);
+
+	if (r < 0)
+		return r;
+	d->loop.data = d;
+	d->prepare.data = d->check.data = d->tick.data = d->hold_timer.data = d->wake.data = d;
+	if ((r = uv_prepare_init(&d->loop, &d->prepare)) < 0 ||
+	    (r = uv_prepare_start(&d->prepare, on_prepare)) < 0 ||
+	    (r = uv_check_init(&d->loop, &d->check)) < 0 ||
+	    (r = uv_check_start(&d->check, on_check)) < 0 ||
+	    (r = uv_timer_init(&d->loop, &d->tick)) < 0 ||
+	    (r = uv_timer_init(&d->loop, &d->hold_timer)) < 0)
+		return r;
+	return uv_async_init(&d->loop, &d->wake, on_wake);
+}
+
+int data_init(struct data *d, const struct data_limits *limits, struct blame *blame,
+	      uv_async_t *control, void *control_ctx, struct err *err)
+{
+	int r;
+
+	d->limits = *limits;
+	d->blame = blame;
+	d->control = control;
+	d->control_ctx = control_ctx;
+	d->random = clock_now(&clock_monotonic) | 1;
+	list_init(&d->lanes);
+	r = board_new(&board_default_limits, &d->board, err);
+	if (r < 0)
+		return r;
+	r = stores_init(d, err);
+	if (r < 0)
+		return r;
+	r = handles_init(d);
+	return r < 0 ? err_set(err, r, "data thread: %s", uv_strerror(r)) : 0;
+}
+
+static void thread_main(void *arg)
+{
+	struct data *d = arg;
+
+	data_clock(d);
+	uv_run(&d->loop, UV_RUN_DEFAULT);
+}
+
+int data_start(struct data *d, struct err *err)
+{
+	int r = uv_thread_create(&d->thread, thread_main, d);
+
+	return r < 0 ? err_set(err, r, "data thread: %s", uv_strerror(r)) : 0;
+}
+
+void data_fini(struct data *d)
+{
+	uv_thread_join(&d->thread);
+	uv_loop_close(&d->loop);
+	pool_fini(&d->exchanges);
+	spsc_fini(&d->in);
+	spsc_fini(&d->out);
+	for (uint32_t i = 0; i < d->n_spare; i++)
+		free(d->spare[i]);
+	free(d->run);
+	board_free(d->board);
+}

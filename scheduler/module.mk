@@ -1,0 +1,24 @@
+SCHEDULER_SRC += \
+	scheduler/api.c \
+	scheduler/blame.c \
+	scheduler/board.c \
+	scheduler/catalog.c \
+	scheduler/chainset.c \
+	scheduler/config.c \
+	scheduler/control.c \
+	scheduler/data.c \
+	scheduler/doorway.c \
+	scheduler/drain.c \
+	scheduler/events.c \
+	scheduler/explain.c \
+	scheduler/host.c \
+	scheduler/install.c \
+	scheduler/lane.c \
+	scheduler/memfd.c \
+	scheduler/run.c \
+	scheduler/run_edit.c \
+	scheduler/serve.c \
+	scheduler/state.c \
+	scheduler/status.c \
+	scheduler/supervisor.c \
+	scheduler/unit.c

@@ -42,7 +42,8 @@ B := build/$(VARIANT)
 
 SAN_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SAN_tsan := -fsanitize=thread
-SAN_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+SAN_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
+	-DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
 # For tools/fuzz: the replayers, built to tell which lines they reached.
 SAN_cover := -fprofile-instr-generate -fcoverage-mapping
 SANITIZE := $(SAN_$(SAN))

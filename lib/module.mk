@@ -8,3 +8,5 @@ UNIT_TESTS += tests/unit/lib/test_buf.c tests/unit/lib/test_cleanup.c \
 	tests/unit/lib/test_json.c tests/unit/lib/test_list.c tests/unit/lib/test_log.c \
 	tests/unit/lib/test_map.c tests/unit/lib/test_near.c tests/unit/lib/test_opt.c \
 	tests/unit/lib/test_pool.c tests/unit/lib/test_slice.c tests/unit/lib/test_spsc.c
+LIB_SRC += lib/arena.c lib/chain.c lib/chain_match.c lib/chain_value.c
+UNIT_TESTS += tests/unit/lib/test_arena.c tests/unit/lib/test_chain.c

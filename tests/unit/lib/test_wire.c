@@ -100,7 +100,7 @@ static void test_random_bytes(void)
 
 		for (size_t i = 0; i < sizeof(bytes); i++) {
 			seed = seed * 1103515245u + 12345u;
-			bytes[i] = (char)(seed >> 16 & ((seed >> 24 & 3) ? 7 : 255));
+			bytes[i] = (char)(seed >> 24 & 7 ? 0 : seed >> 16 & 31);
 		}
 		while (wire_next(&rest, &item) == 1)
 			steps++;

@@ -237,12 +237,15 @@ static void dispatch(struct api_call *call)
 	argument_read(call);
 	if (call->reply)
 		return;
+	/* What is refused at once needs no sleep: a resume must not come before it. */
+	if (call->route->here)
+		call->route->here(call);
+	if (call->reply)
+		return;
 	call->suspended = true;
 	MHD_suspend_connection(call->connection);
-	if (call->route->here) {
-		call->route->here(call);
+	if (call->route->here)
 		return;
-	}
 	call->lanes_open = doorway_open_lanes(c);
 	call->lanes_opened = c->lanes_opened;
 	call->lanes_refused = c->lanes_refused;

@@ -119,10 +119,32 @@ static void on_tick(uv_timer_t *timer)
 		d->idle_ticks++;
 	bells_rearm(d);
 	data_retire(d);
-	if (d->idle_ticks % 32 == 31)
+	if (++d->ticks % 32 == 0)
 		exchanges_abandon_old(d);
 	if (d->idle_ticks > DATA_IDLE_TICKS)
 		tick_stop(d);
+}
+
+/* Keeps the loop from blocking; what is to be done is done in on_prepare(). */
+static void on_idle(uv_idle_t *handle)
+{
+	(void)handle;
+}
+
+/*
+ * Serves until nothing is left, or for so long that beat, ticks and mail would
+ * wait: an app that asks without end must not keep us here.  True: all done.
+ */
+static bool serve_stretch(struct data *d)
+{
+	uint64_t began = d->now_ns;
+
+	while (serve_all(d) | serve_resumes(d)) {
+		data_busy(d);
+		if (data_clock(d) - began > DATA_SERVE_NS)
+			return false;
+	}
+	return true;
 }
 
 /* Before the loop blocks: nothing may be left that nobody would ring for. */
@@ -136,12 +158,16 @@ static void on_prepare(uv_prepare_t *handle)
 		data_busy(d);
 		(void)drain_all(d);
 	}
-	do {
-		asleep_set(d, 0);
-		while (serve_all(d) | serve_resumes(d))
-			data_busy(d);
+	asleep_set(d, 0);
+	if (serve_stretch(d)) {
 		asleep_set(d, 1);
-	} while (any_pending(d));
+		if (any_pending(d))
+			asleep_set(d, 0);
+	}
+	if (atomic_load_explicit(&board_header(d->board)->asleep, memory_order_relaxed))
+		uv_idle_stop(&d->idle);
+	else
+		uv_idle_start(&d->idle, on_idle);
 	save(d);
 }
 
@@ -282,11 +308,12 @@ static int handles_init(struct data *d)
 	if (r < 0)
 		return r;
 	d->loop.data = d;
-	d->prepare.data = d->check.data = d->tick.data = d->hold_timer.data = d->wake.data = d;
+	d->prepare.data = d->check.data = d->idle.data = d->tick.data = d->hold_timer.data = d->wake.data = d;
 	if ((r = uv_prepare_init(&d->loop, &d->prepare)) < 0 ||
 	    (r = uv_prepare_start(&d->prepare, on_prepare)) < 0 ||
 	    (r = uv_check_init(&d->loop, &d->check)) < 0 ||
 	    (r = uv_check_start(&d->check, on_check)) < 0 ||
+	    (r = uv_idle_init(&d->loop, &d->idle)) < 0 ||
 	    (r = uv_timer_init(&d->loop, &d->tick)) < 0 ||
 	    (r = uv_timer_init(&d->loop, &d->hold_timer)) < 0)
 		return r;

@@ -20,6 +20,7 @@
 
 #include <uv.h>
 
+#include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/list.h"
 #include "lib/pool.h"
@@ -31,6 +32,7 @@
 #include "scheduler/run.h"
 
 #define DATA_TICK_MS 2        /* drains while lanes are busy (request-path.md 3.1) */
+#define DATA_SERVE_NS (NS_PER_MS / 2) /* questions at a stretch; then beat, ticks and mail */
 #define DATA_IDLE_TICKS 50    /* ticks without an outcome before it sleeps */
 #define DATA_EVENTS 256       /* newest events kept */
 #define DATA_HELD_MAX 64      /* exchanges on HOLD at once */
@@ -76,6 +78,7 @@ struct data {
 	uv_thread_t thread;
 	uv_prepare_t prepare;
 	uv_check_t check;
+	uv_idle_t idle; /* runs while questions are left over: the loop must not block */
 	uv_timer_t tick;
 	uv_timer_t hold_timer; /* earliest deadline of the held */
 	uv_async_t wake;       /* the control thread has posted mail */
@@ -90,6 +93,7 @@ struct data {
 	uint64_t now_ns; /* of this round of the loop */
 	_Atomic bool ticking; /* filters may run: the watchdog looks */
 	unsigned idle_ticks;
+	unsigned ticks;
 	bool rang;       /* some doorbell was heard: drain */
 	bool stopping;
 

@@ -234,7 +234,6 @@ static void on_visitor_closed(uv_handle_t *handle)
 		return;
 	if (v->fd >= 0)
 		close(v->fd);
-	list_remove(&v->link);
 	v->control->n_waiting--;
 	free(v);
 }
@@ -247,6 +246,7 @@ static void visitor_end(struct visitor *v, bool keep_fd)
 	if (keep_fd)
 		v->fd = -1;
 	v->closing = 2;
+	list_remove(&v->link); /* now: it must not be chosen to make room once more */
 	uv_close((uv_handle_t *)&v->poll, on_visitor_closed);
 	uv_close((uv_handle_t *)&v->deadline, on_visitor_closed);
 }
@@ -316,6 +316,7 @@ static void visitor_new(struct control *c, int fd)
 	uv_timer_init(&c->loop, &v->deadline);
 	if (uv_poll_init(&c->loop, &v->poll, fd) < 0) {
 		v->closing = 1;
+		list_remove(&v->link);
 		uv_close((uv_handle_t *)&v->deadline, on_visitor_closed);
 		return;
 	}

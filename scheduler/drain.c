@@ -165,19 +165,6 @@ static bool set_ended(const struct data *d, const struct chainset *set)
 	return !in_progress || d->now_ns - set->retired_ns > d->limits.call_age_ns;
 }
 
-/* Nobody may keep pointing to a unit that is about to go. */
-static void heirs_forget(struct data *d, const struct chainset *going)
-{
-	for (uint32_t i = 0; i < going->n_units; i++) {
-		struct unit *gone = going->units[i];
-
-		for (unsigned s = 0; s < LANE_SETS; s++)
-			for (uint32_t k = 0; d->sets[s] && k < d->sets[s]->n_units; k++)
-				if (d->sets[s]->units[k]->heir == gone)
-					d->sets[s]->units[k]->heir = gone->heir;
-	}
-}
-
 static bool unit_used(const struct data *d, const struct unit *u)
 {
 	for (unsigned s = 0; s < LANE_SETS; s++)
@@ -185,6 +172,21 @@ static bool unit_used(const struct data *d, const struct unit *u)
 			if (d->sets[s]->units[k] == u)
 				return true;
 	return false;
+}
+
+/* Nobody may keep pointing to a unit that is about to go. */
+static void heirs_forget(struct data *d, const struct chainset *going)
+{
+	for (uint32_t i = 0; i < going->n_units; i++) {
+		struct unit *gone = going->units[i];
+
+		if (unit_used(d, gone))
+			continue; /* another epoch has it as well */
+		for (unsigned s = 0; s < LANE_SETS; s++)
+			for (uint32_t k = 0; d->sets[s] && k < d->sets[s]->n_units; k++)
+				if (d->sets[s]->units[k]->heir == gone)
+					d->sets[s]->units[k]->heir = gone->heir;
+	}
 }
 
 static void on_timer_closed(uv_handle_t *handle)

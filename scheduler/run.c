@@ -196,6 +196,13 @@ uint32_t run_request(struct run *run)
 	return run->delay_ns ? MP_VERDICT_DELAY : MP_VERDICT_PASS;
 }
 
+uint32_t run_resume_reply(struct run *run)
+{
+	if (run->at)
+		run->at--; /* back to the filter that held it: itself it does not see the answer */
+	return answer_here(run);
+}
+
 /* True when a unit is shown responses; *ret_copy: without a say. */
 static bool sees_response(const struct run *run, const struct unit *u, bool *ret_copy)
 {

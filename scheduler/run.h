@@ -88,6 +88,9 @@ int run_read(struct run *run, const struct question *question);
  */
 uint32_t run_request(struct run *run);
 
+/* A hold ended by a REPLY that run_reply() took: the rest of that walk.  Returns REPLY. */
+uint32_t run_resume_reply(struct run *run);
+
 /* Walks the response in reverse from the last unit that let the request through. */
 uint32_t run_response(struct run *run);
 

@@ -187,7 +187,7 @@ static void resume(struct data *d, struct exchange *e, uint32_t verdict)
 	run->now_ns = d->now_ns;
 	run->hold_until_ns = 0;
 	if (verdict == MP_VERDICT_REPLY)
-		request_answer(d, e, run, e->lane, slot, ticket, verdict);
+		request_answer(d, e, run, e->lane, slot, ticket, run_resume_reply(run));
 	else
 		request_walk(d, e, run, slot, ticket);
 }

@@ -20,7 +20,7 @@
 
 #define EXIT_SYSTEM 111
 #define BACKLOG 128
-#define SHORT_LIFE_NS (1000 * NS_PER_MS) /* a worker that dies younger counts as failing */
+#define SHORT_LIFE_NS (250 * NS_PER_MS) /* a worker that dies younger counts as failing */
 #define BACKOFF_MAX_MS 1000
 
 /* A path that a live scheduler answers on is not taken over; a dead one's is. */

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Global fetch, and undici where an app has it: both send what they send through
+// the `dispatch` of a dispatcher, which is replaced on the dispatcher itself, so
+// that it stays the object that it was.  Dispatchers are found
+//
+//   in globalThis[Symbol.for('undici.globalDispatcher.1')] (and .2, undici 8),
+//   checked at every fetch, because apps set their own at any time;
+//   when a copy of undici is loaded, which reads that symbol;
+//   in the options of a fetch.
+//
+// Nothing is loaded before the app's first fetch.  A MockAgent is left alone:
+// what it answers is no call.
+'use strict';
+
+const SYMBOLS = [Symbol.for('undici.globalDispatcher.1'), Symbol.for('undici.globalDispatcher.2')];
+
+const met = new WeakMap(); // dispatcher -> itself, or what stands for it
+const newest = [undefined, undefined];
+let exchanges = null;
+let within = 0; // dispatchers call one another: one exchange is one call
+
+// The dispatch of a dispatcher, with the chain around it.
+function dispatchOf(dispatch) {
+	return function dispatchCall(opts, handler) {
+		if (within !== 0 || opts === null || typeof opts !== 'object' ||
+		    opts.upgrade || opts.method === 'CONNECT')
+			return dispatch.call(this, opts, handler);
+		exchanges ??= require('./exchange.cjs');
+		return exchanges.run(opts, handler, (by, through) => {
+			within++;
+			try {
+				return dispatch.call(this, by, through);
+			} finally {
+				within--;
+			}
+		});
+	};
+}
+
+// Dispatchers made by compose() are proxies that answer `dispatch` themselves.
+function around(dispatcher, dispatch) {
+	const own = dispatch.bind(dispatcher);
+	return new Proxy(dispatcher, {
+		get: (target, key) => key === 'dispatch' ? own : target[key],
+	});
+}
+
+// What to use in the place of a dispatcher: mostly itself.
+function adopt(dispatcher) {
+	if (dispatcher === null || typeof dispatcher !== 'object' ||
+	    typeof dispatcher.dispatch !== 'function' || dispatcher.isMockActive !== undefined)
+		return dispatcher;
+	const known = met.get(dispatcher);
+	if (known !== undefined)
+		return known;
+	const dispatch = dispatchOf(dispatcher.dispatch);
+	const before = Object.getOwnPropertyDescriptor(dispatcher, 'dispatch');
+	let out = dispatcher;
+	dispatcher.dispatch = dispatch;
+	if (dispatcher.dispatch !== dispatch) {
+		if (before === undefined)
+			delete dispatcher.dispatch;
+		else
+			Object.defineProperty(dispatcher, 'dispatch', before);
+		out = around(dispatcher, dispatch);
+	}
+	met.set(dispatcher, out);
+	met.set(out, out);
+	return out;
+}
+
+// The global ones; `looking` keeps our own looks apart from undici's.
+let looking = false;
+
+function current(i) {
+	looking = true;
+	const dispatcher = globalThis[SYMBOLS[i]];
+	looking = false;
+	return dispatcher;
+}
+
+function adoptGlobal() {
+	for (let i = 0; i < SYMBOLS.length; i++) {
+		const dispatcher = current(i);
+		if (dispatcher === newest[i])
+			continue;
+		const out = adopt(dispatcher);
+		if (out !== dispatcher)
+			globalThis[SYMBOLS[i]] = out;
+		newest[i] = out;
+	}
+}
+
+// undici looks for a dispatcher when it is loaded, and defines its own over this.
+function watch(symbol) {
+	if (symbol in globalThis)
+		return;
+	Object.defineProperty(globalThis, symbol, {
+		configurable: true,
+		enumerable: false,
+		get() {
+			if (!looking)
+				process.nextTick(adoptGlobal);
+			return undefined;
+		},
+		set(value) {
+			Object.defineProperty(globalThis, symbol,
+				{ value, writable: true, enumerable: false, configurable: true });
+		},
+	});
+}
+
+function wrapFetch(original) {
+	let loaded = false;
+	return function fetch(input, init = undefined) {
+		if (!loaded) {
+			loaded = true;
+			void globalThis.Headers; // makes Node.js load its undici
+		}
+		if (current(0) !== newest[0] || current(1) !== newest[1])
+			adoptGlobal();
+		if (init !== null && typeof init === 'object' && init.dispatcher !== undefined) {
+			const dispatcher = adopt(init.dispatcher);
+			if (dispatcher !== init.dispatcher)
+				return original.call(this, input, { ...init, dispatcher });
+		}
+		return Reflect.apply(original, this, arguments);
+	};
+}
+
+function install() {
+	SYMBOLS.forEach(watch);
+	if (typeof globalThis.fetch === 'function')
+		globalThis.fetch = wrapFetch(globalThis.fetch);
+}
+
+module.exports = { install };

@@ -35,7 +35,7 @@ $$(RUBY_HOOKS)/$(1)/middlepipe_ext.so: $$(RUBY_EXT_SRC) $$(RUBY_HOOK)/message.h 
 	$$(call say,RUBY,$$@)
 	@mkdir -p $$(@D)
 	$$(Q)$$(CC) $$(filter-out -MMD -MP,$$(ALL_CFLAGS)) $$(CFLAGS) -isystem $(2) -isystem $(3) -shared \
-		$$(ALL_LDFLAGS) $$(LDFLAGS) '-Wl,-rpath,$$$$ORIGIN/../../../..' -o $$@ $$(RUBY_EXT_SRC) \
+		$$(ALL_LDFLAGS) $$(LDFLAGS) -Wl,--no-as-needed '-Wl,-rpath,$$$$ORIGIN/../../../..' -o $$@ $$(RUBY_EXT_SRC) \
 		$$(B)/lib/libmiddlepipe.so.1
 endif
 endef

@@ -34,8 +34,9 @@ module Middlepipe
       end
 
       def do_get_header(req, res, sess)
-        super
         exchange = req.instance_variable_get(:@middlepipe)
+        exchange&.sent(res)
+        super
         exchange&.head(res, sess, @session_manager)
       end
 
@@ -106,6 +107,14 @@ module Middlepipe
           restore if @saved
         end
         answer ? deliver(answer, conn, block, stream) : result
+      end
+
+      # Wherever it went: the response and its cookies are of the address that
+      # the application had called.
+      def sent(res)
+        return unless @saved
+
+        @req.header.request_uri = res.header.request_uri = @saved.uri
       end
 
       # The head of the response is there, its body is not.
@@ -227,7 +236,6 @@ module Middlepipe
         header.instance_variable_set(:@dumped, false)
         singleton = header.singleton_class
         singleton.send(:remove_method, :create_query_uri) if singleton.method_defined?(:create_query_uri, false)
-        @res.header.request_uri = @saved.uri if @res
       end
 
       # ------------------------------------------------------------ response

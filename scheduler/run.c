@@ -203,10 +203,10 @@ uint32_t run_resume_reply(struct run *run)
 	return answer_here(run);
 }
 
-/* True when a unit is shown responses; *ret_copy: without a say. */
-static bool sees_response(const struct run *run, const struct unit *u, bool *ret_copy)
+/* True when a unit is shown responses; *ret_copy: without a say.  flags: of the whole walk. */
+static bool sees_response(const struct unit *u, uint32_t flags, bool *ret_copy)
 {
-	*ret_copy = !(u->plan.needs & MP_NEED_RESPONSE) || run->x.flags & MP_X_COPY;
+	*ret_copy = !(u->plan.needs & MP_NEED_RESPONSE) || flags & MP_X_COPY;
 	return unit_alive(u) && u->filter->on_response &&
 	       u->plan.needs & (MP_NEED_RESPONSE | MP_NEED_COPY);
 }
@@ -235,7 +235,7 @@ uint32_t run_response(struct run *run)
 		bool copy;
 		int32_t verdict;
 
-		if (!sees_response(run, u, &copy))
+		if (!sees_response(u, flags, &copy))
 			continue;
 		run->x.flags = (run->x.flags & ~MP_X_COPY) | (copy ? MP_X_COPY : flags & MP_X_COPY);
 		verdict = hook_call(run, i, u->filter->on_response);

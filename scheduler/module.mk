@@ -22,3 +22,11 @@ SCHEDULER_SRC += \
 	scheduler/status.c \
 	scheduler/supervisor.c \
 	scheduler/unit.c
+
+UNIT_TESTS += \
+	tests/unit/scheduler/test_blame.c \
+	tests/unit/scheduler/test_board.c \
+	tests/unit/scheduler/test_catalog.c \
+	tests/unit/scheduler/test_chainset.c \
+	tests/unit/scheduler/test_lane.c \
+	tests/unit/scheduler/test_run.c

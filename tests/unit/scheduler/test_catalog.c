@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * scheduler/catalog.c: which filters are found, and which tables are refused.
+ * Loading a `.so` is 62-filters.t's.
+ */
+#include "scheduler/catalog.h"
+
+#include "middlepipes/registry.h"
+#include "tests/unit/scheduler/chains_fixture.h"
+
+static struct mp_filter table;
+
+static int check(struct err *err)
+{
+	err->text[0] = '\0';
+	return catalog_check(&table, "plain", err);
+}
+
+static void refused(const char *what, const char *reason)
+{
+	struct err err = { 0 };
+
+	is_int(check(&err), -EINVAL, "%s is refused", what);
+	is_str(err.text, reason, "%s: why", what);
+	table = fixture_filters[0];
+}
+
+static void test_tables(void)
+{
+	struct err err = { 0 };
+	char text[128];
+
+	table = fixture_filters[0];
+	is_int(check(&err), 0, "a right table");
+	table.abi_major = 2;
+	refused("another major", "filter plain has ABI 2.0, this scheduler 1.0");
+	table.abi_minor = MP_ABI_MINOR + 1;
+	refused("a newer minor", "filter plain needs ABI 1.1, this scheduler has 1.0");
+	table.size--;
+	(void)snprintf(text, sizeof(text), "filter plain has an incomplete table (%zu of %zu bytes)",
+		       sizeof(table) - 1, sizeof(table));
+	refused("a table cut short", text);
+	table.size = sizeof(table) + 64;
+	is_int(check(&err), 0, "a longer table of the same major is taken");
+	table = fixture_filters[0];
+	table.load = NULL;
+	(void)snprintf(text, sizeof(text), "filter plain has an incomplete table (%zu of %zu bytes)",
+		       sizeof(table), sizeof(table));
+	refused("a table without load", text);
+	table.options = NULL;
+	refused("a table without options", text);
+	table.name = "other";
+	refused("another name", "filter plain calls itself other");
+	table.level = 2;
+	refused("another level", "filter plain is of level 2, not a request filter");
+}
+
+static void test_find(void)
+{
+	const struct chain_catalog *chain;
+	struct catalog *c = NULL;
+	struct err err = { 0 };
+	size_t n = 0;
+
+	is_int(catalog_new(NULL, true, &c, &err), 0, "a catalog without a folder");
+	chain = catalog_chain(c);
+	for (; registry[n]; n++)
+		ok(chain->find(chain, registry[n]->name) == registry[n] &&
+		   !strcmp(chain->names[n], registry[n]->name), "has built-in %s", registry[n]->name);
+	ok(!chain->names[n], "names end");
+	ok(!chain->find(chain, "nothing"), "and nothing else");
+	catalog_free(c);
+	is_int(catalog_new("/nonexistent", false, &c, &err), 0, "a folder that is not there");
+	chain = catalog_chain(c);
+	ok(chain->find(chain, "breaker") && !chain->find(chain, "nothing"), "is an empty one");
+	ok(!chain->find(chain, "../x") && !chain->find(chain, "") && !chain->find(chain, "A") &&
+	   !chain->find(chain, "a/b"), "a type is no path");
+	catalog_free(c);
+	catalog_free(NULL);
+}
+
+int main(void)
+{
+	test_tables();
+	test_find();
+	return done();
+}

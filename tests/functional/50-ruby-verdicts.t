@@ -41,7 +41,7 @@ def app(*steps, env=None):
     open(LOG, "w").close()
     environment = dict(mp.hook_env(), LD_PRELOAD=LIBRARY, MP_SCRIPT=SCRIPT, MP_LOG=LOG,
                        MIDDLEPIPE_SOCK="/nowhere", **(env or {}))
-    code, out, err = mp.run([mp.RUBY, CALLS], env=environment, input=json.dumps(list(steps)))
+    code, out, err = mp.run([mp.RUBY, CALLS], env=environment, input="".join(json.dumps(step) + "\n" for step in steps))
     if code or err:
         mp.note("exit %s: %s" % (code, err))
     with open(LOG, errors="replace") as log:
@@ -463,7 +463,7 @@ if CLIENT:
     PROGRAM += [do("client", url=there + "/13"), do("client", url=there + "/14", verb="POST", body="post"),
                 do("client", url=there + "/15", verb="PUT", file=big), do("client", url=there + "/close"),
                 do("client", url=there + "/16", stream=True), do("client_async", url=there + "/17")]
-plain = [json.loads(line) for line in mp.run([mp.RUBY, CALLS], input=json.dumps(PROGRAM))[1].splitlines()]
+plain = [json.loads(line) for line in mp.run([mp.RUBY, CALLS], input="".join(json.dumps(step) + "\n" for step in PROGRAM))[1].splitlines()]
 bytes_plain = recorder.take()
 for lines in (("begin NONE",), ("begin GO",), ("begin GO", "wants %d" % COPY), ("begin GO", "wants %d" % (COPY | BODY | 1))):
     results, log = app(script(*lines), *PROGRAM)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # frozen_string_literal: true
 
-# An application: takes the steps that standard input lists (a JSON array) and
-# prints what came of each as a JSON line.  Knows nothing of Middlepipe but what
-# an application may know of an error.
+# An application: takes steps from standard input, a JSON line each, and prints
+# what came of each as a JSON line.  Knows nothing of Middlepipe but what an
+# application may know of an error.
 #
 # A step is {"do": NAME, ...}, a method of Steps with the rest as its keywords:
 # a call by one of the libraries, or something that happens around calls.
@@ -212,23 +212,24 @@ class Steps
     Net::HTTP.get_response(uri) { how == "exit" ? Kernel.exit(7) : Process.exit!(7) }
   end
 
-  def wait(path:)
-    sleep 0.005 until File.exist?(path)
-    nil
-  end
-
-  def sleep_s(seconds:)
-    sleep seconds
-    nil
-  end
-
-  # What is loaded and patched, and what that costs in gems.
+  # What there is of Middlepipe, and of the libraries.
   def loaded
     http = defined?(Net::HTTP) && Net::HTTP
-    { "features" => $LOADED_FEATURES.grep(%r{/net/http\.rb|/json\.rb|/uri\.rb|/stringio|/timeout\.rb|/logger\.rb}),
+    { "features" => $LOADED_FEATURES.reject { |f| f.include?("/middlepipe") }.sort,
       "gems" => defined?(Gem) ? Gem.loaded_specs.keys : [],
       "middlepipe" => defined?(Middlepipe) ? true : false,
       "patched" => http ? http.ancestors.take_while { |a| a != http }.map(&:to_s) : nil }
+  end
+
+  def double(url:, cassette: nil)
+    require "webmock"
+    WebMock.enable!
+    WebMock.allow_net_connect!
+    WebMock::API.stub_request(:get, "http://stubbed.test/").to_return(body: "stubbed")
+    return recorded(url, cassette) if cassette
+
+    { "net" => get_response(url: "http://stubbed.test/")["body"], "client" => client(url: "http://stubbed.test/")["body"],
+      "real" => attempt { get_response(url: url) }, "real_client" => attempt { client(url: url) } }
   end
 
   def counters
@@ -242,6 +243,16 @@ class Steps
   end
 
   private
+
+  def recorded(url, folder)
+    require "vcr"
+    VCR.configure do |vcr|
+      vcr.cassette_library_dir = folder
+      vcr.hook_into :webmock
+    end
+    Array.new(2) { VCR.use_cassette("calls") { attempt { get_response(url: url) } } }
+         .then { |first, second| { "first" => first["body"], "second" => second["body"] } }
+  end
 
   # Net::HTTP is loaded by the first step that uses it.
   def URI(text)
@@ -306,7 +317,8 @@ end
 
 $stdout.sync = true
 steps = Steps.new
-JSON.parse($stdin.read, symbolize_names: true).each do |step|
+$stdin.each_line do |line|
+  step = JSON.parse(line, symbolize_names: true)
   name = step.delete(:do)
   puts JSON.generate(steps.attempt { steps.public_send(name, **step) })
 end

@@ -79,7 +79,8 @@ struct data {
 	uv_prepare_t prepare;
 	uv_check_t check;
 	uv_idle_t idle; /* runs while questions are left over: the loop must not block */
-	uv_timer_t tick;
+	uv_poll_t tick;      /* over tick_fd */
+	int tick_fd;         /* timerfd: runs while lanes are busy */
 	uv_timer_t hold_timer; /* earliest deadline of the held */
 	uv_async_t wake;       /* the control thread has posted mail */
 	struct spsc in;        /* mail from the control thread */

@@ -31,7 +31,6 @@ struct scheduler_options {
 	const char *socket;      /* path of the apps' socket */
 	const char *control;     /* path of the control socket */
 	const char *chain;       /* chain file, NULL: none at start */
-	const char *app;         /* its name when no chain file says so */
 	const char *filters_dir; /* folder of `.so` filters, NULL: built-in only */
 	bool prefer_shared;      /* a `.so` wins over a built-in filter */
 	const char *state;       /* state file, NULL: none */

@@ -110,14 +110,15 @@ static void tell_lost(struct data *d, uint64_t ok, uint64_t failed)
 	}
 }
 
-static bool drain_lane(struct data *d, struct lane *lane)
+/* now_ns 0: the app is gone. */
+static bool drain_lane(struct data *d, struct lane *lane, uint64_t now_ns)
 {
 	struct outcome o;
 	uint64_t skipped = 0, ok, failed, tail = lane->ring_tail;
 	/* No more than the ring holds, so that a busy lane cannot keep us here. */
 	uint32_t left = lane->limits.n_ring;
 
-	while (left-- && lane_outcome_next(lane, &o, &skipped))
+	while (left-- && lane_outcome_next(lane, &o, &skipped, now_ns))
 		outcome_take(d, lane, &o);
 	if (lane->ring_tail != tail)
 		lane_ring_release(lane);
@@ -133,16 +134,14 @@ bool drain_all(struct data *d)
 	bool any = false;
 
 	LIST_FOR_EACH(link, &d->lanes)
-		any |= drain_lane(d, LIST_ENTRY_OF(link, struct lane, link));
+		any |= drain_lane(d, LIST_ENTRY_OF(link, struct lane, link), d->now_ns);
 	judge_all(d);
 	return any;
 }
 
 void drain_lane_end(struct data *d, struct lane *lane)
 {
-	/* Twice: an entry that its process never published is skipped by the second. */
-	(void)drain_lane(d, lane);
-	(void)drain_lane(d, lane);
+	(void)drain_lane(d, lane, 0);
 	while (!list_empty(&lane->exchanges))
 		exchange_abandon(d, LIST_ENTRY_OF(lane->exchanges.next, struct exchange, link));
 	for (unsigned i = 0; i < LANE_COUNTERS; i++)

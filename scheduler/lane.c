@@ -299,7 +299,19 @@ static void outcome_unpack(const struct lane_outcome *e, struct outcome *ret)
 	end_clamp(&ret->status, &ret->error);
 }
 
-int lane_outcome_next(struct lane *lane, struct outcome *ret, uint64_t *skipped)
+/* True when the unpublished entry at the tail is given up. */
+static bool stuck_too_long(struct lane *lane, uint64_t end, uint64_t now_ns)
+{
+	if (!now_ns || end - lane->ring_tail > lane->limits.n_ring / 2)
+		return true;
+	if (lane->stuck != lane->ring_tail + 1) {
+		lane->stuck = lane->ring_tail + 1;
+		lane->stuck_ns = now_ns;
+	}
+	return now_ns - lane->stuck_ns > LANE_STUCK_NS;
+}
+
+int lane_outcome_next(struct lane *lane, struct outcome *ret, uint64_t *skipped, uint64_t now_ns)
 {
 	uint64_t end = lane_ring_end(lane);
 
@@ -311,10 +323,8 @@ int lane_outcome_next(struct lane *lane, struct outcome *ret, uint64_t *skipped)
 			lane->ring_tail++;
 			return 1;
 		}
-		if (lane->stuck != lane->ring_tail + 1) {
-			lane->stuck = lane->ring_tail + 1;
+		if (!stuck_too_long(lane, end, now_ns))
 			return 0;
-		}
 		lane->ring_tail++;
 		(*skipped)++;
 	}

@@ -86,7 +86,8 @@ struct lane {
 	int lane_fd, answers_fd, doorbell; /* doorbell: eventfd */
 	int socket, pidfd;   /* -1: none; control thread */
 	uint64_t ring_tail;  /* next outcome to read */
-	uint64_t stuck;      /* index that was unpublished at the last drain, + 1 */
+	uint64_t stuck;      /* index that was found unpublished, + 1 */
+	uint64_t stuck_ns;   /* since when */
 	uint64_t lost_ok, lost_failed; /* what the filters were told already */
 	struct list exchanges; /* exchanges in progress of this lane, oldest first */
 	uint32_t n_exchanges;
@@ -134,10 +135,13 @@ void lane_hold(struct lane *lane, uint32_t slot, uint32_t ticket, uint64_t delay
 
 /*
  * The next outcome of the ring: 1, or 0 when there is none for now.  An entry
- * that is claimed but not published ends a drain; at the next one it is
- * skipped and counted in *skipped.
+ * that is claimed but not published ends a drain: its thread has lost the CPU
+ * at a bad moment.  It is skipped, and counted in *skipped, when that has been
+ * so for LANE_STUCK_NS, or when half of the ring waits behind it.  now_ns 0:
+ * the app is gone, skip at once.
  */
-int lane_outcome_next(struct lane *lane, struct outcome *ret, uint64_t *skipped);
+#define LANE_STUCK_NS UINT64_C(1000000000)
+int lane_outcome_next(struct lane *lane, struct outcome *ret, uint64_t *skipped, uint64_t now_ns);
 
 /* Starts a drain: where the app says its ring ends, clamped. */
 uint64_t lane_ring_end(const struct lane *lane);

@@ -1,0 +1,148 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Chains swapped under load: every call belongs to exactly one epoch.
+
+Part 1: 1,000 swaps while four processes call, between chains that edit
+requests in different orders and ways, answer them, or only watch them.
+Part 2: swaps while PASS stands; the breaker's window has every call once.
+"""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+import mp
+import survive
+
+APPS = 4
+SWAPS = int(os.environ.get("MP_TEST_SWAPS", "1000"))
+PASS_SWAPS = SWAPS // 2
+QUIET = {"volume": 1000000, "window_ms": "10m"}
+
+mp.need(mp.SCHEDULER, survive.prog("load"), survive.prog("counting_service"))
+
+
+def chain_of(epoch):
+    """The chain of an epoch: mostly edits, one in ten answers, one in ten only watches."""
+    kind = epoch % 10
+    watch = survive.breaker(**QUIET)
+    if kind == 5:
+        return [mp.binding("guard", "breaker", {"mode": "forced-open"})]
+    if kind == 8:
+        return [watch]
+    a, b = ("A", "B") if kind % 2 else ("C", "B")
+    if kind % 4 < 2:
+        return [survive.edits("one", a, epoch, a + b, (a + b).lower()), watch,
+                survive.edits("two", b, epoch)]
+    return [survive.edits("two", b, epoch), survive.edits("one", a, epoch, b + a, (a + b).lower()),
+            watch]
+
+
+def start(folder, service, chain):
+    path = mp.chain_file(os.path.join(folder, "chain.json"),
+                         mp.destination("svc", service.authority, *chain))
+    return mp.Scheduler(path)
+
+
+def apps(scheduler, service, folder, n=APPS):
+    return [survive.Load(scheduler, service, folder, number=i) for i in range(n)]
+
+
+def swap_all(scheduler, service, loads, last, chain_of_epoch):
+    """Swaps up to epoch `last`, each after some calls were made under the one before."""
+    changed = tries = 0
+    for epoch in range(2, last + 1):
+        before = sum(load.n["made"] for load in loads)
+        status, document, n = survive.put_chains(
+            scheduler, epoch, mp.destination("svc", service.authority, *chain_of_epoch(epoch)))
+        tries += n - 1
+        changed += status == 200 and document == {"epoch": epoch, "changed": True}
+        if status != 200:
+            mp.note(document)
+        mp.wait_for(lambda: sum(load.n["made"] for load in loads) > before + 4 * APPS,
+                    "calls under an epoch")
+    mp.note("%d swaps asked again on 503" % tries)
+    return changed
+
+
+def check_calls(numbers, counters, service):
+    """What must hold whatever the chains do."""
+    made = survive.total(numbers, "made")
+    sums = {name: survive.total(numbers, name) for name in
+            ("asked", "passed", "replied", "served", "answered", "failed", "unfiltered", "refused",
+             "over_budget", "no_slot", "away", "lost")}
+    mp.note("apps: made %d, %s" % (made, sums))
+    mp.note("scheduler: %s" % {name: n for name, n in counters.items() if n})
+    mp.note("service: %s" % service.n.all())
+    mp.is_(sums["asked"] + sums["passed"] + sums["replied"], made,
+           "each call was asked, passed or replied to: %d" % made)
+    mp.is_(counters["asked"] + counters["passed"] + counters["replied"], made,
+           "the scheduler's sum over all epochs is the same")
+    mp.is_([sums[n] for n in ("failed", "unfiltered", "refused", "over_budget", "no_slot", "lost")],
+           [0] * 6, "none failed, unfiltered, refused, over budget, without a slot or lost")
+    mp.is_([counters[n] for n in ("stale", "lost_ok", "lost_failed", "bad_messages", "abandoned")],
+           [0] * 5, "the scheduler lost none either")
+    mp.is_(sums["served"] + sums["answered"], made, "each was answered once")
+    mp.is_(service.n["requests"], sums["served"], "the service saw each that it served once")
+    mp.is_([service.n["double"], service.n["nameless"]], [0, 0], "none twice")
+    return made, sums
+
+
+def part_edits():
+    folder = mp.workdir()
+    service = survive.Service(folder)
+    scheduler = start(folder, service, chain_of(1))
+    loads = apps(scheduler, service, folder)
+    for load in loads:
+        load.wait_made(10)
+    # The very first calls of a process may come before it has a lane: not of this test.
+    changed = swap_all(scheduler, service, loads, SWAPS + 1, chain_of)
+    mp.is_(changed, SWAPS, "%d swaps took hold" % SWAPS)
+    numbers = [load.finish() for load in loads]
+    counters = survive.settle(scheduler, survive.total(numbers, "made"), "all outcomes")
+    made, sums = check_calls(numbers, counters, service)
+    mp.is_(service.n["mixed"], 0, "no request carries edits of two epochs or part of one's")
+    mp.is_(service.n["bare"], sums["passed"], "those without edits are those that passed: %d" %
+           sums["passed"])
+    mp.is_(service.n["edited"], sums["served"] - sums["passed"],
+           "all others carry exactly one epoch's edits: %d" % service.n["edited"])
+    mp.ok(service.n["epochs"] > SWAPS // 2, "of %d different epochs" % service.n["epochs"])
+    mp.ok(sums["replied"] > 0 and sums["passed"] > 0, "some were replied to, some passed")
+    status = scheduler.status()
+    mp.is_(status["swaps"], SWAPS, "the status counts the swaps")
+    mp.is_(status["restarts"], 0, "no restart")
+    mp.wait_for(lambda: scheduler.status()["lanes"]["open"] == 0, "lanes reclaimed")
+    mp.note("p99 of a call: %s us" % [n["p99_ns"] // 1000 for n in numbers])
+    mp.is_(scheduler.stop(), 0, "it ends well")
+
+
+def part_pass():
+    """Every other swap changes the breaker's configuration, the others only its company."""
+    folder = mp.workdir()
+    service = survive.Service(folder)
+
+    def chain(epoch):
+        config = dict(QUIET, open_ms=5000 + epoch // 2)
+        watchers = [mp.binding("watch%d" % epoch, "breaker", QUIET)] if epoch % 3 == 0 else []
+        return [mp.binding("guard", "breaker", config)] + watchers
+
+    scheduler = start(folder, service, chain(1))
+    loads = apps(scheduler, service, folder)
+    for load in loads:
+        load.wait_made(10)
+    changed = swap_all(scheduler, service, loads, PASS_SWAPS + 1, chain)
+    mp.is_(changed, PASS_SWAPS, "%d swaps with PASS standing" % PASS_SWAPS)
+    numbers = [load.finish() for load in loads]
+    counters = survive.settle(scheduler, survive.total(numbers, "made"), "all outcomes")
+    made, sums = check_calls(numbers, counters, service)
+    # A chain that has just been made stands as ASK until its filters have posted.
+    mp.ok(sums["passed"] > made * 9 // 10, "%d of %d passed without asking" % (sums["passed"], made))
+    calls = mp.wait_for(lambda: scheduler.unit("guard")["status"]["calls"] >= made and
+                        scheduler.unit("guard")["status"]["calls"], "the window", 5)
+    mp.is_(calls, made, "the breaker's window has exactly the calls made: %d" % made)
+    mp.is_(scheduler.unit("guard")["status"]["failed"], 0, "none of them a failure")
+
+
+part_edits()
+part_pass()
+mp.done()

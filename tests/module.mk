@@ -5,10 +5,13 @@
 TEST_PROGRAMS += \
 	tests/bench/request/bench_ask.c \
 	tests/bench/request/bench_failover.c \
+	tests/bench/request/bench_filters.c \
 	tests/bench/request/bench_lanes.c \
 	tests/bench/request/bench_open.c \
 	tests/bench/request/bench_service.c \
-	tests/bench/request/bench_standing.c
+	tests/bench/request/bench_standing.c \
+	tests/functional/prog/counting_service.c \
+	tests/functional/prog/load.c
 
 # Filters that only tests load: build/*/tests/filters/NAME.so.
 TEST_FILTERS += \
@@ -22,6 +25,7 @@ TEST_FILTERS += \
 	tests/filters/stamp.c
 
 # One for each source of bytes; seeds in tests/fuzz/corpus/NAME/.
-FUZZ_TARGETS +=
+FUZZ_TARGETS += \
+	tests/fuzz/fuzz_chain.c
 
 FUNCTIONAL_TESTS +=

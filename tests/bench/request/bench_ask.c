@@ -5,7 +5,7 @@
  *   bench_ask gap HOST                one ask every 500 us, alternating with a bare futex
  *                                     ping-pong between two processes at the same gap
  *   bench_ask filters PID HOST N ...  scheduler PID: CPU time and round trip of chains
- *                                     of N no-op filters; pairs, the shortest first
+ *                                     of N no-op filters; the shortest first
  *   bench_ask rate HOST               asks a second of 16 processes together
  */
 #include <dirent.h>
@@ -223,19 +223,6 @@ static struct bench_value slope(const struct row *a, const struct row *b, const 
 	return bench_percentile(each, ROUNDS, 50);
 }
 
-/* 32 filters against 32 times what the first few of them cost. */
-static struct bench_value against_single(const struct row *rows, const struct row *few,
-					 const struct row *all)
-{
-	struct bench_value single = slope(rows, few, rows->cpu_ns, few->cpu_ns);
-	struct bench_value further = slope(rows, all, rows->cpu_ns, all->cpu_ns);
-	double n = all->filters, of = n * single.value;
-
-	return (struct bench_value){ ((n - 1) * further.value + single.value) / of,
-				     ((n - 1) * further.lo + single.value) / of,
-				     ((n - 1) * further.hi + single.value) / of, ROUNDS };
-}
-
 static int run_filters(const char *pid, int n, char **args)
 {
 	static struct row rows[CHAINS_MAX];
@@ -254,7 +241,6 @@ static int run_filters(const char *pid, int n, char **args)
 	}
 	bench_line("noop_filter", "ns", slope(rows, all, rows->cpu_ns, all->cpu_ns), NULL, 0);
 	bench_line("noop_filter_round_trip", "ns", slope(rows, all, rows->trip_ns, all->trip_ns), NULL, 0);
-	bench_line("noop_filter_32", "ratio", against_single(rows, &rows[n / 2], all), NULL, 0);
 	for (int i = 0; i < n; i++) {
 		struct bench_value cpu = bench_percentile(rows[i].cpu_ns, ROUNDS, 50);
 
@@ -273,6 +259,7 @@ struct crowd {
 	struct {
 		_Alignas(64) _Atomic uint64_t asked; /* answered in time */
 		_Atomic uint64_t unfiltered;         /* not */
+		_Atomic uint64_t late;               /* of these, past the budget */
 	} of[PROCESSES];
 };
 
@@ -295,20 +282,33 @@ __attribute__((noreturn)) static void ask_on(struct crowd *crowd, const char *ho
 		counters = bench_counters();
 		atomic_store(&crowd->of[self].asked, counters.asked);
 		atomic_store(&crowd->of[self].unfiltered, counters.unfiltered);
+		atomic_store(&crowd->of[self].late, counters.over_budget);
 	}
 	_exit(0);
 }
 
-static uint64_t crowd_sum(struct crowd *crowd, uint64_t *ret_unfiltered)
+static uint64_t crowd_asked(struct crowd *crowd)
 {
 	uint64_t asked = 0;
 
-	*ret_unfiltered = 0;
-	for (int i = 0; i < PROCESSES; i++) {
+	for (int i = 0; i < PROCESSES; i++)
 		asked += atomic_load(&crowd->of[i].asked);
-		*ret_unfiltered += atomic_load(&crowd->of[i].unfiltered);
-	}
 	return asked;
+}
+
+/* What did not go as it should, for people and on lines of its own. */
+static void crowd_tell(struct crowd *crowd)
+{
+	uint64_t unfiltered = 0, late = 0, asked = crowd_asked(crowd);
+
+	for (int i = 0; i < PROCESSES; i++) {
+		unfiltered += atomic_load(&crowd->of[i].unfiltered);
+		late += atomic_load(&crowd->of[i].late);
+	}
+	fprintf(stderr, "ask_rate_16: %" PRIu64 " asked in time, %" PRIu64 " unfiltered, %" PRIu64
+		" of these past the budget\n", asked, unfiltered, late);
+	bench_count("ask_rate_16_unfiltered", "percent",
+		    100 * (double)unfiltered / (double)(asked + unfiltered), asked + unfiltered);
 }
 
 static int run_rate(const char *host)
@@ -316,7 +316,6 @@ static int run_rate(const char *host)
 	struct crowd *crowd = shared_memory(sizeof(*crowd));
 	double rates[RATE_RUNS];
 	pid_t pids[PROCESSES];
-	uint64_t unfiltered;
 
 	for (int i = 0; i < PROCESSES; i++) {
 		pids[i] = child();
@@ -331,17 +330,17 @@ static int run_rate(const char *host)
 	atomic_store(&crowd->run, 1);
 	bench_sleep(RATE_NS / 4);
 	for (int i = 0; i < RATE_RUNS; i++) {
-		uint64_t start = bench_now(), before = crowd_sum(crowd, &unfiltered);
+		uint64_t start = bench_now(), before = crowd_asked(crowd);
 
 		bench_sleep(RATE_NS);
-		rates[i] = (double)(crowd_sum(crowd, &unfiltered) - before) /
+		rates[i] = (double)(crowd_asked(crowd) - before) /
 			   ((double)(bench_now() - start) / (double)NS_PER_S);
 	}
 	atomic_store(&crowd->run, 2);
 	bench_sleep(100 * NS_PER_MS);
 	for (int i = 0; i < PROCESSES; i++)
 		end_child(pids[i]);
-	fprintf(stderr, "ask_rate: %" PRIu64 " calls went unfiltered\n", unfiltered);
+	crowd_tell(crowd);
 	bench_line("ask_rate_16", "calls/s", bench_percentile(rates, RATE_RUNS, 50), NULL, 0);
 	return 0;
 }

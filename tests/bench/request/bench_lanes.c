@@ -28,8 +28,8 @@ __attribute__((noreturn)) static void use_lane(char **args, int tell)
 	bench_await(&pass, MP_GO);
 	for (long i = atol(args[0]); i > 0; i--)
 		(void)bench_ask(&ask, &request);
-	for (long i = atol(args[1]); i > 0; i--)
-		bench_pass(&pass, 200);
+	for (long i = atol(args[1]); i > 0;)
+		i -= bench_pass(&pass, 200);
 	if (write(tell, "r", 1) != 1)
 		bench_die("write: %s", strerror(errno));
 	for (;;)

@@ -118,4 +118,4 @@ def program(name, *args, scheduler=None, deadline=300):
         emit(row["metric"], row["unit"], row["ours"], row["n"], row["lo"], row["hi"],
              row.get("peer"), row.get("peer_value"))
     if done.returncode:
-        raise RuntimeError("%s ended with %d" % (" ".join(argv), done.returncode))
+        raise RuntimeError("%s ended with %d" % (" ".join(argv)[:100], done.returncode))

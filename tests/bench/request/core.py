@@ -8,11 +8,12 @@ import os
 import subprocess
 import time
 
-from benchlib import TOOLS, cpu_ns, emit, family, mp, program, say, scheduler, status_sum
+from benchlib import (TEST_FILTERS, TOOLS, cpu_ns, emit, family, mp, program, say, scheduler,
+                      status_sum)
 
 CHAIN_LENGTHS = (1, 2, 4, 8, 16, 32)
-OPEN_HOSTS = 250
-OPEN_ROUNDS = 4
+OPEN_HOSTS = 20
+OPEN_ROUNDS = 50
 OPEN_FAILURES = 5
 KILLS = 100
 LANES = 16
@@ -52,6 +53,7 @@ def filters(quick):
     pairs = [word for host, n in zip(hosts, CHAIN_LENGTHS) for word in (host, n)]
     program("bench_ask", "filters", process.worker(), *pairs, scheduler=process)
     process.stop()
+    program("bench_filters", os.path.join(TEST_FILTERS, "noop.so"))
 
 
 def rate(quick):
@@ -61,12 +63,11 @@ def rate(quick):
 
 
 def opening(quick):
-    """Each host is opened once in a round; a new scheduler for each round."""
-    hosts = ["open%d.bench" % i for i in range(OPEN_HOSTS * (1 if quick else OPEN_ROUNDS))]
+    hosts = ["open%d.bench" % i for i in range(OPEN_HOSTS)]
     config = {"consecutive": OPEN_FAILURES}
     process = scheduler([mp.destination(host.split(".")[0], host,
                                         mp.binding("guard", "breaker", config)) for host in hosts])
-    program("bench_open", OPEN_FAILURES, *hosts, scheduler=process)
+    program("bench_open", OPEN_FAILURES, 5 if quick else OPEN_ROUNDS, *hosts, scheduler=process)
     process.stop()
 
 

@@ -8,4 +8,7 @@ CLIENT_SRC += buildpack-hooks/client/ask.c buildpack-hooks/client/begin.c \
 	buildpack-hooks/client/slot.c buildpack-hooks/client/state.c \
 	buildpack-hooks/client/verdict.c
 UNIT_TESTS += tests/unit/lib/test_wire.c tests/unit/lib/test_lane_key.c \
-	tests/unit/lib/test_markers.c
+	tests/unit/lib/test_markers.c tests/unit/client/test_ask.c \
+	tests/unit/client/test_begin.c tests/unit/client/test_connect.c \
+	tests/unit/client/test_fork.c tests/unit/client/test_outcome.c \
+	tests/unit/client/test_threads.c

@@ -201,6 +201,37 @@ static int question_write(const struct conn *conn, const struct call_state *stat
 	return 0;
 }
 
+static bool half_used(struct live *live, const struct conn *conn)
+{
+	uint32_t used = 0;
+
+	for (uint32_t word = 0; word < LANE_SLOTS_MAX / 64; word++)
+		used += (uint32_t)__builtin_popcountll(LOAD(conn_live(live, conn)->busy[word]));
+	return used > conn->layout.n_slots / 2;
+}
+
+/*
+ * Sees to it that the scheduler looks.  A copy can wait for the next tick,
+ * unless slots run short; only a question may spin, and only unrung.
+ */
+static void wake(struct live *live, struct conn *conn, const struct call_state *state,
+		 uint32_t kind)
+{
+	bool asleep = atomic_load(&conn->board->asleep);
+
+	if (kind == LANE_COPY) {
+		if (asleep && (!atomic_load(&conn->board->ticking) || half_used(live, conn)))
+			client_ring(live, conn);
+		return;
+	}
+	if (asleep) {
+		client_ring(live, conn);
+		return;
+	}
+	for (int i = 0; i < SPINS && LOAD(conn->answer_slots[state->slot].done) != state->ticket; i++)
+		cpu_pause();
+}
+
 int client_slot_post(struct live *live, struct conn *conn, struct call_state *state,
 		     const struct slot_question *question)
 {
@@ -219,12 +250,7 @@ int client_slot_post(struct live *live, struct conn *conn, struct call_state *st
 	STORE(conn->slots[slot].ticket, state->ticket);
 	/* Pending first, then asleep: the scheduler does it the other way round. */
 	atomic_fetch_or(&conn->lane->pending[slot / 64], UINT64_C(1) << slot % 64);
-	if (atomic_load(&conn->board->asleep))
-		client_ring(live, conn);
-	else
-		for (int i = 0; i < SPINS && question->kind != LANE_COPY &&
-				LOAD(conn->answer_slots[slot].done) != state->ticket; i++)
-			cpu_pause();
+	wake(live, conn, state, question->kind);
 	return 0;
 }
 

@@ -1,0 +1,706 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mp_ask, mp_resume, mp_respond: questions, answers, budgets, slots. */
+#include "tests/unit/client/fake.h"
+
+static const struct fake_row rows[] = {
+	{ "payments", 80, "", ENTRY_OUTCOME | ENTRY_REQUEST_BODY, "guard", MP_STANDING_ASK },
+	{ "closed", 80, "", ENTRY_OUTCOME | ENTRY_CLOSED, "guard", MP_STANDING_ASK },
+	{ "decided", 80, "", ENTRY_RESPONSE | ENTRY_RESPONSE_BODY, "guard", MP_STANDING_ASK },
+	{ "copied", 80, "", ENTRY_COPY | ENTRY_RESPONSE_BODY | ENTRY_REQUEST_BODY, "guard",
+	  MP_STANDING_PASS },
+	{ "strict", 80, "", ENTRY_RESPONSE | ENTRY_CLOSED, "guard", MP_STANDING_PASS },
+};
+#define N_ROWS (sizeof(rows) / sizeof(rows[0]))
+
+static struct fake fake;
+
+static const struct mp_field fields[] = {
+	{ { "Accept", 6 }, { "*/*", 3 } },
+	{ { "Host", 4 }, { "payments", 8 } },
+};
+
+static struct mp_request request_make(const char *body)
+{
+	return (struct mp_request){ .size = sizeof(struct mp_request), .flags = MP_BODY_COMPLETE,
+				    .method = MP_LIT("POST"), .scheme = MP_LIT("http"),
+				    .authority = MP_LIT("payments"), .path = MP_LIT("/pay?x=1"),
+				    .fields = fields, .n_fields = 2, .body = slice_of(body) };
+}
+
+static struct mp_response response_make(int status, int error)
+{
+	return (struct mp_response){ .size = sizeof(struct mp_response), .flags = MP_BODY_COMPLETE,
+				     .status = status, .error = error, .fields = fields,
+				     .n_fields = 1, .body = MP_LIT("response") };
+}
+
+static void start(fake_answer_fn *answer)
+{
+	fake_init(&fake, rows, N_ROWS);
+	fake.answer = answer;
+	fake_run(&fake);
+}
+
+/* One item of a question, by tag and number. */
+static struct mp_str item_of(struct fake_lane *l, uint32_t slot, enum wire_tag tag, int nth)
+{
+	struct mp_str rest = { fake_slot_data(l, slot), fake_slot(l, slot)->head_size };
+	struct wire_item item;
+
+	while (wire_next(&rest, &item) > 0)
+		if (item.tag == tag && !nth--)
+			return item.value;
+	return (struct mp_str){ 0 };
+}
+
+static void end(struct mp_call *call, struct mp_verdict *v)
+{
+	mp_verdict_free(v);
+	mp_end(call, 200, 0, 0);
+}
+
+/* ------------------------------------------------------------- round trips */
+
+static _Atomic uint32_t seen_good;
+
+static void answer_edits(struct fake *f, struct fake_lane *l, uint32_t slot, struct fake_answer *a)
+{
+	const struct lane_slot *s = fake_slot(l, slot);
+
+	(void)f;
+	seen_good = s->kind == LANE_REQUEST && s->entry == 0 && s->set == 1 && !s->exchange &&
+		    (s->flags & LANE_REQUEST_COMPLETE) && s->request_body_size == 4 &&
+		    !memcmp(fake_slot_data(l, slot) + s->head_size, "body", 4) &&
+		    slice_eq(item_of(l, slot, WIRE_METHOD, 0), MP_LIT("POST")) &&
+		    slice_eq(item_of(l, slot, WIRE_SCHEME, 0), MP_LIT("http")) &&
+		    slice_eq(item_of(l, slot, WIRE_AUTHORITY, 0), MP_LIT("payments")) &&
+		    slice_eq(item_of(l, slot, WIRE_PATH, 0), MP_LIT("/pay?x=1")) &&
+		    slice_eq(item_of(l, slot, WIRE_FIELD, 1), MP_LIT("payments"));
+	wire_put(&a->head, WIRE_EDIT_SET, MP_LIT("X-Set"), MP_LIT("1"));
+	wire_put(&a->head, WIRE_EDIT_ADD, MP_LIT("X-Add"), MP_LIT("2"));
+	wire_put(&a->head, WIRE_EDIT_REMOVE, MP_LIT("X-Remove"), (struct mp_str){ 0 });
+	wire_put_value(&a->head, WIRE_AUTHORITY, MP_LIT("other:81"));
+	wire_put_value(&a->head, WIRE_PATH, MP_LIT("/new"));
+	wire_put_value(&a->head, 999, MP_LIT("from the future"));
+	a->body = "new body";
+	a->has_body = true;
+	a->exchange = 77;
+}
+
+static void edits(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("body");
+	struct mp_call call;
+
+	start(answer_edits);
+	is_int(fake_begin("payments", 80, "/pay", &call, &v), MP_ASK, "ASK");
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_PASS, "PASS");
+	is_int(seen_good, 1, "the question was whole");
+	is_u64(v.n_edits, 3, "three edits");
+	ok(v.n_edits == 3 && v.edits[0].op == MP_EDIT_SET && v.edits[1].op == MP_EDIT_ADD &&
+	   v.edits[2].op == MP_EDIT_REMOVE, "in order");
+	ok(slice_eq(v.edits[1].field.name, MP_LIT("X-Add")) &&
+	   slice_eq(v.edits[1].field.value, MP_LIT("2")), "with name and value");
+	ok(slice_eq(v.authority, MP_LIT("other:81")), "the new authority");
+	ok(slice_eq(v.path, MP_LIT("/new")), "the new path");
+	ok(slice_eq(v.body, MP_LIT("new body")), "the new body");
+	end(&call, &v);
+	is_u64(fake_outcome(&fake.lanes[0], 0)->exchange, 77, "the outcome names the exchange");
+	is_u64(fake_outcome(&fake.lanes[0], 0)->where, lane_where(0, 1, MP_STANDING_ASK, 0, 200),
+	       "and where it was asked");
+	is_u64(fake_counters().asked, 1, "counted as asked");
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_PASS, "an ended call is ignored");
+	is_u64(fake.questions, 1, "nothing more was asked");
+	fake_end(&fake);
+}
+
+static void answer_none(struct fake *f, struct fake_lane *l, uint32_t slot, struct fake_answer *a)
+{
+	(void)f;
+	(void)l;
+	(void)slot;
+	(void)a;
+}
+
+static void plain(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_call call;
+	uint64_t doorbells;
+
+	start(answer_none);
+	for (int i = 0; i < 100; i++) {
+		(void)fake_begin("payments", 80, "/pay", &call, &v);
+		(void)mp_ask(&call, &request, &v);
+		if (v.memory || v.verdict)
+			break;
+		end(&call, &v);
+	}
+	is_u64(fake_counters().asked, 100, "a hundred plain PASSes, and no allocation");
+	is_u64(fake_counters().unfiltered, 0, "none unfiltered");
+	doorbells = fake_counters().doorbells;
+	atomic_store(&fake_board(&fake)->asleep, 0);
+	for (int i = 0; i < 20; i++) {
+		(void)fake_begin("payments", 80, "/pay", &call, &v);
+		(void)mp_ask(&call, &request, &v);
+		end(&call, &v);
+	}
+	is_u64(fake_counters().asked, 120, "and of a scheduler that is awake");
+	is_u64(fake_counters().doorbells, doorbells, "which nobody rang for");
+	ok(fake_balanced(&fake.lanes[0]), "begun and ended agree");
+	fake_end(&fake);
+}
+
+static void answer_reply(struct fake *f, struct fake_lane *l, uint32_t slot, struct fake_answer *a)
+{
+	(void)f;
+	(void)l;
+	(void)slot;
+	a->verdict = MP_VERDICT_REPLY;
+	a->status = 429;
+	a->retry_at_ns = fake_now() + NS_PER_S / 2;
+	wire_put(&a->head, WIRE_RESPONSE_FIELD, MP_LIT("retry-after"), MP_LIT("99"));
+	wire_put(&a->head, WIRE_RESPONSE_FIELD, MP_LIT("X-Why"), MP_LIT("throttled"));
+	wire_put_value(&a->head, WIRE_MARKER_TYPE, MP_LIT("throttle"));
+}
+
+static void reply(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_call call;
+
+	start(answer_reply);
+	(void)fake_begin("payments", 80, "/pay", &call, &v);
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_REPLY, "REPLY");
+	is_int(v.status, 429, "its status");
+	is_int(v.raise, 0, "it does not raise");
+	ok(fake_has(&v, "Retry-After", "1"), "the library's Retry-After wins");
+	ok(fake_has(&v, "X-Why", "throttled"), "a field of the filter");
+	ok(fake_has(&v, "Middlepipe", "throttle;retry-after=1"), "the marker");
+	ok(v.body.ptr && !v.body.len, "an empty body");
+	end(&call, &v);
+	is_u64(fake_head(&fake.lanes[0])->ring_head, 0, "no exchange is left: no outcome");
+	ok(fake_balanced(&fake.lanes[0]), "begun and ended agree");
+	fake_end(&fake);
+}
+
+static void answer_delay(struct fake *f, struct fake_lane *l, uint32_t slot, struct fake_answer *a)
+{
+	(void)f;
+	(void)l;
+	(void)slot;
+	a->verdict = MP_VERDICT_DELAY;
+	a->delay_ns = 123;
+	a->exchange = 5;
+}
+
+static void delay(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_call call;
+
+	start(answer_delay);
+	(void)fake_begin("payments", 80, "/pay", &call, &v);
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_DELAY, "DELAY");
+	is_u64(v.delay_ns, 123, "for so long");
+	end(&call, &v);
+	fake_end(&fake);
+}
+
+/* Answers that make no sense, one after the other: each ends in the failure rule. */
+static _Atomic uint32_t bad_kind;
+
+static void answer_bad(struct fake *f, struct fake_lane *l, uint32_t slot, struct fake_answer *a)
+{
+	(void)f;
+	(void)l;
+	(void)slot;
+	switch ((int)bad_kind) {
+	case 0: a->verdict = ANSWER_FAILED; break;
+	case 1: a->verdict = 4711; break;
+	case 2: wire_put(&a->head, WIRE_EDIT_SET, MP_LIT("A"), MP_LIT("b\r\nC: d")); break;
+	case 3: wire_put(&a->head, WIRE_EDIT_SET, MP_LIT("A b"), MP_LIT("c")); break;
+	case 4: wire_put_value(&a->head, WIRE_PATH, MP_LIT("/a b")); break;
+	case 5: wire_put_value(&a->head, WIRE_AUTHORITY, MP_LIT("a\nb")); break;
+	case 6: a->head.size = 5; break;
+	case 7: a->verdict = MP_VERDICT_REPLY; a->status = 700; break;
+	case 8: a->verdict = MP_VERDICT_HOLD; break;
+	default: a->verdict = ANSWER_STALE; break;
+	}
+}
+
+static void bad_answers(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_call call;
+
+	start(answer_bad);
+	for (bad_kind = 0; bad_kind < 10; bad_kind++) {
+		(void)fake_begin("closed", 80, "/pay", &call, &v);
+		is_int(mp_ask(&call, &request, &v), MP_VERDICT_REPLY, "answer %u: refused", bad_kind);
+		ok(fake_has(&v, "Middlepipe",
+			    "middlepipe;state=unavailable;pipe=\"guard\";retry-after=1;callback=raise"),
+		   "in the name of the pipe");
+		end(&call, &v);
+		(void)fake_begin("payments", 80, "/pay", &call, &v);
+		is_int(mp_ask(&call, &request, &v), MP_VERDICT_PASS, "open: let through");
+		ok(!v.memory && !v.n_edits && !v.authority.ptr && !v.path.ptr, "untouched");
+		end(&call, &v);
+	}
+	is_u64(fake_counters().refused, 10, "ten refused");
+	is_u64(fake_counters().unfiltered, 10, "ten unfiltered");
+	is_u64(fake_head(&fake.lanes[0])->counters[LANE_REFUSED], 10, "the lane says so too");
+	is_u64(fake_head(&fake.lanes[0])->counters[LANE_UNFILTERED], 10, "of both");
+	is_u64(fake_head(&fake.lanes[0])->ring_head, 10, "only those that went have outcomes");
+	ok(fake_balanced(&fake.lanes[0]), "begun and ended agree");
+	fake_end(&fake);
+}
+
+static void answer_refused(struct fake *f, struct fake_lane *l, uint32_t slot,
+			   struct fake_answer *a)
+{
+	(void)f;
+	(void)l;
+	(void)slot;
+	a->verdict = ANSWER_REFUSED;
+}
+
+static void ejected(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_call call;
+
+	start(answer_refused);
+	(void)fake_begin("closed", 80, "/pay", &call, &v);
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_REPLY, "an ejected filter, bound closed");
+	ok(fake_has(&v, "Middlepipe",
+		    "middlepipe;state=ejected;pipe=\"guard\";retry-after=1;callback=raise"),
+	   "is what the refusal says");
+	end(&call, &v);
+	fake_end(&fake);
+}
+
+/* The set was gone: the second question comes under the new one. */
+static void answer_stale(struct fake *f, struct fake_lane *l, uint32_t slot, struct fake_answer *a)
+{
+	if (fake_slot(l, slot)->set == 2) {
+		a->exchange = 9;
+		return;
+	}
+	fake_fill(f, 1, rows, N_ROWS);
+	fake_flip(f, 2, 2, 1);
+	a->verdict = ANSWER_STALE;
+}
+
+static void stale(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_call call;
+
+	start(answer_stale);
+	(void)fake_begin("payments", 80, "/pay", &call, &v);
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_PASS, "PASS");
+	end(&call, &v);
+	is_u64(fake.questions, 2, "asked twice");
+	is_u64(fake_counters().unfiltered, 0, "and served");
+	is_u64(fake_head(&fake.lanes[0])->begun[2], 1, "under the new set");
+	is_u64(fake_outcome(&fake.lanes[0], 0)->where, lane_where(0, 2, MP_STANDING_ASK, 0, 200),
+	       "where its outcome goes");
+	ok(fake_balanced(&fake.lanes[0]), "begun and ended agree");
+	fake_end(&fake);
+}
+
+static void answer_stale_gone(struct fake *f, struct fake_lane *l, uint32_t slot,
+			      struct fake_answer *a)
+{
+	(void)l;
+	(void)slot;
+	fake_fill(f, 1, rows + 1, 1);
+	fake_flip(f, 2, 2, 1);
+	a->verdict = ANSWER_STALE;
+}
+
+static void stale_gone(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_call call;
+
+	start(answer_stale_gone);
+	(void)fake_begin("payments", 80, "/pay", &call, &v);
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_PASS, "no chain any more: PASS");
+	end(&call, &v);
+	is_u64(fake_head(&fake.lanes[0])->ring_head, 0, "no outcome");
+	ok(fake_balanced(&fake.lanes[0]), "begun and ended agree");
+	fake_end(&fake);
+}
+
+/* ----------------------------------------------------------------- budgets */
+
+static void over_budget(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_call call;
+	struct fake_answer late = { .verdict = MP_VERDICT_PASS };
+
+	fake_init(&fake, rows, N_ROWS);
+	fake.deaf = 1;
+	setenv("MIDDLEPIPE_BUDGET_MS", "10", 1);
+	fake_run(&fake);
+	if (!ok(EVENTUALLY(fake_begin("payments", 80, "/pay", &call, &v) == MP_ASK), "connected"))
+		return;
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_PASS, "nobody answers: let through");
+	ok(fake_now() - call.started_ns >= 10 * NS_PER_MS, "after the budget");
+	end(&call, &v);
+	is_u64(fake_counters().over_budget, 1, "counted as such");
+	is_u64(fake_head(&fake.lanes[0])->counters[LANE_OVER_BUDGET], 1, "in the lane too");
+	(void)fake_begin("payments", 80, "/pay", &call, &v);
+	(void)mp_ask(&call, &request, &v);
+	end(&call, &v);
+	is_u64(fake_head(&fake.lanes[0])->pending[0], 3, "its slot was not used again");
+	wire_start(&late.head, late.bytes, sizeof(late.bytes));
+	fake_reply(&fake.lanes[0], 0, &late);
+	(void)fake_begin("payments", 80, "/pay", &call, &v);
+	(void)mp_ask(&call, &request, &v);
+	end(&call, &v);
+	is_u64(fake_slot(&fake.lanes[0], 0)->ticket, 2, "after its late answer it is");
+	is_u64(fake_slot(&fake.lanes[0], 1)->ticket, 1, "the other one is still out");
+	ok(fake_balanced(&fake.lanes[0]), "begun and ended agree");
+	fake_end(&fake);
+}
+
+static void no_slot(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_call call;
+
+	fake_init(&fake, rows, N_ROWS);
+	fake.deaf = 1;
+	fake.n_slots = 65;
+	setenv("MIDDLEPIPE_BUDGET_MS", "1", 1);
+	fake_run(&fake);
+	if (!ok(EVENTUALLY(fake_begin("closed", 80, "/pay", &call, &v) == MP_ASK), "connected"))
+		return;
+	end(&call, &v);
+	for (int i = 0; i < 65; i++) {
+		(void)fake_begin("payments", 80, "/pay", &call, &v);
+		(void)mp_ask(&call, &request, &v);
+		end(&call, &v);
+	}
+	is_u64(fake_counters().no_slot, 0, "65 slots take 65 questions");
+	is_u64(fake_counters().over_budget, 65, "which nobody answers");
+	(void)fake_begin("closed", 80, "/pay", &call, &v);
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_REPLY, "the 66th is refused (closed)");
+	end(&call, &v);
+	(void)fake_begin("payments", 80, "/pay", &call, &v);
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_PASS, "or let through (open)");
+	end(&call, &v);
+	is_u64(fake_counters().no_slot, 2, "both counted");
+	is_u64(fake_head(&fake.lanes[0])->counters[LANE_NO_SLOT], 2, "in the lane too");
+	fake_end(&fake);
+}
+
+static void too_big(void)
+{
+	static char bytes[FAKE_DATA];
+	static struct mp_field many[LANE_FIELDS_MAX + 1];
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_call call;
+
+	start(answer_none);
+	memset(bytes, 'x', sizeof(bytes));
+	for (size_t i = 0; i < LANE_FIELDS_MAX + 1; i++)
+		many[i] = fields[0];
+	(void)fake_begin("payments", 80, "/pay", &call, &v);
+	request.fields = many;
+	request.n_fields = LANE_FIELDS_MAX + 1;
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_PASS, "257 fields: let through");
+	end(&call, &v);
+	request.n_fields = LANE_FIELDS_MAX;
+	(void)fake_begin("payments", 80, "/pay", &call, &v);
+	(void)mp_ask(&call, &request, &v);
+	end(&call, &v);
+	is_u64(fake_counters().asked, 1, "256 are asked about");
+	request.n_fields = 0;
+	request.path = (struct mp_str){ bytes, sizeof(bytes) };
+	(void)fake_begin("payments", 80, "/pay", &call, &v);
+	(void)mp_ask(&call, &request, &v);
+	end(&call, &v);
+	is_u64(fake_counters().unfiltered, 2, "a head larger than a slot is not");
+	is_u64(fake.questions, 1, "nobody saw either");
+	fake_end(&fake);
+}
+
+static void answer_cut(struct fake *f, struct fake_lane *l, uint32_t slot, struct fake_answer *a)
+{
+	const struct lane_slot *s = fake_slot(l, slot);
+
+	(void)f;
+	(void)a;
+	seen_good = !(s->flags & LANE_REQUEST_COMPLETE) &&
+		    s->head_size + s->request_body_size == FAKE_DATA;
+}
+
+static void cut_body(void)
+{
+	static char bytes[2 * FAKE_DATA];
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_call call;
+
+	start(answer_cut);
+	memset(bytes, 'x', sizeof(bytes));
+	request.body = (struct mp_str){ bytes, sizeof(bytes) };
+	(void)fake_begin("payments", 80, "/pay", &call, &v);
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_PASS, "a large body");
+	is_int(seen_good, 1, "is cut to what fits, and the chain knows");
+	end(&call, &v);
+	fake_end(&fake);
+}
+
+/* -------------------------------------------------------------------- hold */
+
+static void answer_hold(struct fake *f, struct fake_lane *l, uint32_t slot, struct fake_answer *a)
+{
+	struct answers_slot *s = fake_answer_slot(l, slot);
+
+	(void)f;
+	s->delay_ns = 60 * NS_PER_S;
+	atomic_store(&s->held, atomic_load(&fake_slot(l, slot)->ticket));
+	syscall(SYS_futex, &s->done, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	a->none = true;
+}
+
+static void hold(void)
+{
+	struct fake_answer passed = { .verdict = MP_VERDICT_PASS, .exchange = 11 };
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_call call;
+
+	start(answer_hold);
+	(void)fake_begin("payments", 80, "/pay", &call, &v);
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_HOLD, "HOLD");
+	is_u64(v.delay_ns, 60 * NS_PER_S, "for a minute at most");
+	is_int(mp_resume(&call, 0, &v), MP_VERDICT_HOLD, "only looked: still held");
+	is_int(mp_resume(&call, NS_PER_MS, &v), MP_VERDICT_HOLD, "waited: still held");
+	ok(v.delay_ns < 60 * NS_PER_S, "for less by now");
+	wire_start(&passed.head, passed.bytes, sizeof(passed.bytes));
+	wire_put(&passed.head, WIRE_EDIT_SET, MP_LIT("A"), MP_LIT("b"));
+	fake_reply(&fake.lanes[0], 0, &passed);
+	is_int(mp_resume(&call, 10 * NS_PER_S, &v), MP_VERDICT_PASS, "resumed");
+	is_u64(v.n_edits, 1, "with an edit");
+	end(&call, &v);
+	is_u64(fake_outcome(&fake.lanes[0], 0)->exchange, 11, "the outcome names the exchange");
+	fake_end(&fake);
+}
+
+static void answer_hold_short(struct fake *f, struct fake_lane *l, uint32_t slot,
+			      struct fake_answer *a)
+{
+	answer_hold(f, l, slot, a);
+	fake_answer_slot(l, slot)->delay_ns = 2 * NS_PER_MS;
+}
+
+static void hold_ends(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_call call;
+
+	fake_init(&fake, rows, N_ROWS);
+	fake.answer = answer_hold_short;
+	setenv("MIDDLEPIPE_BUDGET_MS", "100", 1);
+	fake_run(&fake);
+	if (!ok(EVENTUALLY(fake_begin("closed", 80, "/pay", &call, &v) == MP_ASK), "connected"))
+		return;
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_HOLD, "HOLD");
+	is_int(mp_resume(&call, UINT64_MAX, &v), MP_VERDICT_PASS, "ended by the library, by PASS");
+	ok(fake_now() - call.started_ns >= 102 * NS_PER_MS, "after its time and the budget");
+	end(&call, &v);
+	(void)fake_begin("payments", 80, "/pay", &call, &v);
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_HOLD, "HOLD again");
+	mp_verdict_free(&v);
+	mp_end(&call, 200, 0, 0);
+	is_u64(fake_outcome(&fake.lanes[0], 1)->where,
+	       lane_where(0, 1, MP_STANDING_ASK, MP_ERROR_CANCELLED, 0), "given up: cancelled");
+	is_u64(fake_slot(&fake.lanes[0], 1)->ticket, 1, "slots of both are left alone");
+	ok(fake_balanced(&fake.lanes[0]), "begun and ended agree");
+	fake_end(&fake);
+}
+
+/* --------------------------------------------------------------- responses */
+
+static void answer_decide(struct fake *f, struct fake_lane *l, uint32_t slot, struct fake_answer *a)
+{
+	const struct lane_slot *s = fake_slot(l, slot);
+
+	(void)f;
+	a->exchange = 21;
+	if (s->kind == LANE_REQUEST)
+		return;
+	seen_good = s->kind == LANE_RESPONSE && s->exchange == 21 && s->status == 200 &&
+		    s->response_body_size == 8 && (s->flags & LANE_RESPONSE_COMPLETE) &&
+		    !item_of(l, slot, WIRE_METHOD, 0).len &&
+		    slice_eq(item_of(l, slot, WIRE_RESPONSE_FIELD, 0), MP_LIT("*/*"));
+	a->status = 203;
+	wire_put(&a->head, WIRE_EDIT_REMOVE, MP_LIT("Server"), (struct mp_str){ 0 });
+}
+
+static void respond(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_response response = response_make(200, 0);
+	struct mp_call call;
+
+	start(answer_decide);
+	(void)fake_begin("decided", 80, "/pay", &call, &v);
+	(void)mp_ask(&call, &request, &v);
+	mp_verdict_free(&v);
+	is_int(call.wants, MP_WANT_RESPONSE | MP_WANT_RESPONSE_BODY, "the response is wanted");
+	is_int(mp_respond(&call, NULL, &response, &v), MP_VERDICT_PASS, "PASS");
+	is_int(seen_good, 1, "the response was whole");
+	is_int(v.status, 203, "with another status");
+	is_u64(v.n_edits, 1, "and an edit");
+	mp_verdict_free(&v);
+	is_int(mp_respond(&call, NULL, &response, &v), MP_VERDICT_PASS, "a second time it is ignored");
+	is_u64(fake.questions, 2, "nothing more was asked");
+	end(&call, &v);
+	is_u64(fake_outcome(&fake.lanes[0], 0)->exchange, 21, "the outcome names the exchange");
+	fake_end(&fake);
+}
+
+static void answer_replace(struct fake *f, struct fake_lane *l, uint32_t slot,
+			   struct fake_answer *a)
+{
+	(void)f;
+	a->exchange = 21;
+	if (fake_slot(l, slot)->kind == LANE_REQUEST)
+		return;
+	a->verdict = MP_VERDICT_REPLY;
+	a->status = 200;
+	a->body = "cached";
+	a->has_body = true;
+}
+
+static void respond_reply(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_response response = response_make(0, MP_ERROR_TIMEOUT);
+	struct mp_call call;
+
+	start(answer_replace);
+	(void)fake_begin("decided", 80, "/pay", &call, &v);
+	(void)mp_ask(&call, &request, &v);
+	mp_verdict_free(&v);
+	is_int(mp_respond(&call, NULL, &response, &v), MP_VERDICT_REPLY, "a failure is replaced");
+	ok(slice_eq(v.body, MP_LIT("cached")), "by a body");
+	end(&call, &v);
+	is_u64(fake_outcome(&fake.lanes[0], 0)->where,
+	       lane_where(2, 1, MP_STANDING_ASK, MP_ERROR_TIMEOUT, 0),
+	       "the outcome is the service's all the same");
+	fake_end(&fake);
+}
+
+static void respond_fails(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_response response = response_make(200, 0);
+	struct mp_call call;
+
+	bad_kind = 0;
+	start(answer_bad);
+	is_int(fake_begin("strict", 80, "/pay", &call, &v), MP_GO, "not asked");
+	is_int(mp_respond(&call, NULL, &response, &v), MP_VERDICT_PASS, "without a request: nothing");
+	is_u64(fake.questions, 0, "was asked");
+	is_int(mp_respond(&call, &request, &response, &v), MP_VERDICT_REPLY, "a failure is refused");
+	end(&call, &v);
+	is_u64(fake_outcome(&fake.lanes[0], 0)->where, lane_where(4, 1, MP_STANDING_PASS, 0, 200),
+	       "the outcome is the service's");
+	fake_end(&fake);
+}
+
+static void answer_copy(struct fake *f, struct fake_lane *l, uint32_t slot, struct fake_answer *a)
+{
+	const struct lane_slot *s = fake_slot(l, slot);
+
+	(void)f;
+	(void)a;
+	seen_good = s->kind == LANE_COPY && s->status == 200 && !s->exchange &&
+		    s->request_body_size == 4 && s->response_body_size == 8 &&
+		    !memcmp(fake_slot_data(l, slot) + s->head_size, "bodyresponse", 12) &&
+		    slice_eq(item_of(l, slot, WIRE_METHOD, 0), MP_LIT("POST"));
+}
+
+static void copies(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("body");
+	struct mp_response response = response_make(200, 0);
+	struct mp_call call;
+
+	fake_init(&fake, rows, N_ROWS);
+	fake.answer = answer_copy;
+	fake.n_slots = 4;
+	atomic_store(&fake_board(&fake)->ticking, 0);
+	fake_run(&fake);
+	is_int(fake_begin("copied", 80, "/pay", &call, &v), MP_GO, "PASS stands");
+	is_int(call.wants, MP_WANT_COPY | MP_WANT_REQUEST_BODY | MP_WANT_RESPONSE_BODY, "a copy");
+	is_int(mp_respond(&call, &request, &response, &v), MP_VERDICT_PASS, "is not waited for");
+	end(&call, &v);
+	ok(EVENTUALLY(fake.questions == 1), "it arrives");
+	is_int(seen_good, 1, "and is whole");
+	for (int i = 0; i < 40; i++) {
+		(void)fake_begin("copied", 80, "/pay", &call, &v);
+		(void)EVENTUALLY(fake.questions == (uint32_t)i + 1);
+		(void)mp_respond(&call, &request, &response, &v);
+		end(&call, &v);
+	}
+	is_u64(fake_counters().lost, 0, "slots come back");
+	ok(EVENTUALLY(fake.questions == 41), "all of them arrive");
+	fake.deaf = 1;
+	for (int i = 0; i < 6; i++) {
+		(void)fake_begin("copied", 80, "/pay", &call, &v);
+		(void)mp_respond(&call, &request, &response, &v);
+		end(&call, &v);
+	}
+	is_u64(fake_counters().lost, 2, "what finds no slot is lost");
+	is_u64(fake_counters().unfiltered, 0, "which harms no call");
+	fake_end(&fake);
+}
+
+int main(void)
+{
+	scenario("a round trip with edits", edits);
+	scenario("plain round trips", plain);
+	scenario("a REPLY", reply);
+	scenario("a DELAY", delay);
+	scenario("answers that make no sense", bad_answers);
+	scenario("an ejected filter", ejected);
+	scenario("a stale chain set", stale);
+	scenario("a stale chain set without a successor", stale_gone);
+	scenario("over the budget", over_budget);
+	scenario("no slot", no_slot);
+	scenario("too big to ask", too_big);
+	scenario("a body that is cut", cut_body);
+	scenario("HOLD", hold);
+	scenario("the end of a HOLD", hold_ends);
+	scenario("a response decided on", respond);
+	scenario("a response replaced", respond_reply);
+	scenario("a response that cannot be decided on", respond_fails);
+	scenario("copies", copies);
+	return done();
+}

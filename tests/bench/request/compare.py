@@ -20,6 +20,8 @@ from benchlib import HERE, TOOLS, cpu_ns, emit, family, median_interval, mp, say
 
 METRICS = (("p50", "us"), ("p99", "us"), ("cpu", "us"))
 TRIP_CALLS = 100  # failing calls after which a proxy has to answer for itself
+MISSED_MAX = 0.01  # a run in which more of the calls went by our scheduler is made again
+TRIES = 10
 
 
 class Service:
@@ -125,14 +127,33 @@ def trip(proxy, service):
 class Way:
     """One way of calling: a client process and whose CPU time counts with it."""
 
-    def __init__(self, name, argv, port, env=None, pids=(), opened=0):
-        """pids: whose CPU time counts as well; opened: connections that these have already."""
+    def __init__(self, name, argv, port, process=None, pids=(), opened=0):
+        """process: the scheduler that the client's hook uses; pids: whose CPU time counts as
+        well; opened: connections that these have already."""
         self.name = name
+        self.process = process
+        self.filtered = self.count_filtered()
         self.opened = opened
         self.pids = list(pids)
         self.popen = subprocess.Popen([*argv, "http://127.0.0.1:%d/charge" % port], text=True,
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                      env=dict(os.environ, **(env or {})))
+                                      env=dict(os.environ, **(process.environment if process else {})))
+
+    def count_filtered(self):
+        counters = self.process.counters() if self.process else {"asked": 0, "passed": 0}
+        return counters["asked"] + counters["passed"]
+
+    def missed(self, calls):
+        """Of the last calls, those that the scheduler never knew of."""
+        if not self.process:
+            return 0
+        before = self.filtered
+        for _ in range(20):  # outcomes are on their way for a tick
+            self.filtered = self.count_filtered()
+            if self.filtered - before >= calls:
+                return 0
+            time.sleep(0.005)
+        return calls - (self.filtered - before)
 
     def run(self, calls, service):
         """p50, p99 and CPU a call in us, and what the service saw."""
@@ -149,7 +170,8 @@ class Way:
             raise RuntimeError("%s: %d of %d calls failed, the service saw %d" % (
                 self.name, got["failed"], calls, after["requests"] - before["requests"]))
         return {"p50": got["p50"], "p99": got["p99"], "cpu": (got["cpu"] + other) / calls,
-                "connections": after["connections"] - before["connections"]}
+                "connections": after["connections"] - before["connections"],
+                "missed": self.missed(calls)}
 
     def stop(self):
         self.popen.stdin.close()
@@ -163,6 +185,7 @@ class Samples:
         self.differences = {}
         self.connections = {}
         self.calls = {}
+        self.missed = {}
 
     def add(self, way, got, plain):
         for metric, _ in METRICS:
@@ -173,6 +196,21 @@ class Samples:
         self.connections.setdefault(way.name, way.opened)
         self.connections[way.name] += got["connections"]
         self.calls[way.name] = self.calls.get(way.name, 0) + calls
+        self.missed[way.name] = self.missed.get(way.name, 0) + got["missed"]
+
+
+def one_pair(plain, way, calls, service, samples):
+    """A sample of a way; one that was not filtered is told and taken again."""
+    for _ in range(TRIES):
+        base = plain.run(calls, service)
+        got = way.run(calls, service)
+        samples.saw(plain, base, calls)
+        samples.saw(way, got, calls)
+        if got["missed"] <= calls * MISSED_MAX:
+            samples.add(way, got, base)
+            return
+        say("%s: %d of %d calls went unfiltered, once more" % (way.name, got["missed"], calls))
+    raise RuntimeError("%s: its calls are not filtered" % way.name)
 
 
 def one_start(make_ways, rounds, calls, warm, service, samples):
@@ -185,11 +223,7 @@ def one_start(make_ways, rounds, calls, warm, service, samples):
         for turn in range(rounds):
             at = turn % len(rest)
             for way in rest[at:] + rest[:at]:
-                base = plain.run(calls, service)
-                got = way.run(calls, service)
-                samples.saw(plain, base, calls)
-                samples.saw(way, got, calls)
-                samples.add(way, got, base)
+                one_pair(plain, way, calls, service, samples)
     finally:
         for way in ways:
             way.stop()
@@ -211,6 +245,8 @@ def emit_language(name, samples, peers):
         for way in ("breaker", "ask"):
             value, lo, hi = own[way][metric]
             emit("%s_%s_%s" % (name, way, suffix), unit, value, n, lo, hi, best, best_value)
+    for way in ("breaker", "ask"):
+        emit("%s_%s_unfiltered" % (name, way), "calls", samples.missed[way], samples.calls[way])
     for way, count in samples.connections.items():
         peer = way if way in peers else None
         emit("%s_connections_%s" % (name, way), "connections", None if peer else count,
@@ -240,8 +276,8 @@ def compare(languages, quick):
 
         def ways():
             return [Way("plain", argv, service.port), Way("again", argv, service.port),
-                    Way("breaker", argv, service.port, closed.environment, family(closed.pid)),
-                    Way("ask", argv, service.port, asking.environment, family(asking.pid)),
+                    Way("breaker", argv, service.port, closed, family(closed.pid)),
+                    Way("ask", argv, service.port, asking, family(asking.pid)),
                     *(Way(proxy.name, argv, proxy.port, None, proxy.pids, proxy.opened)
                       for proxy in sidecars)]
 
@@ -250,8 +286,6 @@ def compare(languages, quick):
             say("%s: start %d of %d, %d rounds of %d calls" % (name, start + 1, starts, rounds, calls))
             one_start(ways, rounds, calls, warm, service, samples)
         emit_language(name, samples, [proxy.name for proxy in sidecars])
-        for what, process in (("breaker", closed), ("ask", asking)):
-            say("%s: scheduler of %s: %s" % (name, what, process.counters()))
     for proxy in sidecars:
         proxy.stop()
     closed.stop()

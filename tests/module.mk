@@ -28,4 +28,10 @@ TEST_FILTERS += \
 FUZZ_TARGETS += \
 	tests/fuzz/fuzz_chain.c
 
-FUNCTIONAL_TESTS +=
+# Run one after another, in this order.
+FUNCTIONAL_TESTS += \
+	tests/functional/50-ruby-verdicts.t \
+	tests/functional/50-ruby.t \
+	tests/functional/51-python.t \
+	tests/functional/60-swap.t \
+	tests/functional/61-kill.t

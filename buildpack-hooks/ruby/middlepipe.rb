@@ -80,6 +80,8 @@ if RUBY_ENGINE == "ruby" && !ENV["MIDDLEPIPE_SOCK"].to_s.empty? &&
 
       # In front of const_added of Object and Net.
       module Added
+        private
+
         def const_added(name)
           super
           return unless (name == :HTTP || name == :HTTPClient || name == :Net) && !autoload?(name)

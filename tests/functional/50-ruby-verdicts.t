@@ -333,7 +333,7 @@ results, log = app(script("begin GO"), do("kept", url=flaky.url(), times=2))
 is_((results[-1]["status"], [line for line in ends(log) if "200" not in line and "error=%d" % CANCELLED not in line]),
     ("200", []), "a kept connection that the service closed is nobody's failure")
 
-# The library's retry meets another verdict.
+# The library's retry meets another verdict, and may go elsewhere.
 for verdict, want in ((("begin REPLY",) + REFUSE, "Middlepipe::NetHTTPRefused"), (("begin REPLY",) + STATIC, "203")):
     def turn(request, verdict=verdict):
         with open(SCRIPT, "w") as out:
@@ -344,6 +344,18 @@ for verdict, want in ((("begin REPLY",) + REFUSE, "Middlepipe::NetHTTPRefused"),
     got, log = last(script("begin GO"), do("once", url=broken.url()))
     is_((got.get("error", got.get("status")), broken.count - count, len(told(log, "begin"))), (want, 1, 2),
         "a retry is judged for itself: %s" % want)
+
+elsewhere = mp.Service()
+for way in ("once", "kept"):
+    def back(request):
+        with open(SCRIPT, "w") as out:
+            out.write("begin GO\n")
+        return {"abort": True}
+    elsewhere.behave(reply=back)
+    count = elsewhere.count
+    results, log = app(script("begin ASK", "authority " + elsewhere.authority), do(way, url=URL), do(way, url=URL))
+    is_(([r.get("body") for r in results[1:]], elsewhere.count - count), (["hello"] * 2, 1),
+        "%s: a retry goes where its own verdict says" % way)
 
 LEFT = {"break": "end 200 error=0", "throw": "end 200 error=0", "raise": "end 200 error=0"}
 for how, want in LEFT.items():

@@ -133,12 +133,23 @@ module Middlepipe
         last = @last_communicated
         @address, @port, @ipaddr, @ssl_session, @socket, @last_communicated = @middlepipe_home
         @middlepipe_home = nil
-        return if !@started || socket.closed?
+        unless @started # the application finished the session meanwhile, or had none
+          @socket&.close
+          @socket = nil
+          return
+        end
+        @socket ||= Unconnected.new(self)
+        return if socket.nil? || socket.closed?
 
         @middlepipe_away ||= {}
         @middlepipe_away.shift[1][0].close if @middlepipe_away.size == AWAY_MAX
         @middlepipe_away[@middlepipe_at] = [socket, last]
       end
+    end
+
+    # A request whose URI stays as it is, wherever the request goes.
+    module Settled
+      def update_uri(*); end
     end
 
     # Stands for the connection of a started object that was not made yet:
@@ -329,7 +340,7 @@ module Middlepipe
         def move(http, req, source, authority)
           source.update_uri(http.address, http.port, http.use_ssl?)
           req.instance_variable_set(:@uri, source.uri)
-          req.define_singleton_method(:update_uri) { |*| nil }
+          req.extend(Settled)
           req["host"] = authority
           http.send(:middlepipe_move, authority)
         end

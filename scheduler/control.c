@@ -125,9 +125,11 @@ static int signals_open(struct control *c)
 
 static void ready(struct control *c)
 {
+	doorway_serve(c);
 	if (c->options->ready_fd < 0)
 		return;
-	if (write((int)c->options->ready_fd, "\n", 1) != 1)
+	/* Whoever waited for it may be gone: after a restart that is the rule. */
+	if (write((int)c->options->ready_fd, "\n", 1) != 1 && errno != EPIPE)
 		log_warn("readiness not told", "fd=%d", (int)c->options->ready_fd);
 	close((int)c->options->ready_fd);
 }

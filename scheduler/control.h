@@ -82,6 +82,8 @@ int control_run(const struct scheduler_options *options, struct blame *blame);
 
 /* doorway.c */
 int doorway_open(struct control *control, struct err *err);
+/* Lets apps in: not before the chains are in force, or calls would go unfiltered and uncounted. */
+void doorway_serve(struct control *control);
 uint32_t doorway_open_lanes(const struct control *control);
 
 /*

@@ -357,6 +357,10 @@ int doorway_open(struct control *c, struct err *err)
 	if (r < 0)
 		return err_set(err, r, "%s: %s", c->options->socket, uv_strerror(r));
 	c->door.data = c;
-	uv_poll_start(&c->door, UV_READABLE, on_door);
 	return 0;
+}
+
+void doorway_serve(struct control *c)
+{
+	uv_poll_start(&c->door, UV_READABLE, on_door);
 }

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+CLI_SRC += cf-plugin/chain_file.c cf-plugin/chain_try.c cf-plugin/cli.c cf-plugin/cmd_check.c \
+	cf-plugin/cmd_events.c cf-plugin/cmd_explain.c cf-plugin/cmd_filters.c \
+	cf-plugin/cmd_operate.c cf-plugin/cmd_run.c cf-plugin/cmd_status.c cf-plugin/control.c \
+	cf-plugin/explain_text.c cf-plugin/filter_text.c cf-plugin/foreground.c \
+	cf-plugin/run_env.c cf-plugin/runtime_dir.c cf-plugin/scheduler_process.c \
+	cf-plugin/status_text.c cf-plugin/table.c
+
+# A page for the program and one for each of its commands.
+CLI_MAN := $(addprefix $(B)/share/man/man1/middlepipe-,$(addsuffix .1,check events explain \
+	filters override reload reset run status))
+GENERATED_MAN += $(B)/share/man/man1/middlepipe.1 $(CLI_MAN)
+$(B)/share/man/man1/middlepipe.1: $(B)/bin/middlepipe
+	$(call say,MAN,$@)
+	@mkdir -p $(@D)
+	$(Q)$< --man >$@
+$(CLI_MAN): $(B)/share/man/man1/middlepipe-%.1: $(B)/bin/middlepipe
+	$(call say,MAN,$@)
+	@mkdir -p $(@D)
+	$(Q)$< $* --man >$@

@@ -6,6 +6,10 @@ CLI_SRC += cf-plugin/chain_file.c cf-plugin/chain_try.c cf-plugin/cli.c cf-plugi
 	cf-plugin/run_env.c cf-plugin/runtime_dir.c cf-plugin/scheduler_process.c \
 	cf-plugin/status_text.c cf-plugin/table.c
 
+UNIT_TESTS += tests/unit/cf-plugin/test_filter_text.c tests/unit/cf-plugin/test_run_env.c \
+	tests/unit/cf-plugin/test_runtime_dir.c tests/unit/cf-plugin/test_status_text.c \
+	tests/unit/cf-plugin/test_table.c
+
 # A page for the program and one for each of its commands.
 CLI_MAN := $(addprefix $(B)/share/man/man1/middlepipe-,$(addsuffix .1,check events explain \
 	filters override reload reset run status))

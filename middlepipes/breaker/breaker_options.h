@@ -104,7 +104,8 @@ static const struct mp_option breaker_options[] = {
 		"Spreads the open time evenly over 1 - jitter to 1 + jitter times its length.",
 		"Hystrix: none; resilience4j IntervalFunction.ofRandomized (0.5)"},
 	[O_RETRY_AFTER] = {"retry_after", MP_OPTION_BOOL, 0, "false", 0, 0, NULL,
-		"Errors with Retry-After (in seconds) lengthen the open time, up to open_max_ms; costs a copy of each response's head.",
+		"Errors with Retry-After (in seconds) lengthen the open time, up to open_max_ms; "
+		"costs a copy of each response's head.",
 		"Hystrix, resilience4j: none (linkerd honours it)"},
 	[O_PROBES] = {"probes", MP_OPTION_INT, 0, "1", 1, BREAKER_PROBES_MAX, NULL,
 		"A half-open circuit lets this many calls through and is decided by their results.",
@@ -113,11 +114,13 @@ static const struct mp_option breaker_options[] = {
 		"At most this many of them at the same time; 0: all.",
 		"Hystrix: 1; resilience4j: all"},
 	[O_PROBES_PERCENT] = {"probes_percent", MP_OPTION_INT, 0, "100", 1, 100, NULL,
-		"The circuit closes when this share of the probes or more succeed, and opens again as soon as it no longer can.",
+		"The circuit closes when this share of the probes or more succeed, and opens again as "
+		"soon as it no longer can.",
 		"Hystrix: 100; resilience4j: more than 100 - failureRateThreshold"},
 	[O_PROBE_MS] = {"probe_ms", MP_OPTION_DURATION, 0, "10000", 1, DAY_MS, NULL,
 		"A probe that has not ended by then has failed.",
-		"Hystrix execution.isolation.thread.timeoutInMilliseconds (1000); resilience4j maxWaitDurationInHalfOpenState (0: waits for ever)"},
+		"Hystrix execution.isolation.thread.timeoutInMilliseconds (1000); resilience4j "
+		"maxWaitDurationInHalfOpenState (0: waits for ever)"},
 	[O_RAMP_MS] = {"ramp_ms", MP_OPTION_DURATION, 0, "0", 0, DAY_MS, NULL,
 		"After good probes the admitted share grows to all calls within this time; 0: all at once.",
 		"Hystrix, resilience4j: none"},
@@ -125,7 +128,8 @@ static const struct mp_option breaker_options[] = {
 		"The share admitted at the beginning of the ramp.",
 		"Hystrix, resilience4j: none"},
 	[O_FALLBACK] = {"fallback", MP_OPTION_ENUM, 0, "\"raise\"", 0, 0, "raise|static|last-good|empty",
-		"What a refused call gets: an exception, the static response, the last good answer, or 204 without content.",
+		"What a refused call gets: an exception, the static response, the last good answer, or "
+		"204 without content.",
 		"Hystrix getFallback(), else HystrixRuntimeException; resilience4j CallNotPermittedException"},
 	[O_STATIC_STATUS] = {"static_status", MP_OPTION_INT, 0, "200", 200, 599, NULL,
 		"Status of the static response.", NULL},

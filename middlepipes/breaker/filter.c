@@ -365,7 +365,7 @@ static void status(void *data, struct mp_writer *w)
 	w->number(w, "error_percent", window_percent(sum->failed, sum->calls));
 	w->number(w, "slow", (double)sum->slow);
 	w->number(w, "slow_percent", window_percent(sum->slow, sum->calls));
-	w->number(w, "window_ms", (double)(self->config.window_ns / BREAKER_MS));
+	w->number(w, "window_ms", (double)self->config.window_ns / (double)BREAKER_MS);
 	w->number(w, "volume", b->rules->volume);
 	w->number(w, "errors_in_a_row", b->run);
 	w->number(w, "attempts", b->attempts);

@@ -160,6 +160,20 @@ static void add_needs(struct buf *out, uint32_t needs)
 	buf_add_str(out, "\n");
 }
 
+static void add_counters(struct buf *out, const char *const *names)
+{
+	struct buf line;
+
+	if (!names || !*names)
+		return;
+	buf_init(&line, 4096);
+	buf_add_str(&line, "Counts:");
+	for (; *names; names++)
+		buf_printf(&line, " %s%s", *names, names[1] ? "," : "");
+	wrap(out, 0, buf_str(&line));
+	buf_fini(&line);
+}
+
 void filter_text_one(const struct mp_filter *filter, struct buf *out)
 {
 	buf_printf(out, "%s: %s\n\nOptions of its \"config\":\n", filter->name,
@@ -167,10 +181,7 @@ void filter_text_one(const struct mp_filter *filter, struct buf *out)
 	for (const struct mp_option *option = filter->options; option && option->name; option++)
 		add_option(out, option);
 	add_needs(out, filter->needs);
-	for (const char *const *name = filter->counters; name && *name; name++)
-		buf_printf(out, "%s%s", name == filter->counters ? "Counts: " : ", ", *name);
-	if (filter->counters && *filter->counters)
-		buf_add_str(out, "\n");
+	add_counters(out, filter->counters);
 }
 
 /* ---------------------------------------------------------------------- JSON */

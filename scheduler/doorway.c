@@ -20,6 +20,7 @@
 
 #define WAITING_MAX 64     /* connections without a hello */
 #define HELLO_MS 1000      /* time to say it */
+#define LANES_A_PROCESS 4  /* one is the rule; another copy of the library may want its own */
 
 /* A connection that has not said hello. */
 struct visitor {
@@ -106,6 +107,16 @@ static int lane_number(const struct control *c)
 		if (!c->lanes[i])
 			return i;
 	return -1;
+}
+
+/* True when the process has as many lanes as one may have: the others are not for it alone. */
+static bool has_enough(const struct control *c, pid_t pid)
+{
+	uint32_t n = 0;
+
+	for (int i = 0; pid > 0 && i < (int)c->options->lanes; i++)
+		n += c->lanes[i] && c->lanes[i]->pid == pid;
+	return n >= LANES_A_PROCESS;
 }
 
 uint32_t doorway_open_lanes(const struct control *c)
@@ -266,7 +277,7 @@ static void visitor_welcome(struct visitor *v, const struct lane_hello *hello)
 	uv_poll_stop(&v->poll);
 	if (hello->major != LANE_MAJOR) {
 		(void)welcome(v->fd, WELCOME_VERSION, LANE_MINOR, 0, NULL, 0);
-	} else if (lane_number(c) < 0) {
+	} else if (lane_number(c) < 0 || has_enough(c, peer_pid(v->fd))) {
 		c->lanes_refused++;
 		(void)welcome(v->fd, WELCOME_FULL, minor, 0, &board, 1);
 	} else {

@@ -145,8 +145,7 @@ void drain_lane_end(struct data *d, struct lane *lane)
 	while (!list_empty(&lane->exchanges))
 		exchange_abandon(d, LIST_ENTRY_OF(lane->exchanges.next, struct exchange, link));
 	for (unsigned i = 0; i < LANE_COUNTERS; i++)
-		d->counts.lane[i] += atomic_load_explicit(&lane_head(lane)->counters[i],
-							  memory_order_relaxed);
+		d->counts.lane[i] += lane_counter(lane, i);
 	judge_all(d);
 }
 

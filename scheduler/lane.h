@@ -155,7 +155,10 @@ void lane_bell_clear(struct lane *lane);
 /* The app's count of calls of a chain set that have begun and not ended; never negative. */
 uint64_t lane_in_progress(const struct lane *lane, unsigned set);
 
-/* Outcomes lost since the last call. */
+/* What the library counted, LANE_UNFILTERED and so on; never more than an app can have made. */
+uint64_t lane_counter(const struct lane *lane, unsigned index);
+
+/* Outcomes lost since the last call; bounded likewise. */
 void lane_lost(struct lane *lane, uint64_t *ret_ok, uint64_t *ret_failed);
 
 #endif

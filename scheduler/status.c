@@ -199,8 +199,7 @@ static json_t *counters_json(const struct data *d)
 	for (unsigned i = 0; i < LANE_COUNTERS; i++) {
 		lane[i] = n->lane[i];
 		LIST_FOR_EACH(link, &d->lanes)
-			lane[i] += atomic_load(&lane_head(LIST_ENTRY_OF(link, struct lane,
-									link))->counters[i]);
+			lane[i] += lane_counter(LIST_ENTRY_OF(link, struct lane, link), i);
 	}
 	return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
 		"asked", u64_json(n->asked), "passed", u64_json(n->passed),

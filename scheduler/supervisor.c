@@ -19,7 +19,7 @@
 #include "lib/log.h"
 
 #define EXIT_SYSTEM 111
-#define BACKLOG 128
+#define BACKLOG 4096 /* a crowd that says nothing must not fill it: connect() would fail at once */
 #define SHORT_LIFE_NS (250 * NS_PER_MS) /* a worker that dies younger counts as failing */
 #define BACKOFF_MAX_MS 1000
 

@@ -307,6 +307,11 @@ static void test_counters(void)
 	h->lost_failed = 1;
 	lane_lost(lane, &good, &failed);
 	ok(good == 1 && failed == 0, "since then; a count that went back is nothing");
+	h->lost_ok = UINT64_MAX;
+	h->counters[7] = UINT64_MAX;
+	lane_lost(lane, &good, &failed);
+	is_u64(good, UINT32_MAX, "no more than an app can have lost");
+	is_u64(lane_counter(lane, 7), UINT32_MAX, "nor counted");
 	h->begun[15] = 3;
 	h->ended[15] = 1;
 	is_u64(lane_in_progress(lane, 15), 2, "two calls in progress");

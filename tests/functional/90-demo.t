@@ -1,0 +1,29 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The demo sees what it says it sees: it passes, and it does not pass without the hooks."""
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+import mp  # noqa: E402
+
+
+def demo(**env):
+    done = subprocess.run([os.path.join(mp.ROOT, "tools", "demo")], text=True, timeout=120,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env=dict(os.environ, **env))
+    for line in done.stdout.splitlines():
+        mp.note(line)
+    return done
+
+
+seen = demo()
+mp.ok(seen.returncode == 0, "the demo passes")
+mp.ok(seen.stdout.count("7 of 7") == 3, "three programs went through seven stages each")
+for name in ("Net::ProtocolError", "requests.ConnectionError", "fetch failed"):
+    mp.ok(name in seen.stdout, "an exception is a %s" % name)
+blind = demo(MIDDLEPIPE_DISABLED="1")
+mp.ok(blind.returncode == 1, "without the hooks the demo fails")
+mp.ok("FAILED" in blind.stdout, "and says so")
+mp.done()

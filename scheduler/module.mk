@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 SCHEDULER_SRC += \
 	scheduler/api.c \
 	scheduler/blame.c \
@@ -30,3 +31,9 @@ UNIT_TESTS += \
 	tests/unit/scheduler/test_chainset.c \
 	tests/unit/scheduler/test_lane.c \
 	tests/unit/scheduler/test_run.c
+
+GENERATED_MAN += $(B)/share/man/man1/mp-scheduler.1
+$(B)/share/man/man1/mp-scheduler.1: $(B)/bin/mp-scheduler
+	$(call say,MAN,$@)
+	@mkdir -p $(@D)
+	$(Q)$< --man >$@

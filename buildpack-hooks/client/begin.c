@@ -188,7 +188,7 @@ static int begin_with(struct beginning *b, struct conn *conn, uint64_t word)
 		return -EAGAIN;
 	}
 	if (!conn->lane)
-		client_connect(b->live, b->now); /* one may be free by now: for the next call */
+		client_connect(b->live, word, b->now); /* one may be free by now: for the next call */
 	b->call->started_ns = b->now;
 	state->conn = word;
 	state->key.hash = b->probe.hash;
@@ -196,15 +196,14 @@ static int begin_with(struct beginning *b, struct conn *conn, uint64_t word)
 	return finish(b, client_go(b->live, conn, b->call, b->verdict, b->now));
 }
 
-/* The slow way: tries to find a scheduler, else applies the failure rule. */
-static int begin_again(struct beginning *b)
+/* The slow way: tries to find a scheduler instead of `word`, else applies the failure rule. */
+static int begin_again(struct beginning *b, uint64_t word)
 {
-	uint64_t word = 0;
 	struct conn *conn;
 	int verdict;
 
 	b->now = client_now();
-	client_connect(b->live, b->now);
+	client_connect(b->live, word, b->now);
 	conn = client_hold(b->live, &word);
 	if (conn && !(word & CONN_AWAY)) {
 		b->now = 0;
@@ -224,7 +223,7 @@ int mp_begin(const struct mp_target *target, struct mp_call *call, struct mp_ver
 	struct live *live = client_live();
 	struct beginning b;
 	struct conn *conn;
-	uint64_t word;
+	uint64_t word = 0;
 	int r;
 
 	call->wants = 0;
@@ -241,11 +240,11 @@ int mp_begin(const struct mp_target *target, struct mp_call *call, struct mp_ver
 	conn = client_hold(live, &word);
 	if (conn && !(word & CONN_AWAY)) {
 		r = begin_with(&b, conn, word);
-		return r == -EAGAIN ? begin_again(&b) : r;
+		return r == -EAGAIN ? begin_again(&b, word | CONN_AWAY) : r;
 	}
 	if (conn)
 		client_drop(live, conn);
-	return begin_again(&b);
+	return begin_again(&b, word);
 }
 
 /* ----------------------------------------------------------- mp_standing */
@@ -298,7 +297,7 @@ int mp_standing(const struct mp_target *target)
 	if (!conn || (word & CONN_AWAY)) {
 		if (conn)
 			client_drop(live, conn);
-		client_connect(live, now);
+		client_connect(live, word, now);
 		conn = client_hold(live, &word);
 	}
 	if (!conn)

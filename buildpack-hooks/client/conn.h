@@ -107,8 +107,11 @@ bool client_at_eof(const struct conn *conn);
  */
 bool client_is_alive(struct live *live, struct conn *conn, uint64_t now);
 
-/* One attempt to connect, unless it is too early or another thread is at it. */
-void client_connect(struct live *live, uint64_t now);
+/*
+ * One attempt to connect, unless it is too early, another thread is at it, or
+ * live.current is not `seen` any more.
+ */
+void client_connect(struct live *live, uint64_t seen, uint64_t now);
 
 /*
  * Maps what a welcome brought and checks every seal, size and offset: `lane`

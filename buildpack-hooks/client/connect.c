@@ -224,13 +224,14 @@ static void schedule_next(struct live *live, bool success)
 	atomic_store(&live->retry_ns, client_now() + pause);
 }
 
-void client_connect(struct live *live, uint64_t now)
+void client_connect(struct live *live, uint64_t seen, uint64_t now)
 {
 	struct quiet quiet;
 
 	if (now < LOAD(live->retry_ns) || atomic_exchange(&live->connecting, 1))
 		return;
-	if (now >= LOAD(live->retry_ns)) {
+	/* Another thread may have found one since the caller looked. */
+	if (now >= LOAD(live->retry_ns) && atomic_load(&live->current) == seen) {
 		quiet = client_quiet();
 		schedule_next(live, attempt(live));
 		client_quiet_end(quiet);

@@ -353,6 +353,7 @@ static void over_budget(void)
 
 	fake_init(&fake, rows, N_ROWS);
 	fake.deaf = 1;
+	fake_beat_for_ever(&fake);
 	setenv("MIDDLEPIPE_BUDGET_MS", "10", 1);
 	fake_run(&fake);
 	if (!ok(EVENTUALLY(fake_begin("payments", 80, "/pay", &call, &v) == MP_ASK), "connected"))
@@ -386,6 +387,7 @@ static void no_slot(void)
 	fake_init(&fake, rows, N_ROWS);
 	fake.deaf = 1;
 	fake.n_slots = 65;
+	fake_beat_for_ever(&fake);
 	setenv("MIDDLEPIPE_BUDGET_MS", "1", 1);
 	fake_run(&fake);
 	if (!ok(EVENTUALLY(fake_begin("closed", 80, "/pay", &call, &v) == MP_ASK), "connected"))
@@ -520,6 +522,7 @@ static void hold_ends(void)
 
 	fake_init(&fake, rows, N_ROWS);
 	fake.answer = answer_hold_short;
+	fake_beat_for_ever(&fake);
 	setenv("MIDDLEPIPE_BUDGET_MS", "100", 1);
 	fake_run(&fake);
 	if (!ok(EVENTUALLY(fake_begin("closed", 80, "/pay", &call, &v) == MP_ASK), "connected"))

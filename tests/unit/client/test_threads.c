@@ -153,7 +153,7 @@ static void dies(void)
 	pthread_t threads[THREADS];
 
 	start(&fake);
-	setenv("MIDDLEPIPE_BUDGET_MS", "20", 1);
+	setenv("MIDDLEPIPE_BUDGET_MS", "200", 1);
 	fake_run(&fake);
 	(void)EVENTUALLY(fake_call("/") == MP_GO);
 	workers_start(threads);

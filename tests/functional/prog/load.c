@@ -4,6 +4,7 @@
  * heeds every verdict, and counts what becomes of its calls.
  *
  *   load --port N [--id N] [--numbers FILE] [--threads N] [--gap-us N] [--calls N] [--path P]
+ *        [--field NAME] [--await]
  *
  * Each thread has a connection that it keeps alive; one that was answered by a
  * chain takes a short breath, as who is refused should.  Every call carries the
@@ -45,7 +46,8 @@ enum number {
 #define THREADS_MAX 64
 
 static int64_t port, id, n_threads, gap_us, max_calls;
-static const char *numbers_path, *path;
+static bool await;
+static const char *numbers_path, *path, *field;
 static prog_number *numbers;
 static _Atomic uint64_t next_seq;
 static volatile sig_atomic_t ending;
@@ -235,10 +237,16 @@ static void call_service(struct caller *c, struct mp_call *call, bool begun)
 	mp_end(call, status, error, head_ns);
 }
 
+static struct mp_target target_of(void)
+{
+	return (struct mp_target){ .size = sizeof(struct mp_target), .port = (uint32_t)port,
+				   .scheme = MP_LIT("http"), .host = MP_LIT("127.0.0.1"),
+				   .path = prog_str(path) };
+}
+
 static void call_make(struct caller *c)
 {
-	struct mp_target target = { .size = sizeof(target), .port = (uint32_t)port, .scheme = MP_LIT("http"),
-				    .host = MP_LIT("127.0.0.1"), .path = prog_str(path) };
+	struct mp_target target = target_of();
 	struct mp_verdict v = { .size = sizeof(v) };
 	struct mp_call call;
 	uint64_t start = prog_now();
@@ -250,6 +258,8 @@ static void call_make(struct caller *c)
 	c->path = prog_str(path);
 	field_put(c, MP_LIT("Host"), prog_str(authority));
 	field_put(c, MP_LIT("X-Id"), prog_str(c->id_text));
+	if (field)
+		field_put(c, prog_str(field), MP_LIT("1"));
 	how = mp_begin(&target, &call, &v);
 	if (how == MP_REPLY || (how == MP_ASK && ask(c, &call, &v))) {
 		answered(&v);
@@ -305,10 +315,25 @@ static void on_term(int signum)
 	ending = 1;
 }
 
+/* Of many threads that begin at once only one connects; the calls of the others go through. */
+static void lane_await(void)
+{
+	struct mp_target target = target_of();
+	uint64_t end = prog_now() + 10 * NS_PER_S;
+
+	while (mp_standing(&target) == MP_NONE && !ending) {
+		if (prog_now() > end)
+			prog_die("no lane");
+		prog_sleep(NS_PER_MS);
+	}
+}
+
 static void run(void)
 {
 	pthread_t threads[THREADS_MAX];
 
+	if (await)
+		lane_await();
 	for (int64_t i = 0; i < n_threads; i++)
 		if (pthread_create(&threads[i], NULL, caller_main, &times[i]))
 			prog_die("pthread_create");
@@ -335,6 +360,10 @@ static const struct opt opts[] = {
 	  .help = "pause after each call" },
 	{ .name = "calls", .type = OPT_INT, .target = &max_calls, .def = "0", .arg = "N",
 	  .help = "end after so many, 0: on SIGTERM" },
+	{ .name = "field", .type = OPT_STRING, .target = &field, .arg = "NAME",
+	  .help = "one more field that each request carries" },
+	{ .name = "await", .type = OPT_FLAG, .target = &await,
+	  .help = "make no call before there is a lane" },
 	{ .name = "path", .type = OPT_STRING, .target = &path, .def = "/", .arg = "PATH",
 	  .help = "path to call" },
 	{ .name = NULL },

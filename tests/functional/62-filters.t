@@ -1,0 +1,224 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Filters that loop, crash, dawdle or fail are left out; the rest goes on.
+
+Also: exchanges on hold, a breaker that is built in or a `.so`, and `.so` files
+that are refused.
+"""
+
+import os
+import shutil
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+import mp
+import survive
+
+HUNG = r"did not return within 100 ms"
+# type, the field that triggers it, restarts that follow, the reason
+BAD = (("loop", "X-Loop", 1, HUNG),
+       ("slow", "X-Slow", 1, HUNG),
+       ("crash", "X-Crash", 1, r"crashed with signal 11"),
+       ("crash", "X-Exit", 1, r"ended the scheduler with exit code 0"),
+       ("error", "X-Error", 0, r"failed on a request"))
+
+mp.need(mp.SCHEDULER, survive.prog("load"), survive.prog("counting_service"),
+        os.path.join(survive.TEST_FILTERS, "loop.so"))
+
+
+def start(folder, *destinations, options=(), filters=survive.TEST_FILTERS):
+    chain = mp.chain_file(os.path.join(folder, "chain.json"), *destinations)
+    return mp.Scheduler(chain, "--filters-dir", filters, "--filter-budget", "100ms", *options)
+
+
+def one_call(scheduler, service, folder, field=None, path="/"):
+    load = survive.Load(scheduler, service, folder, "--calls", 1, "--path", path,
+                        *(["--field", field] if field else []), number=63)
+    load.wait()
+    return load.n.all()
+
+
+def ejected(scheduler, name):
+    """The row of a middlepipe that is left out, or None; also while a worker is on its way."""
+    try:
+        status, document = scheduler.control.call("GET", "/v1/status")
+    except OSError:
+        return None
+    rows = document["ejected"] if status == 200 else []
+    return next((row for row in rows if row["middlepipe"] == name), None)
+
+
+def eject(type_, field, restarts, reason, closed):
+    """One bad filter between two good ones, under load."""
+    what = "%s (%s, %s)" % (type_, field, "closed" if closed else "open")
+    folder = mp.workdir()
+    service, other = survive.Service(folder), survive.Service(folder)
+    bad = mp.binding("bad", type_, on_failure="closed" if closed else "open")
+    scheduler = start(folder,
+                      mp.destination("svc", service.authority, survive.edits("one", "A", 1, "AB", "ab"),
+                                     bad, survive.edits("two", "B", 1)),
+                      mp.destination("other", other.authority, survive.edits("mark", "A", 1, "A", "a")))
+    loads = [survive.Load(scheduler, s, folder, "--gap-us", 500, number=i)
+             for i, s in enumerate((service, other))]
+    for load in loads:
+        mp.wait_for(lambda: load.n["asked"] > 10, "asks")
+    # A worker that ends in its youth would be taken for one that could not start.
+    mp.wait_for(lambda: scheduler.status()["uptime_ms"] > 300, "a worker that has lived")
+    trigger = one_call(scheduler, service, folder, field)
+    row = mp.wait_for(lambda: ejected(scheduler, "bad"), "the ejection")
+    mp.like(row["reason"], reason, "%s: ejected, and why: %s" % (what, row["reason"]))
+    mp.is_(trigger["refused" if closed else "unfiltered"] + trigger["asked"], 1,
+           "%s: its own call was %s" % (what, "refused" if closed else "let through"))
+    mp.is_(trigger["answered" if closed else "served"], 1, "%s: and got an answer" % what)
+    after = [loads[0].n["answered" if closed else "asked"], loads[1].n["asked"]]
+    mp.wait_for(lambda: loads[0].n["answered" if closed else "asked"] > after[0] + 20 and
+                loads[1].n["asked"] > after[1] + 20, "calls afterwards")
+    status = scheduler.status()
+    mp.is_(status["restarts"], restarts, "%s: %d restarts" % (what, restarts))
+    mp.is_([row["middlepipe"] for row in status["ejected"]], ["bad"], "%s: nobody else" % what)
+    mp.like(scheduler.unit("bad")["ejected"]["reason"], reason, "%s: the unit says so, too" % what)
+    take_back(scheduler, loads[0], service, what)
+    for name, load, s in zip(("its chain", "another"), loads, (service, other)):
+        n = load.finish()
+        mp.is_([n["failed"], n["served"] + n["answered"], s.n["mixed"]], [0, n["made"], 0],
+               "%s: %s: none of %d calls failed, %d unfiltered, %d refused" %
+               (what, name, n["made"], n["unfiltered"], n["refused"]))
+        mp.is_(s.n["bare"], n["unfiltered"] + (0 if closed or s is other else trigger["unfiltered"]),
+               "%s: %s: the filters around it worked on" % (what, name))
+    mp.is_(scheduler.stop(), 0, "%s: it ends well" % what)
+
+
+def take_back(scheduler, load, service, what):
+    mp.is_(scheduler.control.call("POST", "/v1/middlepipes/bad/reset"), (200, {"units": 1}),
+           "%s: reset" % what)
+    mp.is_([ejected(scheduler, "bad"), scheduler.unit("bad")["ejected"]], [None, None],
+           "%s: takes it back in" % what)
+    before = service.n["edited"]
+    mp.wait_for(lambda: service.n["edited"] > before + 20, "filtered calls after the reset")
+
+
+def part_hold():
+    folder = mp.workdir()
+    service = survive.Service(folder)
+
+    def run(config):
+        mark = survive.edits("mark", "A", 1, "A", "a")
+        hold = mp.binding("hold", "hold", config)
+        scheduler = start(folder, mp.destination("svc", service.authority, mark, hold,
+                                                 mp.binding("last", "noop")))
+        load = survive.Load(scheduler, service, folder, "--await", "--threads", 8, "--calls", 400,
+                            number=run.number)
+        run.number += 1
+        code = load.wait()
+        counters = scheduler.unit("hold")["counters"]
+        mp.is_(code, 0, "8 threads held 400 times: %s" % counters)
+        mp.is_(scheduler.stop(), 0, "it ends well")
+        return load.n.all(), counters
+    run.number = 0
+    n, counters = run({"ms": 5})
+    mp.is_([n["made"], n["served"], n["asked"], n["failed"] + n["unfiltered"]], [400, 400, 400, 0],
+           "all went on when they were let go")
+    mp.is_([counters["held"], counters["resumed"], counters["gone"]], [400, 400, 0], "each once")
+    mp.is_([service.n["edited"], service.n["double"]], [400, 0], "with the edits made before")
+    n, counters = run({"ms": 5, "reply": 418})
+    mp.is_([n["made"], n["answered"], n["served"], n["unfiltered"]], [400, 400, 0, 0],
+           "or all were answered, and none arrived")
+    mp.is_([counters["held"], counters["resumed"]], [400, 400], "each once")
+
+
+def breaker_story(options, filters):
+    """The same calls and commands to a breaker; what it says after each."""
+    folder = mp.workdir()
+    service = survive.Service(folder)
+    config = {"volume": 4, "error_percent": 50, "open_ms": 300, "window_ms": "10m"}
+    scheduler = start(folder, mp.destination("svc", service.authority,
+                                             mp.binding("guard", "breaker", config)),
+                      options=options, filters=filters)
+    story = []
+
+    def calls(path, n):
+        for _ in range(n):
+            made = one_call(scheduler, service, folder, path=path)
+            story.append(["answered" if made["answered"] else "served", made["raised"]])
+            survive.settle(scheduler, calls.total + 1, "the outcome")
+            calls.total += 1
+    calls.total = 0
+
+    def note():
+        unit = scheduler.unit("guard")
+        story.append([unit["status"]["state"], unit["counters"], unit["standing"]])
+
+    def command(state):
+        story.append(scheduler.control.call("POST", "/v1/middlepipes/guard/override", {"state": state}))
+        note()
+    calls("/", 2)
+    calls("/500", 4)
+    note()
+    calls("/", 2)
+    mp.wait_for(lambda: scheduler.unit("guard")["standing"] == "ask", "the end of its open time")
+    calls("/", 1)
+    mp.wait_for(lambda: scheduler.unit("guard")["status"]["state"] == "closed", "closed again")
+    note()
+    for state in ("open", "closed", "auto", "nonsense"):
+        command(state)
+    story.append(scheduler.control.call("POST", "/v1/middlepipes/guard/reset"))
+    note()
+    try:
+        with open("/proc/%d/maps" % scheduler.worker()) as maps:
+            mapped = "/breaker.so" in maps.read()
+    except PermissionError:
+        mapped = None
+    mp.is_(scheduler.stop(), 0, "it ends well")
+    return story, mapped
+
+
+def part_breaker():
+    if not os.path.exists(os.path.join(mp.FILTERS, "breaker.so")):
+        mp.skip("breaker as .so", "it is not built")
+        return
+    built_in, mapped = breaker_story((), mp.FILTERS)
+    shared, mapped_shared = breaker_story(("--prefer-shared",), mp.FILTERS)
+    mp.is_(shared, built_in, "a breaker from a .so does what the built-in one does: %d steps" %
+           len(built_in))
+    if mapped is None:
+        mp.skip("which of them ran", "another user's memory map")
+    else:
+        mp.is_([mapped, mapped_shared], [False, True], "and it was the .so that did")
+
+
+def part_refused():
+    folder = mp.workdir()
+    filters = mp.workdir()
+    for name in ("wrongabi", "wrongsize", "noop"):
+        shutil.copy(os.path.join(survive.TEST_FILTERS, name + ".so"), filters)
+    shutil.copy(os.path.join(filters, "noop.so"), os.path.join(filters, "other.so"))
+    with open(os.path.join(filters, "text.so"), "w") as out:
+        out.write("this is no library\n")
+    service = survive.Service(folder)
+    scheduler = start(folder, mp.destination("svc", service.authority, mp.binding("n", "noop")),
+                      filters=filters)
+    for name, reason in (("wrongabi", r"has ABI 2\.0, this scheduler 1\.0"),
+                         ("wrongsize", r"has an incomplete table \(16 of \d+ bytes\)"),
+                         ("other", r"filter other calls itself noop"),
+                         ("text", r"text\.so: "),
+                         ("nothing", None), ("../filters/noop", None)):
+        status, document, _ = survive.put_chains(
+            scheduler, 2, mp.destination("svc", service.authority, mp.binding("n", name)))
+        mp.is_(status, 400, "a chain with %s.so is refused" % name)
+        mp.like("\n".join(document.get("errors", [])), r"^\$\.destinations\[0\]\.chain\[0\]\.type: ",
+                "with its path")
+        if reason:
+            mp.wait_for(lambda: "/%s.so" % name in scheduler.err, "a log line")
+            mp.like(scheduler.err, reason, "and the log says why")
+    n = one_call(scheduler, service, folder)
+    mp.is_([n["asked"], n["served"], scheduler.status()["epoch"]], [1, 1, 1], "the old chain works on")
+    mp.is_(scheduler.stop(), 0, "it ends well")
+
+
+for bad in BAD:
+    eject(*bad, closed=False)
+    eject(*bad, closed=True)
+part_hold()
+part_breaker()
+part_refused()
+mp.done()

@@ -125,12 +125,14 @@ static void loaded(struct load *load, int result)
 		call->reply = json_pack("{s:I,s:b}", "epoch", (json_int_t)load->epoch, "changed",
 					load->changed);
 	} else {
-		bool listed = load->errs.count > 0;
+		bool listed = load->errs.count > 0, by_filter = load->err.text[0] == '$';
 
-		api_fail(call, status, "%s", listed ? "the chain file is wrong, nothing has changed"
-						     : load->err.text);
+		api_fail(call, status, "%s", listed || by_filter ?
+			 "the chain file is wrong, nothing has changed" : load->err.text);
 		if (listed)
 			json_object_set_new(call->reply, "errors", errors_of(load));
+		else if (by_filter)
+			json_object_set_new(call->reply, "errors", json_pack("[s]", load->err.text));
 	}
 	config_load_fini(load);
 	answer_ready(call);

@@ -13,7 +13,7 @@ struct builder {
 	chainset_find find;
 	void *ctx;
 	struct chainset *set;
-	uint32_t max_units; /* room in set->units */
+	const struct chain_destination *first; /* of the file */
 };
 
 static void counts_of(const struct chains *chains, uint32_t *ret_chains, uint32_t *ret_units)
@@ -153,7 +153,7 @@ static int chain_build(struct builder *b, const struct chain_destination *d, str
 		int r = unit_get(b, d, &d->bindings[i], prefix, &c->units[i], err);
 
 		if (r < 0)
-			return r;
+			return err_wrap(err, r, "$.destinations[%td].chain[%zu].config", d - b->first, i);
 		c->n_units++;
 	}
 	chain_sum(c, &set->statics[c->index]);
@@ -169,6 +169,7 @@ int chainset_new(struct data *data, struct blame *blame, struct chains *chains,
 	const struct chain_destination *d = chains_destinations(chains, &n);
 	int r = -ENOMEM;
 
+	b.first = d;
 	counts_of(chains, &n_chains, &n_units);
 	b.set = calloc(1, sizeof(*b.set));
 	if (!b.set) {

@@ -54,7 +54,7 @@ typedef struct unit *(*chainset_find)(void *ctx, const char *key);
 
 /*
  * Builds the chain set of `chains` (which it owns from then on, also on
- * failure).  Errors name destination and middlepipe.
+ * failure).  What a filter refuses is told with its JSON path.
  */
 int chainset_new(struct data *data, struct blame *blame, struct chains *chains,
 		 chainset_find find, void *ctx, struct chainset **ret, struct err *err);

@@ -45,11 +45,10 @@ static int filter_load(struct unit *u, struct blame *blame, const struct chain_b
 	atomic_store(&blame->loading, 0);
 	text[sizeof(text) - 1] = '\0';
 	if (r < 0)
-		return err_set(err, r, "%s: %s: %s", u->destination, u->middlepipe,
-			       text[0] ? text : strerror(-r));
+		return err_set(err, r, "%s", text[0] ? text : strerror(-r));
 	if (u->plan.needs & ~u->filter->needs)
-		return err_set(err, -EINVAL, "%s: filter %s needs more (0x%x) than its table says (0x%x)",
-			       u->middlepipe, u->filter->name, u->plan.needs, u->filter->needs);
+		return err_set(err, -EINVAL, "filter %s needs more (0x%x) than its table says (0x%x)",
+			       u->filter->name, u->plan.needs, u->filter->needs);
 	return 0;
 }
 

@@ -80,7 +80,7 @@ static void test_refused(void)
 		",{\"middlepipe\":\"x\",\"type\":\"bad\",\"config\":{\"n\":3}}"), one, &err);
 
 	ok(!two, "a filter that does not load refuses all");
-	is_str(err.text, "svc: x: n is 3, which nobody likes", "and says where and why");
+	is_str(err.text, "$.destinations[0].chain[2].config: n is 3, which nobody likes", "and says where and why");
 	is_u64(fixture_loads - loads, fixture_unloads - unloads, "what was loaded for it is gone");
 	ok(one->units[0]->refs == 1, "the old epoch is as it was");
 	chainset_free(one, data->blame);

@@ -1,0 +1,235 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Chain files of every kind of wrongness, and the control API's rules.
+
+Each file of tests/data/chains/bad is given by PUT, by SIGHUP and at start, and
+is refused with the lines of the .txt beside it, while the old chain works on.
+"""
+
+import glob
+import json
+import os
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+import mp
+import survive
+
+BAD = sorted(glob.glob(os.path.join(mp.ROOT, "tests/data/chains/bad/*.json")))
+TOO_LARGE = 1024 * 1024 + 1
+
+mp.need(mp.SCHEDULER, survive.prog("load"), survive.prog("counting_service"))
+if not BAD:
+    mp.skip_all("no wrong chain files")
+
+folder = mp.workdir()
+service = survive.Service(folder)
+svc = mp.destination("svc", service.authority, survive.edits("mark", "A", 5, "A", "a"),
+                     mp.binding("guard", "breaker", {"prefixes": ["/pay"]}))
+chain = mp.chain_file(os.path.join(folder, "chain.json"), svc, epoch=5)
+scheduler = mp.Scheduler(chain)
+load = survive.Load(scheduler, service, folder, "--gap-us", 1000, "--await")
+load.wait_made(5)
+
+
+def read(path, mode="r"):
+    with open(path, mode) as text:
+        return text.read()
+
+
+def lines_of(path):
+    return read(path[:-len(".json")] + ".txt").splitlines()
+
+
+def api(method, url, body=None):
+    return scheduler.control.call(method, url, body)
+
+
+def works_on(what):
+    """The chain of epoch 5 is in force, whole, and filters."""
+    before = service.n["edited"]
+    mp.wait_for(lambda: service.n["edited"] > before + 5, "filtered calls")
+    return mp.is_([scheduler.status()["epoch"], api("GET", "/v1/chains")[1]["epoch"],
+                   service.n["last_epoch"], service.n["mixed"]], [5, 5, 5, 0], what)
+
+
+def newer(path):
+    """The file's bytes; what only filters can refuse gets an epoch that is looked at."""
+    data = read(path, "rb")
+    return data.replace(b'"epoch": 1', b'"epoch": 99') if "/filter-" in path else data
+
+
+def wrong_by_put():
+    good = 0
+    for path in BAD:
+        status, document = api("PUT", "/v1/chains", newer(path))
+        want = lines_of(path)
+        same = status == 400 and isinstance(document, dict) and document.get("errors") == want
+        good += same
+        if not same:
+            mp.note("%s: %s %s\nwant %s" % (os.path.basename(path), status, document, want))
+    mp.is_(good, len(BAD), "PUT: %d of %d wrong files refused with path, value and what is allowed" %
+           (good, len(BAD)))
+    works_on("PUT: the old chain works on")
+
+
+def wrong_by_reload():
+    """Of SIGHUP only the log tells; the reload call gives the same answer as PUT."""
+    good = 0
+    for path in BAD:
+        with open(chain, "wb") as out:
+            out.write(newer(path))
+        status, document = api("POST", "/v1/reload")
+        good += status == 400 and document.get("errors") == lines_of(path)
+    mp.is_(good, len(BAD), "reload: %d of %d refused likewise" % (good, len(BAD)))
+    before = scheduler.err.count("chains refused")
+    scheduler.signal(signal.SIGHUP)
+    mp.wait_for(lambda: scheduler.err.count("chains refused") > before, "a line in the log")
+    mp.like(scheduler.err.splitlines()[-1], r"chains refused.*\$", "SIGHUP: refused in the log, with its path")
+    os.unlink(chain)
+    mp.is_(api("POST", "/v1/reload")[0], 404, "reload: no file")
+    works_on("reload: the old chain works on")
+
+
+def wrong_at_start():
+    good = 0
+    for path in BAD:
+        at = os.path.join(folder, "s")
+        run = subprocess.run([mp.SCHEDULER, "--socket", at, "--control", at + "c", "--chain", path,
+                              "--ready-fd", "2"], stdin=subprocess.DEVNULL, capture_output=True,
+                             timeout=mp.DEADLINE)
+        err = run.stderr.decode("utf-8", "replace")
+        same = run.returncode == 1 and all(line in err for line in lines_of(path))
+        good += same
+        if not same:
+            mp.note("%s: %s %s" % (os.path.basename(path), run.returncode, err))
+        if os.path.exists(at) or os.path.exists(at + "c"):
+            mp.ok(False, "%s leaves its sockets behind" % path)
+    mp.is_(good, len(BAD), "start: %d of %d end it with exit code 1 and say why" % (good, len(BAD)))
+
+
+def put(epoch, *destinations):
+    return api("PUT", "/v1/chains", {"app": "test", "epoch": epoch,
+                                     "destinations": list(destinations)})
+
+
+def filters_word():
+    """What only the filter can know is its own to refuse, whole likewise."""
+    contradiction = mp.binding("guard", "breaker", {"open_ms": "20s", "open_max_ms": "1s"})
+    status, document = put(6, svc, mp.destination("more", "more.example", contradiction))
+    mp.is_(status, 400, "options that contradict one another are refused")
+    mp.like(json.dumps(document), r"destinations\[1\]\.chain\[0\]\.config: open_max_ms",
+            "with path and option")
+    works_on("the old chain works on")
+
+
+def epochs():
+    other = mp.destination("other", "other.example")
+    mp.is_(put(5, svc), (200, {"epoch": 5, "changed": False}), "an identical chain is a no-op")
+    mp.is_(put(1, svc), (200, {"epoch": 5, "changed": False}), "whatever its number")
+    for epoch in (5, 4, 1):
+        status, document = put(epoch, svc, other)
+        mp.is_(status, 409, "another chain of epoch %d is refused" % epoch)
+        mp.like(document["error"], r"epoch %d is not greater than 5" % epoch, "and why")
+    works_on("none of them changed anything")
+    swaps = scheduler.status()["swaps"]
+    mp.is_(put(6, svc, other), (200, {"epoch": 6, "changed": True}), "epoch 6")
+    mp.is_(put(9, svc), (200, {"epoch": 9, "changed": True}), "epoch 9: numbers may be left out")
+    mp.is_(scheduler.status()["swaps"], swaps + 2, "two swaps")
+    mp.is_(put(8, svc, other)[0], 409, "never back to 8")
+    mp.chain_file(chain, svc, other, epoch=10)
+    scheduler.signal(signal.SIGHUP)
+    mp.wait_for(lambda: scheduler.status()["epoch"] == 10, "epoch 10")
+    mp.ok(True, "SIGHUP loads a right file")
+    mp.is_(api("GET", "/v1/chains")[1], json.loads(read(chain)), "GET gives the file as it was")
+    mp.is_(api("POST", "/v1/reload"), (200, {"epoch": 10, "changed": False}), "reload: no change")
+
+
+def bodies():
+    good = read(chain).encode()
+    status, document = api("PUT", "/v1/chains", good + b" " * TOO_LARGE)
+    mp.is_(status, 413, "a body above 1 MiB")
+    mp.like(document["error"], r"larger than 1048576 bytes", "and why")
+    status, document = api("PUT", "/v1/chains", b" " * (TOO_LARGE - 1 - len(good)) + good)
+    mp.is_((status, document), (200, {"epoch": 10, "changed": False}), "one of exactly 1 MiB is read")
+    mp.is_(api("PUT", "/v1/chains")[0], 400, "no body")
+
+
+def errors():
+    rows = (("GET", "/v1/nothing", None, 404), ("GET", "/", None, 404), ("GET", "/v1/status/", None, 404),
+            ("POST", "/v1/status", None, 405), ("DELETE", "/v1/chains", None, 405),
+            ("PUT", "/v1/reload", None, 405), ("GET", "/v1/middlepipes/guard/override", None, 405),
+            ("POST", "/v1/middlepipes/guard/nothing", "{}", 404),
+            ("POST", "/v1/middlepipes//override", '{"state":"open"}', 404),
+            ("POST", "/v1/middlepipes/nobody/override", '{"state":"open"}', 404),
+            ("POST", "/v1/middlepipes/nobody/reset", None, 404),
+            ("POST", "/v1/middlepipes/%s/reset" % ("n" * 200), None, 404),
+            ("POST", "/v1/middlepipes/mark/override", '{"state":"open"}', 422),
+            ("POST", "/v1/middlepipes/mark/reset", None, 422),
+            ("POST", "/v1/middlepipes/guard/override", '{"state":"ajar"}', 400),
+            ("POST", "/v1/middlepipes/guard/override", '{"state":7}', 400),
+            ("POST", "/v1/middlepipes/guard/override", "not json", 400),
+            ("POST", "/v1/middlepipes/guard/override", None, 400),
+            ("GET", "/v1/explain", None, 400), ("GET", "/v1/explain?url=", None, 400),
+            ("GET", "/v1/explain?url=http://%00", None, 400),
+            ("GET", "/v1/explain?url=nothing", None, 400),
+            ("GET", "/v1/events?after=x", None, 400), ("GET", "/v1/events?after=-1", None, 400))
+    for method, url, body, want in rows:
+        status, document = api(method, url, body)
+        mp.is_(status, want, "%s %s %s: %d" % (method, url[:48], body or "", want))
+        if want >= 400:
+            mp.ok(isinstance(document, dict) and document.get("error"), "with an error: %s" % document)
+
+
+def answers():
+    guard = api("POST", "/v1/middlepipes/guard/override", {"state": "open"})
+    mp.is_(guard, (200, {"units": 2}), "override: both units of guard, /pay and the rest")
+    rows = {row["prefix"]: row for row in api("GET", "/v1/standing")[1]["standing"]
+            if row["destination"] == "svc"}
+    mp.is_(sorted(rows), ["", "/pay"], "standing: a row for each prefix")
+    mp.is_(rows["/pay"]["verdict"], "ask", "behind a filter that asks, an open breaker is asked")
+    mp.is_(api("POST", "/v1/middlepipes/guard/override", {"state": "auto"})[0], 200, "auto")
+    status, document = api("GET", "/v1/explain?url=http://%s/pay/1?a=b" % service.authority)
+    mp.is_([status, document["destination"], document["prefix"], document["why"],
+            [link["middlepipe"] for link in document["chain"]]],
+           [200, "svc", "/pay", "mark", ["mark", "guard"]], "explain: destination, prefix, chain, why")
+    mp.is_(api("GET", "/v1/explain?url=http://elsewhere/")[1]["destination"], None, "explain: no chain")
+    events = api("GET", "/v1/events?after=0")[1]
+    mp.ok([e["seq"] for e in events["events"]] == sorted(e["seq"] for e in events["events"]),
+          "events come in their order")
+    mp.is_(api("GET", "/v1/events?after=%d" % events["next"])[1]["events"], [], "and only newer ones")
+
+
+def without_chains():
+    global scheduler
+    old, scheduler = scheduler, None
+    mp.is_(old.stop(), 0, "it ends well")
+    place = mp.workdir()
+    process = mp.Process([mp.SCHEDULER, "--socket", os.path.join(place, "a"), "--control",
+                          os.path.join(place, "c")])
+    control = mp.Control(os.path.join(place, "c"))
+    mp.wait_for(lambda: os.path.exists(control.path), "a scheduler without chains")
+    mp.is_(control.call("GET", "/v1/chains")[0], 404, "no chains yet")
+    mp.is_(control.call("POST", "/v1/reload")[0], 404, "no file to load")
+    mp.is_(control.call("GET", "/v1/status")[1]["epoch"], 0, "epoch 0")
+    mp.is_(control.call("GET", "/v1/standing")[1], {"epoch": 0, "standing": []}, "nothing stands")
+    mp.is_(control.call("PUT", "/v1/chains", {"app": "test", "epoch": 1, "destinations": [svc]}),
+           (200, {"epoch": 1, "changed": True}), "the first chains may come later")
+    mp.is_(process.stop(), 0, "it ends well")
+
+
+wrong_by_put()
+wrong_by_reload()
+wrong_at_start()
+filters_word()
+epochs()
+bodies()
+errors()
+answers()
+n = load.finish()
+mp.is_([n["failed"], n["unfiltered"], n["refused"], service.n["bare"]], [0] * 4,
+       "all the while none of %d calls failed or went unfiltered" % n["made"])
+without_chains()
+mp.done()

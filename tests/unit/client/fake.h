@@ -258,6 +258,12 @@ static inline void fake_post(struct fake *f, unsigned table, uint32_t index, int
 	atomic_store(&e->seq, seq + 2);
 }
 
+/* The lane that was given last: a slow machine may have missed the welcome of the first. */
+static inline struct fake_lane *fake_last(struct fake *f)
+{
+	return &f->lanes[f->n_lanes - 1];
+}
+
 /* A REPLY blob at an offset of the blob area; returns the entry's word. */
 static inline uint64_t fake_blob(struct fake *f, uint32_t offset, uint32_t status,
 				 uint64_t retry_at_ns, const char *body)

@@ -362,19 +362,19 @@ static void over_budget(void)
 	ok(fake_now() - call.started_ns >= 10 * NS_PER_MS, "after the budget");
 	end(&call, &v);
 	is_u64(fake_counters().over_budget, 1, "counted as such");
-	is_u64(fake_head(&fake.lanes[0])->counters[LANE_OVER_BUDGET], 1, "in the lane too");
+	is_u64(fake_head(fake_last(&fake))->counters[LANE_OVER_BUDGET], 1, "in the lane too");
 	(void)fake_begin("payments", 80, "/pay", &call, &v);
 	(void)mp_ask(&call, &request, &v);
 	end(&call, &v);
-	is_u64(fake_head(&fake.lanes[0])->pending[0], 3, "its slot was not used again");
+	is_u64(fake_head(fake_last(&fake))->pending[0], 3, "its slot was not used again");
 	wire_start(&late.head, late.bytes, sizeof(late.bytes));
-	fake_reply(&fake.lanes[0], 0, &late);
+	fake_reply(fake_last(&fake), 0, &late);
 	(void)fake_begin("payments", 80, "/pay", &call, &v);
 	(void)mp_ask(&call, &request, &v);
 	end(&call, &v);
-	is_u64(fake_slot(&fake.lanes[0], 0)->ticket, 2, "after its late answer it is");
-	is_u64(fake_slot(&fake.lanes[0], 1)->ticket, 1, "the other one is still out");
-	ok(fake_balanced(&fake.lanes[0]), "begun and ended agree");
+	is_u64(fake_slot(fake_last(&fake), 0)->ticket, 2, "after its late answer it is");
+	is_u64(fake_slot(fake_last(&fake), 1)->ticket, 1, "the other one is still out");
+	ok(fake_balanced(fake_last(&fake)), "begun and ended agree");
 	fake_end(&fake);
 }
 
@@ -407,7 +407,7 @@ static void no_slot(void)
 	is_int(mp_ask(&call, &request, &v), MP_VERDICT_PASS, "or let through (open)");
 	end(&call, &v);
 	is_u64(fake_counters().no_slot, 2, "both counted");
-	is_u64(fake_head(&fake.lanes[0])->counters[LANE_NO_SLOT], 2, "in the lane too");
+	is_u64(fake_head(fake_last(&fake))->counters[LANE_NO_SLOT], 2, "in the lane too");
 	fake_end(&fake);
 }
 
@@ -535,10 +535,10 @@ static void hold_ends(void)
 	is_int(mp_ask(&call, &request, &v), MP_VERDICT_HOLD, "HOLD again");
 	mp_verdict_free(&v);
 	mp_end(&call, 200, 0, 0);
-	is_u64(fake_outcome(&fake.lanes[0], 1)->where,
+	is_u64(fake_outcome(fake_last(&fake), 1)->where,
 	       lane_where(0, 1, MP_STANDING_ASK, MP_ERROR_CANCELLED, 0), "given up: cancelled");
-	is_u64(fake_slot(&fake.lanes[0], 1)->ticket, 1, "slots of both are left alone");
-	ok(fake_balanced(&fake.lanes[0]), "begun and ended agree");
+	is_u64(fake_slot(fake_last(&fake), 1)->ticket, 1, "slots of both are left alone");
+	ok(fake_balanced(fake_last(&fake)), "begun and ended agree");
 	fake_end(&fake);
 }
 

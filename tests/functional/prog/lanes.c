@@ -151,11 +151,13 @@ static int orphan(long port)
 static int hello(unsigned long major, unsigned long minor, unsigned long size)
 {
 	struct raw raw = { .socket = raw_connect() };
+	char bytes[256] = "";
 	struct lane_hello message = raw_hello();
 
 	message.major = (uint16_t)major;
 	message.minor = (uint16_t)minor;
-	if (raw.socket < 0 || send(raw.socket, &message, size, MSG_NOSIGNAL) < 0)
+	memcpy(bytes, &message, sizeof(message));
+	if (raw.socket < 0 || size > sizeof(bytes) || send(raw.socket, bytes, size, MSG_NOSIGNAL) < 0)
 		prog_die("hello: %s", strerror(errno));
 	if (raw_welcome(&raw))
 		printf("error %u major %u minor %u fds %zu\n", raw.welcome.error, raw.welcome.major,

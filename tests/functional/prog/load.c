@@ -43,7 +43,7 @@ enum number {
 #define FIELDS_MAX 64
 #define BYTES_MAX 8192
 #define BREATH_NS (NS_PER_MS / 5)
-#define THREADS_MAX 64
+#define THREADS_MAX 80
 
 static int64_t port, id, n_threads, gap_us, max_calls;
 static bool await;

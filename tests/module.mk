@@ -11,7 +11,10 @@ TEST_PROGRAMS += \
 	tests/bench/request/bench_service.c \
 	tests/bench/request/bench_standing.c \
 	tests/functional/prog/counting_service.c \
-	tests/functional/prog/load.c
+	tests/functional/prog/hostile.c \
+	tests/functional/prog/lanes.c \
+	tests/functional/prog/load.c \
+	tests/functional/prog/processes.c
 
 # Filters that only tests load: build/*/tests/filters/NAME.so.
 TEST_FILTERS += \
@@ -22,7 +25,9 @@ TEST_FILTERS += \
 	tests/filters/noop.c \
 	tests/filters/observe.c \
 	tests/filters/slow.c \
-	tests/filters/stamp.c
+	tests/filters/stamp.c \
+	tests/filters/wrongabi.c \
+	tests/filters/wrongsize.c
 
 # One for each source of bytes; seeds in tests/fuzz/corpus/NAME/.
 FUZZ_TARGETS += \
@@ -30,8 +35,15 @@ FUZZ_TARGETS += \
 
 # Run one after another, in this order.
 FUNCTIONAL_TESTS += \
+	tests/functional/20-check.t \
+	tests/functional/21-filters.t \
 	tests/functional/50-ruby-verdicts.t \
 	tests/functional/50-ruby.t \
 	tests/functional/51-python.t \
 	tests/functional/60-swap.t \
-	tests/functional/61-kill.t
+	tests/functional/61-kill.t \
+	tests/functional/62-filters.t \
+	tests/functional/63-hostile.t \
+	tests/functional/64-processes.t \
+	tests/functional/65-chains.t \
+	tests/functional/90-demo.t

@@ -234,7 +234,7 @@ def emit_language(name, samples, peers):
                  for metric, _ in METRICS} for way in ("again", "breaker", "ask", *peers)}
     n = len(samples.differences["again", "p50"])
     for metric, unit in METRICS:
-        suffix = "cpu" if metric == "cpu" else "added_" + metric
+        suffix = "added_" + metric
         best = min(peers, key=lambda peer: own[peer][metric][0]) if peers else None
         best_value = own[best][metric][0] if best else None
         value, lo, hi = own["again"][metric]

@@ -5,9 +5,16 @@
  * 18 on; context-aware, so that every worker thread has an instance of its own.
  *
  * A call is a small number (slots.h), a destination likewise.  JavaScript makes
- * one native call to begin, one at the response's head and one to end, none of
- * which allocates.  Arguments come from calls.cjs and are not checked beyond
- * what memory safety needs; nothing here throws but for want of memory.
+ * one native call to begin and one to end.  Both find their arguments in memory
+ * that is shared with JavaScript, because fetching them one by one through
+ * N-API costs more than all the rest:
+ *
+ *   uint32_t words[16]   arguments and results, see js_begin() and js_end()
+ *   uint8_t path[448]    of begin()
+ *   uint16_t heads[]     see struct slots
+ *
+ * Arguments come from calls.cjs and are not checked beyond what memory safety
+ * needs; nothing here throws but for want of memory.
  */
 #define NAPI_VERSION 8
 #include <node_api.h>
@@ -20,12 +27,15 @@
 
 #define TARGETS_MAX 1024u /* calls.cjs starts anew when target() answers -1 */
 #define HOST_MAX 300u     /* bytes of a host; longer ones are on no board */
-#define PATH_SIZE 4096u   /* bytes of a path that prefixes are compared with */
 #define ARGS_MAX 10u
 
-/* begin() answers kind | wants << 2 | slot << 8. */
-#define WANTS_SHIFT 2
-#define SLOT_SHIFT 8
+/* The memory that is shared with JavaScript; calls.cjs knows the offsets. */
+struct shared {
+	uint32_t words[16];
+	char path[448]; /* what prefixes are compared with */
+	uint16_t heads[SLOTS_MAX];
+};
+
 /* ask(), resume() and respond() answer the verdict, and this when it has details. */
 #define DETAILS 16
 
@@ -38,6 +48,9 @@ struct target {
 /* One instance. */
 struct addon {
 	struct slots slots;
+	struct shared *shared;      /* owned by the ArrayBuffer that shared() gives */
+	napi_ref shared_ref;        /* which lives as long as the instance */
+	struct mp_verdict begun;    /* of the call that begins */
 	struct target targets[TARGETS_MAX];
 	uint32_t n_targets;
 	struct head heads[2];        /* of the request and the response being shown */
@@ -160,29 +173,56 @@ static napi_value js_forget(napi_env env, napi_callback_info info)
 
 /* ----------------------------------------------------------------- a call's life */
 
-/* begin(target, path) -> kind | wants << 2 | slot << 8. */
-static napi_value js_begin(napi_env env, napi_callback_info info)
+static struct addon *addon_of(napi_env env, napi_callback_info info)
 {
-	struct args args = args_of(env, info);
-	uint32_t number = arg_number(env, &args, 0);
-	struct mp_target where;
-	char path[PATH_SIZE];
-	struct slot *slot;
-	int kind;
+	size_t n = 0;
+	void *data = NULL;
 
-	if (number >= args.addon->n_targets || !(slot = slots_take(&args.addon->slots)))
-		return number_value(env, MP_NONE);
-	where = args.addon->targets[number].where;
-	where.path = head_path(arg_text(env, &args, 1, path, sizeof(path)));
-	kind = mp_begin(&where, &slot->call, &slot->verdict);
+	napi_get_cb_info(env, info, &n, NULL, NULL, &data);
+	return data;
+}
+
+/* The number of the call that has begun; 0 in words[0]: none. */
+static uint32_t begun_as(struct addon *addon, struct slot *slot, int kind, bool https)
+{
 	if (kind == MP_NONE) {
-		slots_give(&args.addon->slots, slot);
-		return number_value(env, MP_NONE);
+		slots_give(&addon->slots, slot);
+		return 0;
 	}
 	slot->live = true;
-	slot->https = args.addon->targets[number].https;
-	return number_value(env, kind | (int)((slot->call.wants & 15u) << WANTS_SHIFT) |
-					 (int)(slot->number << SLOT_SHIFT));
+	slot->https = https;
+	if (kind == MP_REPLY) {
+		slot->verdict = addon->begun;
+		slot->has_verdict = true;
+		addon->begun = (struct mp_verdict){ .size = sizeof(addon->begun) };
+	}
+	return slot->number;
+}
+
+/*
+ * begin(): words[0] is the target, words[1] the length of the path.  Then words[0]
+ * is what mp_begin returned, words[1] what the chain wants, words[2] the call.
+ */
+static napi_value js_begin(napi_env env, napi_callback_info info)
+{
+	struct addon *addon = addon_of(env, info);
+	uint32_t *words = addon->shared->words, len = words[1];
+	const struct target *target = &addon->targets[words[0] % TARGETS_MAX];
+	struct mp_target where = target->where;
+	struct slot *slot = words[0] < addon->n_targets ? slots_take(&addon->slots) : NULL;
+	int kind;
+
+	words[0] = MP_NONE;
+	if (!slot)
+		return NULL;
+	if (len > sizeof(addon->shared->path))
+		len = sizeof(addon->shared->path);
+	where.path = head_path((struct mp_str){ addon->shared->path, len });
+	kind = mp_begin(&where, &slot->call, &addon->begun);
+	words[0] = (uint32_t)kind;
+	words[1] = slot->call.wants;
+	words[2] = begun_as(addon, slot, kind, target->https);
+	return NULL;
 }
 
 static uint64_t now_ns(void)
@@ -193,7 +233,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* head(slot): the response's head is here. */
+/* head(slot): the response's head is here, and the end of its body is not near. */
 static napi_value js_head(napi_env env, napi_callback_info info)
 {
 	struct args args = args_of(env, info);
@@ -204,22 +244,39 @@ static napi_value js_head(napi_env env, napi_callback_info info)
 	return NULL;
 }
 
-/* end(slot, status, error): the last word on a call; a second one does nothing. */
+/* end(): the last word on call words[0], with status words[1] and error words[2]. */
 static napi_value js_end(napi_env env, napi_callback_info info)
 {
-	struct args args = args_of(env, info);
-	struct slot *slot = slots_get(&args.addon->slots, arg_number(env, &args, 0));
+	struct addon *addon = addon_of(env, info);
+	const uint32_t *words = addon->shared->words;
+	struct slot *slot = slots_get(&addon->slots, words[0]);
 
 	if (slot)
-		slots_end(&args.addon->slots, slot, (int)arg_number(env, &args, 1),
-			  (int)arg_number(env, &args, 2));
+		slots_end(&addon->slots, slot, (int)words[1], (int)words[2]);
 	return NULL;
+}
+
+/* sweep() -> how many calls linger that did not when it was called last. */
+static napi_value js_sweep(napi_env env, napi_callback_info info)
+{
+	return number_value(env, slots_sweep(&addon_of(env, info)->slots));
+}
+
+/* shared() -> the ArrayBuffer of struct shared. */
+static napi_value js_shared(napi_env env, napi_callback_info info)
+{
+	napi_value value = NULL;
+
+	napi_get_reference_value(env, addon_of(env, info)->shared_ref, &value);
+	return value;
 }
 
 /* Frees the verdict of the step before; to be called before each step. */
 static struct mp_verdict *fresh_verdict(struct slot *slot)
 {
-	mp_verdict_free(&slot->verdict);
+	if (slot->has_verdict)
+		mp_verdict_free(&slot->verdict);
+	slot->has_verdict = true;
 	slot->verdict = (struct mp_verdict){ .size = sizeof(slot->verdict) };
 	return &slot->verdict;
 }
@@ -375,7 +432,7 @@ static napi_value js_verdict(napi_env env, napi_callback_info info)
 	const struct mp_verdict *v;
 	napi_value out = NULL;
 
-	if (!slot)
+	if (!slot || !slot->has_verdict)
 		return NULL;
 	v = &slot->verdict;
 	napi_create_object(env, &out);
@@ -453,6 +510,26 @@ static void addon_free(napi_env env, void *data, void *hint)
 	free(addon);
 }
 
+static struct addon *addon_new(napi_env env)
+{
+	struct addon *addon = calloc(1, sizeof(*addon));
+	napi_value buffer = NULL;
+	void *data = NULL;
+
+	if (!addon)
+		return NULL;
+	if (napi_create_arraybuffer(env, sizeof(*addon->shared), &data, &buffer) != napi_ok ||
+	    napi_create_reference(env, buffer, 1, &addon->shared_ref) != napi_ok ||
+	    napi_set_instance_data(env, addon, addon_free, NULL) != napi_ok) {
+		free(addon);
+		return NULL;
+	}
+	addon->shared = data;
+	addon->slots.heads = addon->shared->heads;
+	addon->begun.size = sizeof(addon->begun);
+	return addon;
+}
+
 /* The macro below defines it without a prototype. */
 NAPI_MODULE_EXPORT int32_t node_api_module_get_api_version_v1(void);
 
@@ -462,16 +539,15 @@ NAPI_MODULE_INIT()
 		const char *name;
 		napi_callback function;
 	} functions[] = {
-		{ "enabled", js_enabled }, { "target", js_target }, { "forget", js_forget },
-		{ "begin", js_begin }, { "head", js_head }, { "end", js_end },
-		{ "ask", js_ask }, { "resume", js_resume }, { "respond", js_respond },
-		{ "verdict", js_verdict }, { "bodyLimit", js_body_limit },
-		{ "counters", js_counters },
+		{ "enabled", js_enabled }, { "shared", js_shared }, { "target", js_target },
+		{ "forget", js_forget }, { "begin", js_begin }, { "head", js_head },
+		{ "end", js_end }, { "sweep", js_sweep }, { "ask", js_ask },
+		{ "resume", js_resume }, { "respond", js_respond }, { "verdict", js_verdict },
+		{ "bodyLimit", js_body_limit }, { "counters", js_counters },
 	};
-	struct addon *addon = calloc(1, sizeof(*addon));
+	struct addon *addon = addon_new(env);
 
-	if (!addon || napi_set_instance_data(env, addon, addon_free, NULL) != napi_ok) {
-		free(addon);
+	if (!addon) {
 		napi_throw_error(env, NULL, "middlepipe: no memory");
 		return NULL;
 	}

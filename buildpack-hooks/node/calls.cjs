@@ -5,30 +5,39 @@
 // file that knows the addon's life-cycle functions.
 //
 // When a call ends: at the response's head unless its status is 2xx; then with
-// the body, so that one that breaks off is seen, but a second after the head at
-// the latest, so that streams and bodies that nobody reads do not stay open.
+// the body, so that one that breaks off is seen, but one to two seconds after the
+// head at the latest, so that streams and bodies that nobody reads do not stay
+// open.  Its duration is that to the head.
 'use strict';
 
 const { CANCELLED } = require('./errors.cjs');
 const native = require('./middlepipe.node');
 const { setTimeout } = require('timers'); // tests of apps replace the global one
-const { now } = Date;
 
-// What begin() answers in `kind` (MP_NONE is null there), and MP_WANT_*.
+// A call's kind (of MP_NONE there is no call), and MP_WANT_*.
 const GO = 1, ASK = 2, REPLY = 3;
 const WANT_REQUEST_BODY = 1, WANT_RESPONSE = 2, WANT_COPY = 4, WANT_RESPONSE_BODY = 8;
 const WANT_EITHER = WANT_RESPONSE | WANT_COPY;
 
 const LINGER_MS = 1000;
+const PATH_MAX = 448; // characters of a path that prefixes are compared with
+const SMALL_DIGITS = 4; // of the length of a body that ends as good as with its head
+
+// Shared with the addon: arguments and results, the path, and by call the status of
+// those that linger.
+const shared = native.shared();
+const words = new Uint32Array(shared, 0, 16);
+const path8 = new Uint8Array(shared, 64, PATH_MAX);
+const heads = new Uint16Array(shared, 512);
 
 class Call {
-	constructor(begun, host, authority) {
-		this.kind = begun & 3;
-		this.wants = (begun >> 2) & 15;
-		this.slot = begun >> 8;
-		this.done = false;      // ended
+	constructor(kind, wants, slot, host) {
+		this.kind = kind;
+		this.wants = wants;
+		this.slot = slot;       // the addon's number
 		this.host = host;
-		this.authority = authority; // host:port, for people
+		this.authority = '';    // host:port, for people, when there was a reason to make it
+		this.done = false;      // ended
 		this.status = 0;        // of the response's head; 0: not yet there
 		this.dropped = 0;       // MP_ERROR_* when the app gave it up
 		this.timedOut = false;  // the library said so, and left the rest to the app
@@ -37,9 +46,7 @@ class Call {
 		this.body = null;       // http: the request's body as the app writes it
 		this.held = null;       // http: a response that waits for its body
 		this.observer = null;   // shows the response to the chain before the end
-		this.next = null;       // in the list of those that linger
-		this.prev = null;
-		this.until = 0;
+		this.swept = false;     // has an observer, and lingers for a period already
 	}
 }
 
@@ -78,62 +85,73 @@ function authorityOf(https, host, port) {
 
 // A call that the chain has something to do with, or null.  port 0: the scheme's.
 function begin(https, host, port, path) {
-	const begun = native.begin(number(https, host, port), path);
-	if (begun === 0)
+	words[0] = number(https, host, port);
+	let i = 0;
+	for (const length = Math.min(path.length, PATH_MAX); i < length; i++) {
+		const code = path.charCodeAt(i);
+		if (code === 63 /* ? */)
+			break;
+		path8[i] = code;
+	}
+	words[1] = i;
+	native.begin();
+	const kind = words[0];
+	if (kind === 0)
 		return null;
-	const call = new Call(begun, host, '');
-	if (call.kind !== GO)
+	const call = new Call(kind, words[1], words[2], host);
+	if (kind !== GO)
 		call.authority = authorityOf(https, host, port);
 	return call;
 }
 
 // ---------------------------------------------------------------------- end
 
-const list = { next: null, prev: null };
-list.next = list.prev = list;
 let timer = null;
-
-function unlink(call) {
-	call.prev.next = call.next;
-	call.next.prev = call.prev;
-	call.next = call.prev = null;
-}
+const observed = new Set(); // calls that linger and have an observer
 
 // The last word.  status, or an MP_ERROR_*; a second time it does nothing.
 function end(call, status, error) {
 	if (call.done)
 		return;
 	call.done = true;
-	if (call.next !== null)
-		unlink(call);
-	if (call.observer !== null)
+	if (call.observer !== null) {
+		observed.delete(call);
 		call.observer.flush(error);
-	native.end(call.slot, status, error);
+	}
+	words[0] = call.slot;
+	words[1] = status;
+	words[2] = error;
+	native.end();
 }
 
-// Ends what has lingered; unref'd, so that it keeps no process alive.
+// Ends what has lingered for one to two periods; unref'd, so that it keeps no
+// process alive.
 function sweep() {
-	const time = now();
-	while (list.next !== list && list.next.until <= time)
-		end(list.next, list.next.status, 0);
-	timer = list.next === list ? null : setTimeout(sweep, LINGER_MS / 2).unref();
+	for (const call of observed) {
+		if (call.swept)
+			end(call, call.status, 0);
+		call.swept = true;
+	}
+	timer = native.sweep() + observed.size === 0 ? null : setTimeout(sweep, LINGER_MS).unref();
 }
 
-function linger(call) {
-	native.head(call.slot);
-	call.until = now() + LINGER_MS;
-	call.next = list;
-	call.prev = list.prev;
-	call.prev.next = list.prev = call;
+function linger(call, status, small) {
+	if (call.observer !== null)
+		observed.add(call);
+	else
+		heads[call.slot & 0xffff] = status;
+	if (!small)
+		native.head(call.slot);
 	if (timer === null)
 		timer = setTimeout(sweep, LINGER_MS).unref();
 }
 
 // The response's head is there.  An observer of the body needs the body's end.
-function head(call, status) {
+// small: the body's end is as good as here.
+function head(call, status, small) {
 	call.status = status;
 	if (call.observer !== null || (status >= 200 && status < 300))
-		linger(call);
+		linger(call, status, small);
 	else
 		end(call, status, 0);
 }
@@ -149,5 +167,5 @@ function fail(call, error) {
 
 module.exports = {
 	native, begin, end, head, fail, GO, ASK, REPLY, WANT_REQUEST_BODY, WANT_RESPONSE,
-	WANT_COPY, WANT_EITHER, WANT_RESPONSE_BODY,
+	WANT_COPY, WANT_EITHER, WANT_RESPONSE_BODY, SMALL_DIGITS,
 };

@@ -142,12 +142,11 @@ function editOpts(opts, verdict, where) {
 // ------------------------------------------------------------------ an exchange
 
 class Exchange {
-	constructor(call, opts, where, tap, send) {
+	constructor(call, opts, where, tap) {
 		this.call = call;
 		this.opts = opts;
 		this.where = where;
 		this.tap = tap;       // Tap1 or Tap2
-		this.send = send;
 		this.shown = null;    // what the chain saw of the request's body
 		this.held = null;     // a response that waits for its body
 		this.copy = null;     // a body on its way that is copied
@@ -205,7 +204,7 @@ class Exchange {
 
 	go() {
 		try {
-			return this.send(this.opts, this.tap);
+			return send(this.tap.dispatcher, this.tap.dispatch, this.opts, this.tap);
 		} catch (error) {
 			calls.end(this.call, 0, CANCELLED); // a mistake of the caller's
 			throw error;
@@ -239,10 +238,8 @@ class Exchange {
 
 	head(status, fields, statusText) {
 		const { call, tap } = this;
-		if ((call.wants & WANT_EITHER) === 0) {
-			calls.head(call, status);
-			return tap.head(status, fields, statusText);
-		}
+		if ((call.wants & WANT_EITHER) === 0)
+			return tap.head(status, fields, statusText); // counted already
 		const wantsBody = (call.wants & WANT_RESPONSE_BODY) !== 0 && hasBody(status, this.opts.method) &&
 			!isStream(fields);
 		const response = { status, fields, statusText, chunks: [], size: 0, limit: native.bodyLimit() };
@@ -263,7 +260,7 @@ class Exchange {
 		} else {
 			this.show(response, 0, false);
 		}
-		calls.head(this.call, response.status);
+		calls.head(this.call, response.status, false);
 		return this.tap.head(response.status, response.fields, response.statusText);
 	}
 
@@ -294,7 +291,7 @@ class Exchange {
 		this.held = null;
 		const code = this.show(response, 0, ended);
 		const verdict = code === PASS ? null : native.verdict(call.slot);
-		calls.head(call, response.status);
+		calls.head(call, response.status, true); // the head's time is taken
 		if (code === REPLIED) {
 			this.replaced = true;
 			this.give(verdict);
@@ -376,18 +373,38 @@ function isStream(fields) {
 	return false;
 }
 
-// Sends a request through `send(opts, handler)`, with the chain around it.
-function run(opts, handler, send) {
+let within = 0; // dispatchers call one another: one exchange is one call
+
+function send(dispatcher, dispatch, opts, handler) {
+	within++;
+	try {
+		return dispatch.call(dispatcher, opts, handler);
+	} finally {
+		within--;
+	}
+}
+
+// WebSockets and tunnels are connections, not calls; undici refuses the rest itself.
+function isCall(opts) {
+	return opts !== null && typeof opts === 'object' && typeof opts.path === 'string' &&
+		!opts.upgrade && opts.method !== 'CONNECT';
+}
+
+// Sends a request through a dispatcher's own dispatch, with the chain around it.
+function run(dispatcher, dispatch, opts, handler) {
+	if (within !== 0 || !isCall(opts))
+		return dispatch.call(dispatcher, opts, handler);
 	const where = originOf(opts.origin);
-	const call = where && typeof opts.path === 'string' ?
-		calls.begin(where.https, where.host, where.port, opts.path) : null;
+	const call = where === null ? null : calls.begin(where.https, where.host, where.port, opts.path);
 	if (call === null)
-		return send(opts, handler);
-	const tap = typeof handler.onRequestStart === 'function' ? new Tap2(handler) : new Tap1(handler);
-	tap.exchange = new Exchange(call, opts, where, tap, send);
-	if (call.kind === GO && ((call.wants & WANT_REQUEST_BODY) === 0 || (call.wants & WANT_EITHER) === 0))
-		return tap.exchange.go();
-	return tap.exchange.start();
+		return send(dispatcher, dispatch, opts, handler);
+	const Tap = typeof handler.onRequestStart === 'function' ? Tap2 : Tap1;
+	const tap = new Tap(handler, call, dispatcher, dispatch);
+	if (call.kind === GO && (call.wants & WANT_EITHER) === 0)
+		return send(dispatcher, dispatch, opts, tap);
+	tap.exchange = new Exchange(call, opts, where, tap);
+	return call.kind === GO && (call.wants & WANT_REQUEST_BODY) === 0 ?
+		tap.exchange.go() : tap.exchange.start();
 }
 
 module.exports = { run };

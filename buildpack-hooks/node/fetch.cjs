@@ -13,28 +13,18 @@
 // what it answers is no call.
 'use strict';
 
-const SYMBOLS = [Symbol.for('undici.globalDispatcher.1'), Symbol.for('undici.globalDispatcher.2')];
+const FIRST = Symbol.for('undici.globalDispatcher.1'), SECOND = Symbol.for('undici.globalDispatcher.2');
+const SYMBOLS = [FIRST, SECOND];
 
 const met = new WeakMap(); // dispatcher -> itself, or what stands for it
 const newest = [undefined, undefined];
 let exchanges = null;
-let within = 0; // dispatchers call one another: one exchange is one call
 
 // The dispatch of a dispatcher, with the chain around it.
 function dispatchOf(dispatch) {
 	return function dispatchCall(opts, handler) {
-		if (within !== 0 || opts === null || typeof opts !== 'object' ||
-		    opts.upgrade || opts.method === 'CONNECT')
-			return dispatch.call(this, opts, handler);
 		exchanges ??= require('./exchange.cjs');
-		return exchanges.run(opts, handler, (by, through) => {
-			within++;
-			try {
-				return dispatch.call(this, by, through);
-			} finally {
-				within--;
-			}
-		});
+		return exchanges.run(this, dispatch, opts, handler);
 	};
 }
 
@@ -70,19 +60,15 @@ function adopt(dispatcher) {
 	return out;
 }
 
-// The global ones; `looking` keeps our own looks apart from undici's.
-let looking = false;
-
-function current(i) {
-	looking = true;
-	const dispatcher = globalThis[SYMBOLS[i]];
-	looking = false;
-	return dispatcher;
-}
+// Whether our property still stands in the place of a global dispatcher: then
+// nobody has looked for one yet, and there is none.
+const watching = [false, false];
 
 function adoptGlobal() {
 	for (let i = 0; i < SYMBOLS.length; i++) {
-		const dispatcher = current(i);
+		if (watching[i])
+			continue;
+		const dispatcher = globalThis[SYMBOLS[i]];
 		if (dispatcher === newest[i])
 			continue;
 		const out = adopt(dispatcher);
@@ -93,21 +79,24 @@ function adoptGlobal() {
 }
 
 // undici looks for a dispatcher when it is loaded, and defines its own over this.
-function watch(symbol) {
+function watch(symbol, i) {
 	if (symbol in globalThis)
 		return;
+	watching[i] = true;
+	const define = (value) => {
+		watching[i] = false;
+		Object.defineProperty(globalThis, symbol,
+			{ value, writable: true, enumerable: false, configurable: true });
+	};
 	Object.defineProperty(globalThis, symbol, {
 		configurable: true,
 		enumerable: false,
 		get() {
-			if (!looking)
-				process.nextTick(adoptGlobal);
+			define(undefined);
+			process.nextTick(adoptGlobal);
 			return undefined;
 		},
-		set(value) {
-			Object.defineProperty(globalThis, symbol,
-				{ value, writable: true, enumerable: false, configurable: true });
-		},
+		set: define,
 	});
 }
 
@@ -118,7 +107,7 @@ function wrapFetch(original) {
 			loaded = true;
 			void globalThis.Headers; // makes Node.js load its undici
 		}
-		if (current(0) !== newest[0] || current(1) !== newest[1])
+		if (globalThis[FIRST] !== newest[0] || (!watching[1] && globalThis[SECOND] !== newest[1]))
 			adoptGlobal();
 		if (init !== null && typeof init === 'object' && init.dispatcher !== undefined) {
 			const dispatcher = adopt(init.dispatcher);

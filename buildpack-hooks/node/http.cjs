@@ -19,7 +19,7 @@ const http = require('http');
 const calls = require('./calls.cjs');
 const { kindOf, CANCELLED, BROKEN, TIMEOUT } = require('./errors.cjs');
 
-const { GO, WANT_REQUEST_BODY, WANT_EITHER } = calls;
+const { GO, WANT_REQUEST_BODY, WANT_EITHER, SMALL_DIGITS } = calls;
 const MARKER = 'middlepipe';
 
 // On a request: its Call, or null when no chain has to do with it.
@@ -34,11 +34,10 @@ let requests = null, responses = null;
 const asking = () => requests ??= require('./request.cjs');
 const showing = () => responses ??= require('./response.cjs');
 
-// WebSockets and tunnels are connections, not calls.
-function isCall(req) {
-	if (req.method === 'CONNECT' || req.getHeader('upgrade') !== undefined)
-		return false;
-	return !req._header || !/\r\nupgrade:/i.test(req._header);
+// A WebSocket is a connection, not a call.  Asked only when it matters.
+function isUpgrade(req) {
+	return req.getHeader('upgrade') !== undefined ||
+		(typeof req._header === 'string' && /\r\nupgrade:/i.test(req._header));
 }
 
 // A proxied request names its origin in its path, which is where it goes.
@@ -66,11 +65,15 @@ function begin(req, host, port) {
 // Sets req[kCall].  True when the call does not simply go on.
 function enter(req, host, port) {
 	req[kCall] = null;
-	if (!isCall(req))
+	if (req.method === 'CONNECT')
 		return false;
 	const call = begin(req, host, port);
 	if (call === null)
 		return false;
+	if (call.kind !== GO && isUpgrade(req)) {
+		calls.end(call, 0, CANCELLED);
+		return false;
+	}
 	req[kCall] = call;
 	if (call.kind !== GO)
 		return true;
@@ -150,26 +153,37 @@ function onSocketOfCall(socket, error) {
 
 // -------------------------------------------------------------- after the call
 
-// Takes the field out that only a chain may send.
 function stripMarker(res) {
 	const raw = res.rawHeaders;
-	for (let i = 0; i < raw.length; i += 2)
-		if (raw[i].length === MARKER.length && raw[i].toLowerCase() === MARKER)
-			return showing().setHeaders(res, raw.filter((_, j) =>
-				raw[j & ~1].toLowerCase() !== MARKER));
+	showing().setHeaders(res, raw.filter((_, i) => raw[i & ~1].toLowerCase() !== MARKER));
+}
+
+// Takes the field out that only a chain may send.  True when the response says that
+// its body is small, which ends as good as with its head.
+function scan(res) {
+	const raw = res.rawHeaders;
+	let small = false;
+	for (let i = 0; i < raw.length; i += 2) {
+		const name = raw[i];
+		if (name.length === 14 && (name.charCodeAt(8) | 32) === 108 /* Content-Length */)
+			small = raw[i + 1].length <= SMALL_DIGITS;
+		else if (name.length === 10 && (name.charCodeAt(0) | 32) === 109 && name.toLowerCase() === MARKER)
+			return stripMarker(res);
+	}
+	return small;
 }
 
 function onResponse(call, req, res) {
-	stripMarker(res);
+	const small = scan(res);
 	call.res = res;
 	if ((call.wants & WANT_EITHER) !== 0)
-		return showing().onResponse(call, req, res);
-	calls.head(call, res.statusCode);
+		return showing().onResponse(call, req, res, small);
+	calls.head(call, res.statusCode, small);
 	return base.emit.call(req, 'response', res);
 }
 
 function onError(call, req, error) {
-	const kind = call.dropped || kindOf(error);
+	const kind = call.dropped || (isUpgrade(req) ? CANCELLED : kindOf(error));
 	if ((call.wants & WANT_EITHER) !== 0 && call.status === 0 && kind !== CANCELLED)
 		return showing().onError(call, req, error, kind);
 	calls.fail(call, kind);
@@ -206,7 +220,7 @@ function emit(type, value) {
 		break;
 	case 'upgrade':
 	case 'connect':
-		calls.end(call, value?.statusCode ?? 0, 0);
+		calls.end(call, 0, CANCELLED);
 		break;
 	}
 	return base.emit.apply(this, arguments);

@@ -6,6 +6,7 @@
 
 const net = require('net');
 const { STATUS_CODES } = require('http');
+const { setImmediate } = require('timers');
 
 // The framing is ours: by the length of the body.
 const FRAMING = new Set(['connection', 'keep-alive', 'content-length', 'transfer-encoding', 'upgrade']);
@@ -53,10 +54,13 @@ class ReplySocket extends net.Socket {
 		return false;
 	}
 
+	// Once the request has been written, as far as it is there: a service would
+	// not answer sooner either.
 	_read() {
-		if (this.#bytes !== null)
-			this.push(this.#bytes);
+		const bytes = this.#bytes;
 		this.#bytes = null;
+		if (bytes !== null)
+			setImmediate(() => this.push(bytes));
 	}
 
 	_write(chunk, encoding, done) {

@@ -148,7 +148,7 @@ function act(call, req, res, code, held) {
 	const { statusCode } = res;
 	const verdict = code === PASS ? null : native.verdict(call.slot);
 	const replied = code === REPLIED;
-	calls.head(call, statusCode);
+	calls.head(call, statusCode, true); // the head's time is taken
 	if (replied && verdict.raise) {
 		call.authority ||= String(req.getHeader('host'));
 		res._dump();
@@ -230,14 +230,14 @@ function onCloseHeld(call, req) {
 	return Object.hasOwn(req, 'emit') && req.emit('close');
 }
 
-function onResponse(call, req, res) {
+function onResponse(call, req, res, small) {
 	const body = wantsBody(call, req, res);
 	if ((call.wants & WANT_RESPONSE) === 0) {
 		if (body)
 			call.observer = new Copy(call, req, res);
 		else
 			show(call, req, res, 0, undefined, false);
-		calls.head(call, res.statusCode);
+		calls.head(call, res.statusCode, small);
 		return base.emit.call(req, 'response', res);
 	}
 	native.head(call.slot);

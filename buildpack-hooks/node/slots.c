@@ -6,6 +6,9 @@
 
 #include <stdlib.h>
 
+#define INDEX(number) ((number) & 0xffffu)
+#define NEXT_USE(number) (((number) + 0x10000u) & 0x3fffffffu)
+
 static bool slots_grow(struct slots *slots)
 {
 	struct slot *chunk;
@@ -24,9 +27,9 @@ static bool slots_grow(struct slots *slots)
 	return true;
 }
 
-static struct slot *slot_at(struct slots *slots, uint32_t number)
+static struct slot *slot_at(struct slots *slots, uint32_t index)
 {
-	return &slots->chunks[number / SLOTS_CHUNK][number % SLOTS_CHUNK];
+	return &slots->chunks[index / SLOTS_CHUNK][index % SLOTS_CHUNK];
 }
 
 struct slot *slots_take(struct slots *slots)
@@ -37,8 +40,8 @@ struct slot *slots_take(struct slots *slots)
 		return NULL;
 	slot = slot_at(slots, slots->first_free - 1);
 	slots->first_free = slot->next_free;
-	slot->verdict = (struct mp_verdict){ .size = sizeof(slot->verdict) };
 	slot->head_ns = 0;
+	slot->swept = slot->has_verdict = false;
 	return slot;
 }
 
@@ -46,33 +49,59 @@ struct slot *slots_get(struct slots *slots, uint32_t number)
 {
 	struct slot *slot;
 
-	if (number / SLOTS_CHUNK >= slots->n_chunks)
+	if (INDEX(number) / SLOTS_CHUNK >= slots->n_chunks)
 		return NULL;
-	slot = slot_at(slots, number);
-	return slot->live ? slot : NULL;
+	slot = slot_at(slots, INDEX(number));
+	return slot->live && slot->number == number ? slot : NULL;
 }
 
 void slots_give(struct slots *slots, struct slot *slot)
 {
 	slot->live = false;
 	slot->next_free = slots->first_free;
-	slots->first_free = slot->number + 1;
+	slots->first_free = INDEX(slot->number) + 1;
+	slot->number = NEXT_USE(slot->number);
+}
+
+static void finish(struct slot *slot, int status, int error)
+{
+	mp_end(&slot->call, status, error, slot->head_ns);
+	if (slot->has_verdict)
+		mp_verdict_free(&slot->verdict);
 }
 
 void slots_end(struct slots *slots, struct slot *slot, int status, int error)
 {
-	mp_end(&slot->call, status, error, slot->head_ns);
-	mp_verdict_free(&slot->verdict);
+	finish(slot, status, error);
+	slots->heads[INDEX(slot->number)] = 0;
 	slots_give(slots, slot);
+}
+
+uint32_t slots_sweep(struct slots *slots)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < slots->n_chunks * SLOTS_CHUNK; i++) {
+		struct slot *slot = slot_at(slots, i);
+
+		if (!slot->live || !slots->heads[i])
+			continue;
+		if (slot->swept)
+			slots_end(slots, slot, slots->heads[i], 0);
+		else
+			n++;
+		slot->swept = true;
+	}
+	return n;
 }
 
 void slots_fini(struct slots *slots)
 {
 	for (uint32_t i = 0; i < slots->n_chunks * SLOTS_CHUNK; i++) {
-		struct slot *slot = slots_get(slots, i);
+		struct slot *slot = slot_at(slots, i);
 
-		if (slot)
-			slots_end(slots, slot, 0, MP_ERROR_CANCELLED);
+		if (slot->live)
+			finish(slot, 0, MP_ERROR_CANCELLED);
 	}
 	for (uint32_t i = 0; i < slots->n_chunks; i++)
 		free(slots->chunks[i]);

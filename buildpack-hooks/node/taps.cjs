@@ -3,24 +3,34 @@
 // undici tells a handler what happens.  Handlers come in two kinds: v1 (onConnect,
 // onHeaders, onData, onComplete, onError) and, from undici 7 on, v2 (onRequestStart,
 // onResponseStart, onResponseData, onResponseEnd, onResponseError).  Tap1 and Tap2
-// put themselves between undici and a handler and translate both into head, data,
-// complete and failed of exchange.cjs, which alone uses them; and the other way
-// round they give a handler what the chain answers.
+// put themselves between undici and a handler.  A call that the chain only observes
+// is ended here; all else both translate into head, data, complete and failed of
+// exchange.cjs, which alone uses them, and the other way round they give a handler
+// what the chain answers.
 'use strict';
 
 const calls = require('./calls.cjs');
+const { kindOf } = require('./errors.cjs');
 const { STATUS_CODES } = require('http');
 
-const { WANT_EITHER } = calls;
+const { WANT_EITHER, SMALL_DIGITS } = calls;
 const MARKER = 'middlepipe';
 
-// Nothing of the network's own may call back into the app.  The fields as
-// undici has them, unless the marker is among them or a chain decides on them.
-function hasMarker(raw) {
-	for (let i = 0; i < raw.length; i += 2)
-		if (raw[i].length === MARKER.length && String(raw[i]).toLowerCase() === MARKER)
-			return true;
-	return false;
+// Whether a response says that its body is small; null when it has a marker, which
+// nothing of the network's own may have.
+function scan(raw) {
+	let small = false;
+	for (let i = 0; i < raw.length; i += 2) {
+		const { length } = raw[i];
+		if (length !== 10 && length !== 14)
+			continue;
+		const name = String(raw[i]);
+		if (length === 14 && (name.charCodeAt(8) | 32) === 108 /* Content-Length */)
+			small = raw[i + 1].length <= SMALL_DIGITS;
+		else if (length === 10 && (name.charCodeAt(0) | 32) === 109 && name.toLowerCase() === MARKER)
+			return null;
+	}
+	return small;
 }
 
 function textFields(raw) {
@@ -37,11 +47,62 @@ function rawFields(fields) {
 	return fields.map((text) => Buffer.from(text, 'latin1'));
 }
 
-class Tap1 {
-	constructor(handler) {
+class Tap {
+	constructor(handler, call, dispatcher, dispatch) {
 		this.handler = handler;
-		this.exchange = null;
-		this.raw = null;     // fields as undici gave them, while they may go on as they are
+		this.call = call;
+		this.dispatcher = dispatcher; // where it is sent through, by
+		this.dispatch = dispatch;     // this function
+		this.exchange = null;         // of a call that is more than observed
+	}
+
+	// The response's head.  True when the handler may have it as it is.
+	isPlain(status, raw) {
+		if (this.exchange !== null && (this.call.wants & WANT_EITHER) !== 0)
+			return false;
+		const small = scan(raw);
+		calls.head(this.call, status, small === true);
+		return small !== null;
+	}
+
+	// The response's end.  True: the handler is to be told.
+	isComplete() {
+		if (this.exchange !== null)
+			return this.exchange.complete();
+		calls.end(this.call, this.call.status, 0);
+		return true;
+	}
+
+	// The error to tell the handler, or null.
+	failure(error) {
+		if (this.exchange !== null)
+			return this.exchange.failed(error);
+		calls.fail(this.call, kindOf(error));
+		return error;
+	}
+
+	// A head that the chain looks at, or that has lost a marker.
+	told(status, fields, statusText) {
+		return this.exchange === null ? this.head(status, fields, statusText) :
+			this.exchange.head(status, fields, statusText);
+	}
+
+	onBodySent(chunk) {
+		return this.handler.onBodySent?.(chunk);
+	}
+
+	onRequestSent() {
+		return this.handler.onRequestSent?.();
+	}
+
+	onResponseStarted() {
+		return this.handler.onResponseStarted?.();
+	}
+}
+
+class Tap1 extends Tap {
+	constructor(handler, call, dispatcher, dispatch) {
+		super(handler, call, dispatcher, dispatch);
 		this.resume = null;
 		this.connected = false;
 		this.aborted = null;
@@ -53,46 +114,32 @@ class Tap1 {
 	}
 
 	onUpgrade(status, headers, socket) {
-		calls.end(this.exchange.call, status, 0);
+		calls.end(this.call, status, 0);
 		return this.handler.onUpgrade?.(status, headers, socket);
-	}
-
-	onResponseStarted() {
-		return this.handler.onResponseStarted?.();
 	}
 
 	onHeaders(status, raw, resume, statusText) {
 		if (status < 200)
 			return this.handler.onHeaders(status, raw, resume, statusText);
 		this.resume = resume;
-		if ((this.exchange.call.wants & WANT_EITHER) === 0 && !hasMarker(raw)) {
-			calls.head(this.exchange.call, status);
+		if (this.isPlain(status, raw))
 			return this.handler.onHeaders(status, raw, resume, statusText);
-		}
-		return this.exchange.head(status, textFields(raw), statusText);
+		return this.told(status, textFields(raw), statusText);
 	}
 
 	onData(chunk) {
-		return this.exchange.data(chunk);
+		return this.exchange === null ? this.handler.onData(chunk) : this.exchange.data(chunk);
 	}
 
 	onComplete(trailers) {
-		if (this.exchange.complete())
+		if (this.isComplete())
 			this.handler.onComplete(trailers);
 	}
 
 	onError(error) {
-		const told = this.exchange.failed(error);
+		const told = this.failure(error);
 		if (told !== null)
 			this.handler.onError(told);
-	}
-
-	onBodySent(chunk) {
-		return this.handler.onBodySent?.(chunk);
-	}
-
-	onRequestSent() {
-		return this.handler.onRequestSent?.();
 	}
 
 	head(status, fields, statusText) {
@@ -149,10 +196,9 @@ function headersOf(fields) {
 	return out;
 }
 
-class Tap2 {
-	constructor(handler) {
-		this.handler = handler;
-		this.exchange = null;
+class Tap2 extends Tap {
+	constructor(handler, call, dispatcher, dispatch) {
+		super(handler, call, dispatcher, dispatch);
 		this.controller = null;
 	}
 
@@ -162,12 +208,8 @@ class Tap2 {
 	}
 
 	onRequestUpgrade(controller, status, headers, socket) {
-		calls.end(this.exchange.call, status, 0);
+		calls.end(this.call, status, 0);
 		return this.handler.onRequestUpgrade?.(controller, status, headers, socket);
-	}
-
-	onResponseStarted() {
-		return this.handler.onResponseStarted?.();
 	}
 
 	onResponseStart(controller, status, headers, statusText) {
@@ -175,34 +217,25 @@ class Tap2 {
 			return this.handler.onResponseStart?.(controller, status, headers, statusText);
 		const raw = controller.rawHeaders ?? Object.entries(headers ?? {}).flatMap(([name, value]) =>
 			[].concat(value).flatMap((one) => [name, one]));
-		if ((this.exchange.call.wants & WANT_EITHER) === 0 && !hasMarker(raw)) {
-			calls.head(this.exchange.call, status);
+		if (this.isPlain(status, raw))
 			return this.handler.onResponseStart?.(controller, status, headers, statusText);
-		}
-		return this.exchange.head(status, textFields(raw), statusText);
+		return this.told(status, textFields(raw), statusText);
 	}
 
 	onResponseData(controller, chunk) {
-		return this.exchange.data(chunk);
+		return this.exchange === null ? this.handler.onResponseData?.(controller, chunk) :
+			this.exchange.data(chunk);
 	}
 
 	onResponseEnd(controller, trailers) {
-		if (this.exchange.complete())
+		if (this.isComplete())
 			this.handler.onResponseEnd?.(controller, trailers);
 	}
 
 	onResponseError(controller, error) {
-		const told = this.exchange.failed(error);
+		const told = this.failure(error);
 		if (told !== null)
 			this.handler.onResponseError?.(controller, told);
-	}
-
-	onBodySent(chunk) {
-		return this.handler.onBodySent?.(chunk);
-	}
-
-	onRequestSent() {
-		return this.handler.onRequestSent?.();
 	}
 
 	head(status, fields, statusText) {

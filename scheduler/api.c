@@ -52,6 +52,10 @@ void api_fail(struct api_call *call, int status, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
+	/* A path or a URL may be any bytes, and cut in the middle of a character; JSON may not. */
+	for (char *at = text; *at; at++)
+		if ((unsigned char)*at >= 0x7f || (unsigned char)*at < ' ')
+			*at = '?';
 	json_decref(call->reply);
 	call->status = status;
 	call->reply = json_pack("{s:s}", "error", text);

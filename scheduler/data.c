@@ -157,7 +157,7 @@ static bool serve_stretch(struct data *d)
 {
 	uint64_t began = d->now_ns;
 
-	while (serve_all(d) | serve_resumes(d)) {
+	while ((int)serve_all(d) | (int)serve_resumes(d)) { /* both, each time */
 		data_busy(d);
 		if (data_clock(d) - began > DATA_SERVE_NS)
 			return false;

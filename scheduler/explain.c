@@ -25,6 +25,15 @@ static void target_fini(struct target *t)
 	curl_free(t->path);
 }
 
+/* The document repeats it: only text can stand there. */
+static bool is_text(const char *url)
+{
+	json_t *text = json_string(url);
+
+	json_decref(text);
+	return text;
+}
+
 static int url_parse(const char *url, struct target *t)
 {
 	CURLU *u = curl_url();
@@ -33,7 +42,7 @@ static int url_parse(const char *url, struct target *t)
 	int r = -EINVAL;
 
 	*t = (struct target){ 0 };
-	if (u && curl_url_set(u, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK &&
+	if (u && is_text(url) && curl_url_set(u, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK &&
 	    curl_url_get(u, CURLUPART_HOST, &t->host, 0) == CURLUE_OK &&
 	    curl_url_get(u, CURLUPART_PATH, &t->path, 0) == CURLUE_OK &&
 	    curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&

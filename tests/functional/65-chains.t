@@ -159,6 +159,8 @@ def bodies():
 
 def errors():
     rows = (("GET", "/v1/nothing", None, 404), ("GET", "/", None, 404), ("GET", "/v1/status/", None, 404),
+            ("GET", "/v1/%ff%fe", None, 404), ("GET", "/v1/explain?url=http://svc/%ff", None, 400),
+            ("POST", "/v1/middlepipes/%ff/reset", None, 404),
             ("POST", "/v1/status", None, 405), ("DELETE", "/v1/chains", None, 405),
             ("PUT", "/v1/reload", None, 405), ("GET", "/v1/middlepipes/guard/override", None, 405),
             ("POST", "/v1/middlepipes/guard/nothing", "{}", 404),

@@ -18,6 +18,14 @@
 #define REPLY_MAX ((size_t)64 << 20) /* bytes of a document */
 #define DEPTH_MAX 32             /* nesting of one */
 
+static int compare_runs(const void *one, const void *two)
+{
+	const struct runtime_run *a = one, *b = two;
+	int order = strcmp(a->app, b->app);
+
+	return order ? order : (a->pid > b->pid) - (a->pid < b->pid);
+}
+
 static void print_runs(const struct runtime_list *list)
 {
 	static const char *const head[] = { "APP", ">PID", "CONTROL SOCKET", NULL };
@@ -27,9 +35,9 @@ static void print_runs(const struct runtime_list *list)
 	table_init(&table, head);
 	buf_init(&out, 1 << 16);
 	for (int i = 0; i < list->n; i++) {
-		table_add(&table, "%s", list->app[i]);
-		table_add(&table, "%d", list->pid[i]);
-		table_add(&table, "%s", list->control[i]);
+		table_add(&table, "%s", list->run[i].app);
+		table_add(&table, "%d", list->run[i].pid);
+		table_add(&table, "%s", list->run[i].control);
 	}
 	table_print(&table, &out);
 	fputs(buf_str(&out), stderr);
@@ -47,8 +55,9 @@ static int search(const struct opt_command *command, const char *app, char *ret_
 		return cli_fail(command, CLI_FAILED, "out of memory");
 	runtime_dir_list(app, list);
 	if (list->n == 1) {
-		(void)snprintf(ret_path, size, "%s", list->control[0]);
+		(void)snprintf(ret_path, size, "%s", list->run[0].control);
 	} else if (list->n) {
+		qsort(list->run, (size_t)list->n, sizeof(list->run[0]), compare_runs);
 		code = cli_fail(command, CLI_FAILED,
 				"there are several runs: choose one by --control PATH%s",
 				app ? "" : " or --app NAME");

@@ -116,6 +116,18 @@ static void stop_too(struct job *job)
 	resume(job);
 }
 
+/*
+ * It asked for the terminal from the background, and by now a shell has put us
+ * in front: it gets what it asked for.
+ */
+static void follow_stop(struct job *job, int signal)
+{
+	if ((signal == SIGTTIN || signal == SIGTTOU) && owns_terminal())
+		resume(job);
+	else
+		stop_too(job);
+}
+
 static void reap(struct job *job)
 {
 	int status;
@@ -123,7 +135,7 @@ static void reap(struct job *job)
 	while (!job->ended &&
 	       waitpid(job->pid, &status, WNOHANG | (job->own_group ? WUNTRACED : 0)) > 0) {
 		if (WIFSTOPPED(status)) {
-			stop_too(job);
+			follow_stop(job, WSTOPSIG(status));
 			continue;
 		}
 		job->status = status;

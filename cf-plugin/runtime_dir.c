@@ -24,10 +24,6 @@
 #define LOCK_NAME "lock"
 #define NAME_ROOM (RUNTIME_APP_MAX + sizeof("/-2147483647/scheduler.sock"))
 
-/* All that may be in the folder of a run. */
-static const char *const entries[] = { "scheduler.sock", "control.sock", "state", "hooks",
-				       LOCK_NAME };
-
 /* Where the folders of runs may be, the best first; false at the end. */
 static bool base_at(int i, char *out, size_t size)
 {
@@ -90,6 +86,32 @@ int runtime_dir_name(const char *name, char ret_app[RUNTIME_APP_MAX + 1], int *r
 	return 0;
 }
 
+static DIR *read_folder(int fd)
+{
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *folder = copy < 0 ? NULL : fdopendir(copy);
+
+	if (!folder && copy >= 0)
+		close(copy);
+	return folder;
+}
+
+/*
+ * Removes a folder of a run with what is in it: sockets and files, also a half
+ * of a state file.  Nobody makes folders there; one would stay, and its parent.
+ */
+static void remove_at(int base, const char *name, int dir)
+{
+	DIR *folder = read_folder(dir);
+	struct dirent *entry;
+
+	while (folder && (entry = readdir(folder)))
+		(void)unlinkat(dir, entry->d_name, 0); /* fails for "." and ".." */
+	if (folder)
+		closedir(folder);
+	(void)unlinkat(base, name, AT_REMOVEDIR);
+}
+
 /* Removes the folder below base whose lock nobody holds. */
 static void remove_dead(int base, const char *name)
 {
@@ -99,21 +121,8 @@ static void remove_dead(int base, const char *name)
 	if (dir < 0)
 		return;
 	lock = openat(dir, LOCK_NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0)
-		return;
-	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
-		(void)unlinkat(dir, entries[i], 0); /* not all are there */
-	(void)unlinkat(base, name, AT_REMOVEDIR);   /* a foreign file keeps it */
-}
-
-static DIR *read_folder(int fd)
-{
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *folder = copy < 0 ? NULL : fdopendir(copy);
-
-	if (!folder && copy >= 0)
-		close(copy);
-	return folder;
+	if (lock < 0 || !flock(lock, LOCK_EX | LOCK_NB))
+		remove_at(base, name, dir);
 }
 
 static void sweep(int base)
@@ -194,15 +203,13 @@ int runtime_dir_make(const char *app, struct runtime_dir *ret, struct err *err)
 
 void runtime_dir_remove(struct runtime_dir *dir)
 {
-	char path[RUNTIME_PATH_MAX + 16];
+	CLEANUP_CLOSE int fd = -1;
 
 	if (!dir->path[0])
 		return;
-	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
-		(void)snprintf(path, sizeof(path), "%s/%s", dir->path, entries[i]);
-		(void)unlink(path); /* not all are there */
-	}
-	(void)rmdir(dir->path); /* a foreign file keeps it, and is none of ours */
+	fd = open(dir->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd >= 0)
+		remove_at(AT_FDCWD, dir->path, fd);
 	if (dir->lock_fd >= 0)
 		close(dir->lock_fd);
 	dir->lock_fd = -1;
@@ -226,17 +233,17 @@ static bool answers(const char *path)
 static void list_one(const char *base, const char *name, const char *app,
 		     struct runtime_list *list)
 {
+	struct runtime_run *run = &list->run[list->n];
 	struct runtime_dir dir;
-	int i = list->n;
 
-	if (i == RUNTIME_LIST_MAX || runtime_dir_name(name, list->app[i], &list->pid[i]))
+	if (list->n == RUNTIME_LIST_MAX || runtime_dir_name(name, run->app, &run->pid))
 		return;
-	if (app && strncmp(app, list->app[i], RUNTIME_APP_MAX))
+	if (app && strncmp(app, run->app, RUNTIME_APP_MAX))
 		return;
 	set_paths(&dir, base, name);
 	if (!answers(dir.control))
 		return;
-	memcpy(list->control[i], dir.control, RUNTIME_PATH_MAX);
+	memcpy(run->control, dir.control, RUNTIME_PATH_MAX);
 	list->n++;
 }
 

@@ -27,18 +27,22 @@ struct runtime_dir {
 	int lock_fd;                      /* held, closed on exec; -1: none */
 };
 
-/* Control sockets on which somebody answers. */
+/* A run whose control socket answers. */
+struct runtime_run {
+	char control[RUNTIME_PATH_MAX]; /* path of the socket */
+	char app[RUNTIME_APP_MAX + 1];  /* whose */
+	int pid;                        /* of `middlepipe run` */
+};
+
 struct runtime_list {
-	char control[RUNTIME_LIST_MAX][RUNTIME_PATH_MAX]; /* paths */
-	char app[RUNTIME_LIST_MAX][RUNTIME_APP_MAX + 1];  /* whose */
-	int pid[RUNTIME_LIST_MAX];                        /* of the run */
-	int n;                                            /* how many */
+	struct runtime_run run[RUNTIME_LIST_MAX]; /* in no order */
+	int n;                                    /* how many */
 };
 
 /* Makes a folder for a run of this process and takes its lock.  0 or -errno. */
 int runtime_dir_make(const char *app, struct runtime_dir *ret, struct err *err);
 
-/* Removes the folder and what belongs there; harmless when there is none. */
+/* Removes the folder with what is in it; harmless when there is none. */
 void runtime_dir_remove(struct runtime_dir *dir);
 
 /* Runs of this user, of one app when `app` is not NULL. */

@@ -111,7 +111,7 @@ static void test_sweep(void)
 	(void)snprintf(foreign, sizeof(foreign), "%s", path_of("notes"));
 	(void)mkdir(dead, 0700);
 	(void)mkdir(foreign, 0700);
-	(void)snprintf(file, sizeof(file), "%s/control.sock", dead);
+	(void)snprintf(file, sizeof(file), "%s/state.tmp", dead);
 	out = fopen(file, "w");
 	if (out)
 		fclose(out);
@@ -151,8 +151,8 @@ static void test_list(void)
 	fd_b = listen_at(b.control);
 	runtime_dir_list("list-a", &list);
 	is_int(list.n, 1, "by app");
-	is_str(list.control[0], a.control, "its socket");
-	is_int(list.pid[0], getpid(), "its pid");
+	is_str(list.run[0].control, a.control, "its socket");
+	is_int(list.run[0].pid, getpid(), "its pid");
 	runtime_dir_list(NULL, &list);
 	ok(list.n >= 2, "all of them");
 	runtime_dir_list("list-c", &list);

@@ -231,6 +231,7 @@ mp.is_(run("true")[0], 0, "another run")
 mp.is_(left(), [], "removes it")
 process.popen.stdin.close()
 mp.wait_for(lambda: not mp.alive(command), "end of the command")
+process.wait() # for the rest of its output
 mp.is_(process.out.split("\n")[1], "done", "the command ended by itself")
 
 # The scheduler killed: told, and the command goes on.

@@ -243,19 +243,15 @@ static void on_visitor_closed(uv_handle_t *handle)
 
 	if (--v->closing)
 		return;
-	if (v->fd >= 0)
-		close(v->fd);
+	close(v->fd);
 	v->control->n_waiting--;
 	free(v);
 }
 
-/* Takes fd == -1 when the connection lives on as a lane. */
-static void visitor_end(struct visitor *v, bool keep_fd)
+static void visitor_end(struct visitor *v)
 {
 	if (v->closing)
 		return;
-	if (keep_fd)
-		v->fd = -1;
 	v->closing = 2;
 	list_remove(&v->link); /* now: it must not be chosen to make room once more */
 	uv_close((uv_handle_t *)&v->poll, on_visitor_closed);
@@ -264,51 +260,52 @@ static void visitor_end(struct visitor *v, bool keep_fd)
 
 static void on_visitor_late(uv_timer_t *timer)
 {
-	visitor_end(timer->data, false);
+	visitor_end(timer->data);
 }
 
-/* A lane watches the same descriptor: libuv wants the visitor's handle stopped first. */
-static void visitor_welcome(struct visitor *v, const struct lane_hello *hello)
+/* Answers a hello.  Takes the descriptor: it lives on in a lane, or is closed. */
+static void hello_answer(struct control *c, int fd, const struct lane_hello *hello)
 {
-	struct control *c = v->control;
 	uint16_t minor = hello->minor > LANE_MINOR ? LANE_MINOR : hello->minor;
 	int board = board_fd(c->data->board);
 
-	uv_poll_stop(&v->poll);
 	if (hello->major != LANE_MAJOR) {
-		(void)welcome(v->fd, WELCOME_VERSION, LANE_MINOR, 0, NULL, 0);
-	} else if (lane_number(c) < 0 || has_enough(c, peer_pid(v->fd))) {
+		(void)welcome(fd, WELCOME_VERSION, LANE_MINOR, 0, NULL, 0);
+	} else if (lane_number(c) < 0 || has_enough(c, peer_pid(fd))) {
 		c->lanes_refused++;
-		(void)welcome(v->fd, WELCOME_FULL, minor, 0, &board, 1);
-	} else {
-		int fd = dup(v->fd); /* a handle of its own in the loop's epoll */
-
-		fcntl(fd, F_SETFD, FD_CLOEXEC);
-		if (fd >= 0 && lane_open(c, fd, minor) < 0)
-			close(fd);
+		(void)welcome(fd, WELCOME_FULL, minor, 0, &board, 1);
+	} else if (lane_open(c, fd, minor) == 0) {
+		return;
 	}
-	visitor_end(v, false);
+	close(fd);
+}
+
+/* 1: a hello, 0: not yet, -1: the end, or something else. */
+static int hello_read(int fd, struct lane_hello *ret)
+{
+	/* No room for descriptors: the kernel drops any that come along. */
+	ssize_t n = recv(fd, ret, sizeof(*ret), MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	return n == (ssize_t)sizeof(*ret) && ret->magic == HELLO_MAGIC ? 1 : -1;
 }
 
 static void on_hello(uv_poll_t *handle, int status, int events)
 {
 	struct visitor *v = handle->data;
 	struct lane_hello hello;
-	ssize_t n;
+	int r = status < 0 ? -1 : hello_read(v->fd, &hello), fd;
 
 	(void)events;
-	if (status < 0) {
-		visitor_end(v, false);
+	if (r == 0)
 		return;
-	}
-	/* No room for descriptors: the kernel drops any that come along. */
-	n = recv(v->fd, &hello, sizeof(hello), MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n < (ssize_t)sizeof(hello) || hello.magic != HELLO_MAGIC)
-		visitor_end(v, false);
-	else
-		visitor_welcome(v, &hello);
+	uv_poll_stop(&v->poll);
+	/* A descriptor of its own: the lane has another handle in the loop's epoll. */
+	fd = r > 0 ? fcntl(v->fd, F_DUPFD_CLOEXEC, 0) : -1;
+	if (fd >= 0)
+		hello_answer(v->control, fd, &hello);
+	visitor_end(v);
 }
 
 static void visitor_new(struct control *c, int fd)
@@ -335,24 +332,37 @@ static void visitor_new(struct control *c, int fd)
 	uv_timer_start(&v->deadline, on_visitor_late, HELLO_MS, 0);
 }
 
+/* Most have said hello, or are gone, by the time they are let in. */
+static void visit(struct control *c, int fd)
+{
+	struct lane_hello hello;
+	int r = peer_allowed(fd) ? hello_read(fd, &hello) : -1;
+
+	if (r > 0) {
+		hello_answer(c, fd, &hello);
+		return;
+	}
+	/* Of those who wait without a word the first make room. */
+	if (r == 0 && c->n_waiting >= WAITING_MAX && !list_empty(&c->waiting))
+		visitor_end(LIST_ENTRY_OF(c->waiting.next, struct visitor, link));
+	if (r == 0 && c->n_waiting < 2 * WAITING_MAX)
+		visitor_new(c, fd);
+	else
+		close(fd);
+}
+
 static void on_door(uv_poll_t *handle, int status, int events)
 {
 	struct control *c = handle->data;
 
 	(void)status;
 	(void)events;
-	for (unsigned i = 0; i < 16; i++) {
+	for (unsigned i = 0; i < WAITING_MAX; i++) {
 		int fd = accept4(c->options->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd < 0)
 			return;
-		/* Those who wait longest without a word make room. */
-		if (c->n_waiting >= WAITING_MAX && !list_empty(&c->waiting))
-			visitor_end(LIST_ENTRY_OF(c->waiting.next, struct visitor, link), false);
-		if (peer_allowed(fd) && c->n_waiting < 2 * WAITING_MAX)
-			visitor_new(c, fd);
-		else
-			close(fd);
+		visit(c, fd);
 	}
 }
 

@@ -130,7 +130,7 @@ def breaker_story(options, filters):
     """The same calls and commands to a breaker; what it says after each."""
     folder = mp.workdir()
     service = survive.Service(folder)
-    config = {"volume": 4, "error_percent": 50, "open_ms": 300, "window_ms": "10m"}
+    config = {"volume": 4, "error_percent": 50, "open_ms": 1500, "window_ms": "10m"}
     scheduler = start(folder, mp.destination("svc", service.authority,
                                              mp.binding("guard", "breaker", config)),
                       options=options, filters=filters)

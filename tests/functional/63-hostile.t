@@ -141,7 +141,8 @@ def part_lanes():
     if fds is None:
         mp.skip("descriptors", "they are not ours to see")
     else:
-        mp.is_(descriptors_of(worker), fds, "descriptors are flat: %d" % fds)
+        now = descriptors_of(worker)
+        mp.ok(now <= fds, "descriptors are flat: %d and %d" % (fds, now))
     status = scheduler.status()["lanes"]
     mp.is_(status["reclaimed"], status["opened"], "all %d lanes were reclaimed" % status["opened"])
     orphan(scheduler, service, env)

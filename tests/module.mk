@@ -31,7 +31,11 @@ TEST_FILTERS += \
 
 # One for each source of bytes; seeds in tests/fuzz/corpus/NAME/.
 FUZZ_TARGETS += \
-	tests/fuzz/fuzz_chain.c
+	tests/fuzz/fuzz_api.c \
+	tests/fuzz/fuzz_chain.c \
+	tests/fuzz/fuzz_lane.c \
+	tests/fuzz/fuzz_marker.c \
+	tests/fuzz/fuzz_wire.c
 
 # Run one after another, in this order.
 FUNCTIONAL_TESTS += \

@@ -41,6 +41,9 @@ FUZZ_TARGETS += \
 FUNCTIONAL_TESTS += \
 	tests/functional/20-check.t \
 	tests/functional/21-filters.t \
+	tests/functional/30-run.t \
+	tests/functional/31-terminal.t \
+	tests/functional/32-operate.t \
 	tests/functional/50-ruby-verdicts.t \
 	tests/functional/50-ruby.t \
 	tests/functional/51-python.t \

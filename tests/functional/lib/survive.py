@@ -20,7 +20,8 @@ TEST_FILTERS = os.path.join(mp.TEST_BIN, "filters")
 
 LOAD = ("made", "served", "answered", "failed", "raised", "synthesized", "asked", "passed",
         "replied", "unfiltered", "refused", "over_budget", "no_slot", "away", "lost", "connects",
-        "doorbells", "connected", "p50_ns", "p99_ns", "max_ns", "status_5xx", "threads")
+        "doorbells", "connected", "p50_ns", "p99_ns", "max_ns", "status_5xx", "threads",
+        "asked_bare")
 SERVICE = ("requests", "edited", "bare", "mixed", "double", "nameless", "connections", "epochs",
            "last_epoch")
 _serial = itertools.count()

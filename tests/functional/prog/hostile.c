@@ -29,7 +29,7 @@ enum number { ROUNDS, LANES, CONNECTIONS };
 
 static prog_number *numbers;
 static const char *authority;
-static volatile sig_atomic_t ending;
+static atomic_int ending; /* lock-free: a signal handler may write it */
 static _Thread_local uint64_t seed = 88172645463325252ull;
 
 /* The geometry as it was at first: the header is soon scribbled over. */

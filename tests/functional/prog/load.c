@@ -38,6 +38,7 @@ enum number {
 	P50_NS, P99_NS, MAX_NS, /* of a call, at the end */
 	STATUS_5XX, /* of SERVED */
 	THREADS,  /* that have ended */
+	ASKED_BARE, /* of ASKED: let through without an edit */
 };
 
 #define FIELDS_MAX 64
@@ -50,7 +51,7 @@ static bool await;
 static const char *numbers_path, *path, *field;
 static prog_number *numbers;
 static _Atomic uint64_t next_seq;
-static volatile sig_atomic_t ending;
+static atomic_int ending; /* lock-free: a signal handler may write it */
 static struct hist times[THREADS_MAX];
 static char authority[32];
 
@@ -196,6 +197,7 @@ static bool ask(struct caller *c, struct mp_call *call, struct mp_verdict *v)
 		return true;
 	if (r == MP_VERDICT_DELAY)
 		prog_sleep(v->delay_ns);
+	add(ASKED_BARE, !v->n_edits);
 	edits_apply(c, v);
 	return false;
 }

@@ -151,6 +151,7 @@ class Exchange {
 		this.held = null;     // a response that waits for its body
 		this.copy = null;     // a body on its way that is copied
 		this.replaced = false; // the rest of the network's response is dropped
+		this.timer = null;     // while it waits to be sent
 		this.polls = 0;
 	}
 
@@ -165,12 +166,15 @@ class Exchange {
 			return this.ask(typeof body === 'string' ? Buffer.from(body) : body, true);
 		if (typeof body[Symbol.asyncIterator] !== 'function')
 			return this.ask(undefined, false);
+		this.tap.start(true);
 		gather(body, native.bodyLimit()).then((got) => {
+			if (call.done)
+				return;
 			this.opts = { ...this.opts, body: got.body };
 			this.ask(got.bytes, got.complete);
 		}, (error) => {
-			calls.end(call, 0, CANCELLED); // the app's own body failed
-			this.tap.give(error);
+			if (!call.done)
+				this.cancel(error); // the app's own body failed
 		});
 		return true;
 	}
@@ -188,9 +192,8 @@ class Exchange {
 		if (verdict === REPLIED)
 			return this.reply(native.verdict(slot));
 		if (verdict === HOLD) {
-			setTimeout(() => this.act(native.resume(slot)),
+			return this.wait(() => this.act(native.resume(slot)),
 				HOLD_POLL_MS[Math.min(this.polls++, HOLD_POLL_MS.length - 1)]);
-			return true;
 		}
 		if ((verdict & DETAILS) === 0)
 			return this.go();
@@ -198,8 +201,21 @@ class Exchange {
 		this.opts = editOpts(this.opts, details, this.where);
 		if (verdict !== DELAY)
 			return this.go();
-		setTimeout(() => this.go(), details.delay);
+		return this.wait(() => this.go(), details.delay);
+	}
+
+	wait(then, ms) {
+		this.tap.start(true);
+		if (!this.call.done)
+			this.timer = setTimeout(then, ms);
 		return true;
+	}
+
+	// The app gives up, or its body fails, while there is no request yet.
+	cancel(reason) {
+		clearTimeout(this.timer);
+		calls.end(this.call, 0, kindOf(reason, CANCELLED));
+		process.nextTick(() => this.tap.give(reason));
 	}
 
 	go() {

@@ -40,7 +40,9 @@ class ReplySocket extends net.Socket {
 	#bytes;
 
 	constructor(bytes, encrypted) {
-		super({ allowHalfOpen: true });
+		// Nobody waits for 'drain' in vain: once the response is complete, Node.js
+		// does not listen to it any more.
+		super({ allowHalfOpen: true, writableHighWaterMark: Number.MAX_SAFE_INTEGER });
 		this.#bytes = bytes;
 		if (encrypted) {
 			this.encrypted = true;

@@ -54,6 +54,25 @@ class Tap {
 		this.dispatcher = dispatcher; // where it is sent through, by
 		this.dispatch = dispatch;     // this function
 		this.exchange = null;         // of a call that is more than observed
+		this.early = false;           // started() before undici did
+		this.abort = null;            // undici's way to abort, after early
+		this.aborted = null;          // why the app gave it up, after early or give()
+	}
+
+	// How a handler that was started early aborts.
+	onAbort(reason) {
+		this.aborted = reason ?? new DOMException('The operation was aborted.', 'AbortError');
+		if (this.abort !== null)
+			this.abort(this.aborted);
+		else if (this.early)
+			this.exchange.cancel(this.aborted);
+	}
+
+	// undici starts a handler that was started early.
+	takeUp(abort) {
+		this.abort = abort;
+		if (this.aborted !== null)
+			abort(this.aborted);
 	}
 
 	// The response's head.  True when the handler may have it as it is.
@@ -104,13 +123,23 @@ class Tap1 extends Tap {
 	constructor(handler, call, dispatcher, dispatch) {
 		super(handler, call, dispatcher, dispatch);
 		this.resume = null;
-		this.connected = false;
-		this.aborted = null;
+		this.started = false;
 	}
 
 	onConnect(abort, context) {
-		this.connected = true;
+		if (this.early)
+			return this.takeUp(abort);
+		this.started = true;
 		return this.handler.onConnect?.(abort, context);
+	}
+
+	// Gives the app the means to abort while there is no request yet.
+	start(early) {
+		if (this.started)
+			return;
+		this.started = true;
+		this.early = early;
+		this.handler.onConnect?.((reason) => this.onAbort(reason), {});
 	}
 
 	onUpgrade(status, headers, socket) {
@@ -153,8 +182,7 @@ class Tap1 extends Tap {
 	// A whole response, or an error, that no network gave.
 	give(error, status, fields, body) {
 		const { handler } = this;
-		if (!this.connected)
-			handler.onConnect?.((reason) => { this.aborted = reason ?? new Error('aborted'); }, {});
+		this.start(false);
 		if (error !== null || this.aborted !== null)
 			return handler.onError(this.aborted ?? error);
 		handler.onHeaders(status, rawFields(fields), () => {}, STATUS_CODES[status] ?? '');
@@ -164,13 +192,22 @@ class Tap1 extends Tap {
 	}
 }
 
-// What a v2 handler holds on to for a response that no network gives.
+// What a v2 handler holds on to while there is no request, or for ever.
 class Controller {
-	aborted = false;
-	paused = false;
-	reason = null;
-	rawHeaders = null;
-	rawTrailers = [];
+	constructor(tap) {
+		this.tap = tap;
+		this.paused = false;
+		this.rawHeaders = null;
+		this.rawTrailers = [];
+	}
+
+	get aborted() {
+		return this.tap.aborted !== null;
+	}
+
+	get reason() {
+		return this.tap.aborted;
+	}
 
 	pause() {
 		this.paused = true;
@@ -181,8 +218,7 @@ class Controller {
 	}
 
 	abort(reason) {
-		this.aborted = true;
-		this.reason = reason ?? new Error('aborted');
+		this.tap.onAbort(reason);
 	}
 }
 
@@ -203,8 +239,19 @@ class Tap2 extends Tap {
 	}
 
 	onRequestStart(controller, context) {
+		const { early } = this;
 		this.controller = controller;
+		if (early)
+			return this.takeUp((reason) => controller.abort(reason));
 		return this.handler.onRequestStart?.(controller, context);
+	}
+
+	start(early) {
+		if (this.controller !== null)
+			return;
+		this.controller = new Controller(this);
+		this.early = early;
+		this.handler.onRequestStart?.(this.controller, {});
 	}
 
 	onRequestUpgrade(controller, status, headers, socket) {
@@ -251,11 +298,10 @@ class Tap2 extends Tap {
 
 	give(error, status, fields, body) {
 		const { handler } = this;
-		const controller = new Controller();
-		if (this.controller === null)
-			handler.onRequestStart?.(controller, {});
-		if (error !== null || controller.aborted)
-			return handler.onResponseError?.(controller, error ?? controller.reason);
+		this.start(false);
+		const { controller } = this;
+		if (error !== null || this.aborted !== null)
+			return handler.onResponseError?.(controller, this.aborted ?? error);
 		controller.rawHeaders = rawFields(fields);
 		handler.onResponseStart?.(controller, status, headersOf(fields), STATUS_CODES[status] ?? '');
 		if (body !== undefined && body.length !== 0)

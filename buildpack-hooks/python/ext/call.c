@@ -38,7 +38,7 @@ struct call {
 	PyObject *plan;            /* the patches' own: what is left to do, or None */
 	unsigned int wants;        /* MP_WANT_* of the call in progress */
 	char active;               /* begun and not ended */
-	char owned;                /* a pool's: inner layers leave it alone */
+	char owned;                /* begun by a pool: not by the connection below */
 	char asked;                /* mp_ask was called */
 	char has_verdict;          /* verdict must be freed */
 };
@@ -128,19 +128,21 @@ static PyObject *call_begin(PyObject *self, PyObject *start)
 	return PyLong_FromLong(verdict);
 }
 
-PyDoc_STRVAR(standing_doc, "standing() -> what begin would return, whatever the path");
-static PyObject *call_standing(PyObject *self, PyObject *unused)
+PyDoc_STRVAR(standing_doc, "standing(start) -> what begin would return, but begins nothing\n\n"
+			   "Any number of threads may ask the same Call; \"\" is every path.");
+static PyObject *call_standing(PyObject *self, PyObject *start)
 {
-	const struct origin *o = &((struct call *)self)->origin;
-	struct mp_target target = {
-		.size = sizeof(target),
-		.port = o->port,
-		.scheme = o->tls ? (struct mp_str){ "https", 5 } : (struct mp_str){ "http", 4 },
-		.host = { o->host, o->size },
-	};
+	struct mp_target target;
+	PyObject *keep;
+	int verdict;
 
-	(void)unused;
-	return PyLong_FromLong(mp_standing(&target));
+	if (target_read(&((struct call *)self)->origin, start, &target, &keep) < 0) {
+		PyErr_Clear();
+		return PyLong_FromLong(MP_NONE);
+	}
+	verdict = mp_standing(&target);
+	Py_XDECREF(keep);
+	return PyLong_FromLong(verdict);
 }
 
 /* The verdict as the patches read it. */
@@ -408,7 +410,7 @@ static void call_dealloc(PyObject *self)
 
 static PyMethodDef call_methods[] = {
 	{ "begin", call_begin, METH_O, begin_doc },
-	{ "standing", call_standing, METH_NOARGS, standing_doc },
+	{ "standing", call_standing, METH_O, standing_doc },
 	{ "ask", call_ask, METH_VARARGS, ask_doc },
 	{ "resume", call_resume, METH_O, resume_doc },
 	{ "respond", call_respond, METH_VARARGS, respond_doc },

@@ -186,11 +186,12 @@ def _piece(stream, sock, deadline):
         if n is not None:
             return bytes(room[:n])
         left = deadline - time.monotonic()
-        if left <= 0 or not _readable(sock, left):
+        if left <= 0 or not readable(sock, left):
             return None
 
 
-def _readable(sock, seconds):
+def readable(sock, seconds):
+    """True when a socket has bytes, or its end, within a time."""
     poll = getattr(select, "poll", None)
     if poll is None:  # gevent removes it
         return bool(select.select([sock], [], [], seconds)[0])

@@ -3,8 +3,6 @@
 but not sent, in where its connection goes, and in a response's head and body.
 """
 
-import select
-
 from . import _middlepipe as mp
 from . import bodies
 
@@ -115,7 +113,7 @@ def _spare(conn, authority):
     if sock is None:
         return None
     try:
-        if not select.select([sock], [], [], 0)[0]:
+        if not bodies.readable(sock, 0):
             return sock
     except (OSError, ValueError):
         pass
@@ -178,7 +176,13 @@ def drop(conn, answer):
 
 
 def drained(answer):
-    """True when all of a response was read ahead, so that its connection can go on."""
+    """Reads the rest of a response ahead; True when its connection can go on."""
+    if not _whole(answer):
+        bodies.of_response(answer, True)
+    return _whole(answer)
+
+
+def _whole(answer):
     if answer.fp is None or answer.isclosed() or answer.length == 0:
         return True
     raw = getattr(answer.fp, "raw", None)

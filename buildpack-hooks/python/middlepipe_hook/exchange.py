@@ -19,7 +19,8 @@ class Plan:
     """
 
     __slots__ = (
-        "edits", "request", "saved", "answered", "reading", "watched", "silent", "refused"
+        "edits", "request", "saved", "answered", "reading", "watched", "sending", "kind",
+        "home", "previous",
     )
 
     def __init__(self):
@@ -29,8 +30,10 @@ class Plan:
         self.answered = False  # the response is ours, not the network's
         self.reading = False  # getresponse() is at work, which may close the connection
         self.watched = False  # the call ends when the app has read the response
-        self.silent = False  # our body was sent: what the app sends is swallowed
-        self.refused = None  # the class of a refusal, when it is not http.client's
+        self.sending = False  # the connection's send() is replaced
+        self.kind = 0  # how sending failed; the library may look for a response all the same
+        self.home = None  # where an owned Call goes when it is done: a pool's list
+        self.previous = None  # the connection's own Call meanwhile
 
 
 def plan_of(call):

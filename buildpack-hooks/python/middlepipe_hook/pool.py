@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Patches urllib3's HTTPConnectionPool (1.26 and 2.x, copies in other packages
-too): urlopen and _make_request, each of which runs once an attempt.
+too): urlopen, which runs once an attempt, and _validate_conn of https.
 
-urlopen is where a refusal costs no connection, no TLS handshake, no CONNECT and
-no retry; _make_request is where the attempt's connection is known.  In between
-the Call travels in a context variable, because greenlets share their thread.
-The response's head is seen by http.client's patch, below.
+While the chain lets calls pass, the connection below does all (stdlib.py).  Else
+urlopen asks, so that a refusal costs no connection, no TLS handshake, no CONNECT
+and no retry; https and proxies always begin here, as they connect before a
+connection has its request.
 """
 
-import contextvars
 import sys
 
 from . import _middlepipe as mp
 from . import bodies, edits, errors, exchange, stdlib
 
-_pending = contextvars.ContextVar("middlepipe_pending", default=None)
-
 
 def patch(module):
     pool = module.HTTPConnectionPool
-    if "_middlepipe_calls" in vars(pool):
+    if "_middlepipe_probe" in vars(pool):
         return
     if not mp.enabled():
         return
@@ -27,13 +24,15 @@ def patch(module):
     if stdlib.client is None:
         return
     exceptions = sys.modules[_package(module) + ".exceptions"]
-    pool._middlepipe_refused = errors.define(
+    refused = errors.define(
         exceptions, (exceptions.HTTPError,), lambda error: wrapped(pool, error._reply)
     )
+    pool._middlepipe_refused = module.HTTPConnection._middlepipe_refused = refused
     pool._middlepipe_module = module
-    pool._middlepipe_calls = None
+    pool._middlepipe_probe = None
     _patch_urlopen(pool)
-    _patch_make_request(pool)
+    if hasattr(module, "HTTPSConnectionPool"):
+        _patch_validate(module.HTTPSConnectionPool)
 
 
 def _package(module):
@@ -46,71 +45,28 @@ def _package(module):
 
 def _patch_urlopen(pool):
     urlopen0 = pool.urlopen
-    none, go = mp.NONE, mp.GO
-    endheaders = stdlib.client.HTTPConnection.endheaders
-    get, put = _pending.get, _pending.set
 
-    def urlopen(self, method, url, body=None, headers=None, *args, **kwargs):
-        # A test double's connections are its own affair: it wins.
-        if getattr(self.ConnectionCls, "endheaders", None) is not endheaders:
-            return urlopen0(self, method, url, body, headers, *args, **kwargs)
-        outer = get()
-        if outer is not None:
-            outer = _left_over(self, outer, args, kwargs)
-        calls = self._middlepipe_calls
-        call = calls.pop() if calls else _new_call(self)
-        verdict = call.begin(url)
-        if verdict == none:
-            self._middlepipe_calls.append(call)
-            return urlopen0(self, method, url, body, headers, *args, **kwargs)
-        if verdict > go:
-            answer = _decided(self, call, verdict, method, url, body, headers, args, kwargs)
-            if answer is not None:
-                return answer
-        put(call)
-        try:
-            return urlopen0(self, method, url, body, headers, *args, **kwargs)
-        except BaseException as error:
-            if get() is call:  # no connection was had: a proxy's, or the pool is exhausted
-                _give_up(self, call, error)
-            raise
-        finally:
-            if outer is not None:
-                put(outer)
+    def urlopen(self, method, url, *args, **kwargs):
+        probe = self._middlepipe_probe
+        if probe is None:
+            probe = _probe(self)
+        if probe.standing(url) <= self._middlepipe_below:
+            return urlopen0(self, method, url, *args, **kwargs)
+        return _open(self, urlopen0, method, url, args, kwargs)
 
     pool.urlopen = stdlib.named(urlopen, urlopen0)
 
 
-def _patch_make_request(pool):
-    make_request0 = pool._make_request
-    get, put = _pending.get, _pending.set
-
-    def _make_request(self, conn, method, url, *args, **kwargs):
-        call = get()
-        if call is None:
-            return make_request0(self, conn, method, url, *args, **kwargs)
-        put(None)
-        conn._middlepipe = call
-        try:
-            if call.plan is not None or call.wants:
-                _prepare(self, conn, call, url, kwargs)
-            response = make_request0(self, conn, method, url, *args, **kwargs)
-        except BaseException as error:
-            return _failed(self, conn, call, error, method, url, kwargs)
-        conn._middlepipe = None
-        if not call.active:
-            self._middlepipe_calls.append(call)
-        elif call.plan is None or not call.plan.watched:
-            call.end(response.status, None)  # a connection class that parses by itself
-        return response
-
-    pool._make_request = stdlib.named(_make_request, make_request0)
+def _probe(pool):
+    """Makes the pool's first Call, which only looks; all its threads share it."""
+    plain = pool.scheme == "http" and getattr(pool, "proxy", None) is None
+    pool._middlepipe_calls = []  # the others: used again, one by each attempt in progress
+    pool._middlepipe_below = mp.GO if plain else mp.NONE  # what the connection does alone
+    pool._middlepipe_probe = _new_call(pool)
+    return pool._middlepipe_probe
 
 
 def _new_call(pool):
-    """A Call of this pool; they are used again, one by each attempt in progress."""
-    if pool._middlepipe_calls is None:
-        pool._middlepipe_calls = []
     try:
         path = stdlib.unix_path(pool, "_new_conn")
         host, port = (pool.host, pool.port) if path is None else ("unix:" + path, 0)
@@ -121,47 +77,105 @@ def _new_call(pool):
     return call
 
 
+def _open(pool, urlopen0, method, url, args, kwargs):
+    """An attempt that the chain is asked about, or that may fail before it is sent."""
+    if getattr(pool.ConnectionCls, "endheaders", None) is not stdlib.endheaders:
+        # A test double's connections are its own affair: it wins.
+        return urlopen0(pool, method, url, *args, **kwargs)
+    outer = stdlib.pending.get()
+    if outer is not None:
+        outer = _left_over(outer, args, kwargs)
+    calls = pool._middlepipe_calls
+    call = calls.pop() if calls else _new_call(pool)
+    verdict = call.begin(url)
+    if verdict == mp.NONE:
+        calls.append(call)
+        return urlopen0(pool, method, url, *args, **kwargs)
+    if verdict > mp.GO:
+        answer = _decided(pool, call, verdict, method, url, args, kwargs)
+        if answer is not None:
+            return answer
+    exchange.plan_of(call).home = calls
+    stdlib.waiting.add(call)
+    stdlib.pending.set(call)
+    try:
+        return urlopen0(pool, method, url, *args, **kwargs)
+    except BaseException as error:
+        if stdlib.pending.get() is not call:
+            raise
+        # No connection claimed it: a proxy's failed, or the pool is exhausted.
+        where, reply = call.where, _give_up(call, error)
+        if reply is None:
+            raise
+        return _answered(pool, where, reply, method, url, args, kwargs)
+    finally:
+        if outer is not None:
+            stdlib.pending.set(outer)
+
+
+def _patch_validate(pool):
+    """https: the connection is made here, before its request is known to it."""
+    validate0 = pool._validate_conn
+
+    def _validate_conn(self, conn):
+        call = stdlib.claim(conn) if stdlib.waiting else None
+        if call is None:
+            return validate0(self, conn)
+        try:
+            authority = call.plan.edits[1] if call.plan.edits is not None else None
+            if authority is not None:
+                stdlib.turn(conn, call.plan, authority)
+            return validate0(self, conn)
+        except BaseException as error:
+            if not call.active or not stdlib.failed(conn, call, error, False):
+                raise
+
+    pool._validate_conn = stdlib.named(_validate_conn, validate0)
+
+
 # ------------------------------------------------------------------ requests
 
 
-def _decided(pool, call, verdict, method, url, body, headers, args, kwargs):
+def _argument(args, kwargs, at, name):
+    """An argument of urlopen after method and url, however it was given."""
+    return args[at] if len(args) > at else kwargs.get(name)
+
+
+def _decided(pool, call, verdict, method, url, args, kwargs):
     """Does what the chain says before a request is sent: an answer, or None to go on."""
     try:
-        if verdict == mp.ANSWERED:
-            return _answer(pool, call, method, url, args, kwargs)
-        request = _request_of(pool, call, method, url, body, headers)
-        if verdict == mp.GO_WANTED:
-            exchange.plan_of(call).request = request
-            return None
-        verdict = exchange.waited(call, call.ask(*request))
-        if verdict == mp.REPLY:
-            return _answer(pool, call, method, url, args, kwargs)
-        if verdict & mp.EDITED:
-            exchange.plan_of(call).edits = call.edits()
-        return None
+        if verdict != mp.ANSWERED:
+            request = _request_of(pool, call, method, url, args, kwargs)
+            if verdict == mp.GO_WANTED:
+                exchange.plan_of(call).request = request
+                return None
+            verdict = exchange.waited(call, call.ask(*request))
+            if verdict & mp.EDITED:
+                exchange.plan_of(call).edits = call.edits()
+            if verdict != mp.REPLY:
+                return None
     except BaseException as error:
         if call.active:
             call.fail(errors.kind(error))
         raise
+    reply, where = call.reply(), call.where
+    call.fail(mp.CANCELLED)  # of an answered call the library ignores this
+    pool._middlepipe_calls.append(call)
+    return _answered(pool, where, reply, method, url, args, kwargs)
 
 
-def _request_of(pool, call, method, url, body, headers):
+def _request_of(pool, call, method, url, args, kwargs):
     """The request as it will be sent, as far as urllib3's own fields are known."""
-    if headers is None:
-        headers = pool.headers
+    body, headers = _argument(args, kwargs, 0, "body"), _argument(args, kwargs, 1, "headers")
     lines = [(method, url)]
-    names = set()
-    for name, value in headers.items():
-        if value != "@@@SKIP_HEADER@@@":
-            lines.append((name, value))
-        names.add(name.lower() if isinstance(name, str) else name.decode("latin-1").lower())
+    lines += (pool.headers if headers is None else headers).items()
+    names = {name.lower() for name, _ in lines[1:]}
     if "host" not in names:
         lines.append(("Host", call.where))
     if "accept-encoding" not in names:
         lines.append(("Accept-Encoding", "identity"))
     if "user-agent" not in names:
-        agent = getattr(pool.ConnectionCls, "_middlepipe_agent", None)
-        lines.append(("User-Agent", agent or _agent_of(pool)))
+        lines.append(("User-Agent", _agent_of(pool)))
     if isinstance(body, (bytes, str)) and "content-length" not in names:
         lines.append(("Content-Length", len(body)))
     if not call.wants & mp.WANT_REQUEST_BODY:
@@ -170,41 +184,18 @@ def _request_of(pool, call, method, url, body, headers):
 
 
 def _agent_of(pool):
-    """urllib3's own User-Agent, kept in the class of the pool's connections."""
+    """urllib3's own User-Agent."""
     package = sys.modules[_package(pool._middlepipe_module)]
-    agent = "python-urllib3/%s" % getattr(package, "__version__", "")
-    pool.ConnectionCls._middlepipe_agent = agent
-    return agent
-
-
-def _prepare(pool, conn, call, url, kwargs):
-    """Edits what must be known before the connection is used: whereto, and the body."""
-    plan = exchange.plan_of(call)
-    plan.refused = pool._middlepipe_refused
-    if plan.edits is None:
-        return
-    authority, body = plan.edits[1], plan.edits[3]
-    if authority is not None and "://" not in url[:8]:
-        plan.saved = edits.reroute(conn, authority)
-    if body is not None:
-        headers = (kwargs.get("headers") or {}).copy()
-        for name in [n for n in headers if n.lower() in ("content-length", "transfer-encoding")]:
-            del headers[name]
-        headers["Content-Length"] = str(len(body))
-        kwargs.update(body=body, headers=headers, chunked=False)
+    return "python-urllib3/%s" % getattr(package, "__version__", "")
 
 
 # ------------------------------------------------------------------- answers
 
 
-def _answer(pool, call, method, url, args, kwargs):
-    reply, where = call.reply(), call.where
-    call.fail(mp.CANCELLED)  # of an answered call the library ignores this
-    pool._middlepipe_calls.append(call)
+def _answered(pool, where, reply, method, url, args, kwargs):
     if reply[1]:
         raise errors.refusal(pool._middlepipe_refused, where, reply)
-    retries = args[0] if args else kwargs.get("retries")
-    return wrapped(pool, reply, method, url, retries, kwargs)
+    return wrapped(pool, reply, method, url, _argument(args, kwargs, 2, "retries"), kwargs)
 
 
 def wrapped(pool, reply, method=None, url=None, retries=None, kwargs=None):
@@ -238,41 +229,23 @@ def wrapped(pool, reply, method=None, url=None, retries=None, kwargs=None):
 # ------------------------------------------------------------------- failures
 
 
-def _failed(pool, conn, call, error, method, url, kwargs):
-    """Ends an attempt that failed: raises, or returns what the chain answers for it."""
-    conn._middlepipe = None
-    where, reply = call.where, None
-    stdlib.undo(conn, call.plan, False)
-    if call.active:
-        reply = stdlib.settle(call, error)
-    pool._middlepipe_calls.append(call)
-    if reply is None:
-        raise error
-    conn.close()
-    if reply[1]:
-        raise errors.refusal(pool._middlepipe_refused, where, reply) from error
-    if hasattr(pool, "ResponseCls"):  # 1.26
-        return stdlib.answer_of(reply, method)  # urlopen makes it urllib3's
-    response = wrapped(pool, reply, method, url, kwargs.get("retries"), kwargs)
-    response._pool, response._connection = pool, kwargs.get("response_conn")
-    return response
+def _give_up(call, error):
+    """Ends an attempt that no connection claimed; returns the chain's REPLY, or None."""
+    stdlib.pending.set(None)
+    stdlib.waiting.discard(call)
+    home = call.plan.home
+    reply = stdlib.settle(call, error)
+    home.append(call)
+    return reply
 
 
-def _give_up(pool, call, error):
-    """Ends an attempt that had no connection."""
-    _pending.set(None)
-    stdlib.settle(call, error)
-    pool._middlepipe_calls.append(call)
-
-
-def _left_over(pool, call, args, kwargs):
+def _left_over(call, args, kwargs):
     """An attempt is pending while another begins: urlopen retries one that had no
     connection, or (returned) something called from within it makes a call of its own.
     """
-    retries = args[0] if args else kwargs.get("retries")
-    history = getattr(retries, "history", None)
+    history = getattr(_argument(args, kwargs, 2, "retries"), "history", None)
     if history and history[-1].error is not None:
-        _give_up(pool, call, history[-1].error)
+        _give_up(call, history[-1].error)
         return None
-    _pending.set(None)
+    stdlib.pending.set(None)
     return call

@@ -3,12 +3,14 @@
 
 endheaders is where a request is known and the connection not yet opened;
 getresponse is where its response's head is.  urllib.request, xmlrpc, httplib2
-and any subclass go through both; so does urllib3, whose exchanges pool.py
-begins earlier and marks as `owned`, so that nothing is counted twice.
+and any subclass go through both; so does urllib3, some of whose exchanges pool.py
+begins earlier: such a Call is `owned`, and its connection claims it here, so that
+nothing is counted twice.
 
 Each connection has one Call, as HTTPConnection._middlepipe.
 """
 
+import contextvars
 import os
 import stat
 import sys
@@ -16,16 +18,27 @@ import sys
 from . import _middlepipe as mp
 from . import bodies, edits, errors, exchange
 
+# What urllib3 does not take for an answer: it reads the response all the same.
+_SALVAGED = (BrokenPipeError, ConnectionResetError)
+
+_BODILESS = frozenset(("GET", "HEAD"))  # not worth a watch on what is sent after the head
+
+# A pool begins an exchange before it has a connection: the Call travels in the
+# context, as greenlets share their thread, and `waiting` says whether to look.
+pending = contextvars.ContextVar("middlepipe_pending", default=None)
+waiting = set()
+
 # Attributes under which subclasses keep the path of a Unix socket.
 _UNIX_NAMES = ("unix_socket", "socket_path", "unix_socket_path", "unix_path", "uds", "path")
 
 client = None  # http.client, once it is patched
+endheaders = None  # its patched method: a class that has another is a test double
 _Refused = None  # its refusal class
 _originals = {}  # name: the method that a patch replaced
 
 
 def patch(module):
-    global client, _Refused
+    global client, endheaders, _Refused
     connection = module.HTTPConnection
     if "_middlepipe" in vars(connection):
         return
@@ -39,6 +52,7 @@ def patch(module):
         _originals[name] = getattr(connection, name)
     connection._middlepipe = None
     _patch_exchange(connection)
+    endheaders = connection.endheaders
     _patch_connection(connection)
     _patch_connect(connection)
     if hasattr(module, "HTTPSConnection"):
@@ -55,24 +69,26 @@ def _patch_exchange(connection):
 
     def endheaders(self, message_body=None, *, encode_chunked=False):
         call = self._middlepipe
+        if waiting:
+            call = claim(self) or call
         if call is None:
             call = attach(self)
         try:
-            if not call.owned:
+            if call.owned:
+                message_body, encode_chunked = _edited(
+                    self, call, message_body, encode_chunked
+                )
+            else:
                 verdict = call.begin(self._buffer)
                 if verdict > go:
                     message_body, encode_chunked = _decide(
                         self, call, verdict, message_body, encode_chunked
                     )
-                    if call.plan is not None and call.plan.silent:
-                        endheaders0(self, message_body)
-                        self.send = _swallow
-                        return None
-            elif call.plan is not None:
-                apply_edits(self, call.plan)
+            if message_body is None and self._method not in _BODILESS and call.active:
+                _watch_send(self, call)
             return endheaders0(self, message_body, encode_chunked=encode_chunked)
         except BaseException as error:
-            if call.owned or not call.active or not _answered_failure(self, call, error):
+            if not call.active or not failed(self, call, error):
                 raise
 
     def getresponse(self):
@@ -84,7 +100,7 @@ def _patch_exchange(connection):
         try:
             response = getresponse0(self)
         except BaseException as error:
-            if call.owned or not call.active or not _answered_failure(self, call, error):
+            if not call.active or not failed(self, call, error):
                 raise
             return getresponse(self)
         if call.plan is not None:
@@ -111,6 +127,28 @@ def named(function, original):
 
 
 # -------------------------------------------------------------- destinations
+
+
+def claim(conn):
+    """Gives a connection the Call that its pool has begun, if it has; returns it."""
+    call = pending.get()
+    if call is None or not hasattr(conn, "_middlepipe_refused"):
+        return None
+    pending.set(None)
+    waiting.discard(call)
+    plan = exchange.plan_of(call)
+    plan.previous, conn._middlepipe = conn._middlepipe, call
+    return call
+
+
+def _release(conn, call, plan):
+    """Gives an owned Call back to its pool, unless a response still needs it."""
+    if not call.owned or plan is None:
+        return
+    if conn._middlepipe is call:
+        conn._middlepipe = plan.previous
+    if not plan.watched and plan.home is not None:
+        plan.home.append(call)
 
 
 def attach(conn):
@@ -190,14 +228,8 @@ def _decide(conn, call, verdict, body, chunked):
     if verdict == mp.REPLY:
         return _answer(conn, call)
     if verdict & mp.EDITED:
-        plan = exchange.plan_of(call)
-        plan.edits = call.edits()
-        if plan.edits[3] is not None:
-            # The app sends its body by itself when it gave none but announced one.
-            plan.silent = body is None and bodies.announced(request[0])
-            body, chunked = plan.edits[3], False
-            edits.request_body(conn._buffer, body)
-        apply_edits(conn, plan)
+        exchange.plan_of(call).edits = call.edits()
+        return _edited(conn, call, body, chunked)
     return body, chunked
 
 
@@ -208,29 +240,70 @@ def _request_of(conn, call, body):
     return (lines,) + bodies.of_request(body, bodies.announced(lines))
 
 
-def _swallow(data):
-    """In place of a connection's send() until its response is there."""
+def _edited(conn, call, body, chunked):
+    """Edits the buffered head, turns the connection; returns the body to send."""
+    plan = call.plan
+    edited = plan.edits if plan is not None else None
+    if edited is None:
+        return body, chunked
+    plan.edits = None
+    if edited[3] is not None:
+        if body is None and bodies.announced(conn._buffer):
+            _send_only(conn, plan, edited[3])
+            body = None
+        else:
+            body, chunked = edited[3], False
+        edits.request_body(conn._buffer, edited[3])
+    if edited[1] is not None and not edits.is_forwarded(conn._buffer):
+        turn(conn, plan, edited[1])
+    edits.request_lines(conn._buffer, edited)
+    return body, chunked
+
+
+def turn(conn, plan, authority):
+    """Points the connection elsewhere for this call; once."""
+    if plan.saved is None:
+        plan.saved = edits.reroute(conn, authority)
+
+
+def _send_only(conn, plan, body):
+    """The app is going to send a body by itself: ours goes after the head instead."""
+    send0 = conn.send
+
+    def send(data):
+        if plan.sending == "head":
+            plan.sending = "body"
+            send0(data)
+            send0(body)
+
+    plan.sending, conn.send = "head", send
+
+
+def _watch_send(conn, call):
+    """Keeps how a body that is sent after the head fails: nobody else is told."""
+    plan = exchange.plan_of(call)
+    if plan.sending:
+        return
+    send0 = conn.send
+
+    def send(data):
+        try:
+            return send0(data)
+        except BaseException as error:
+            plan.kind = errors.kind(error)
+            raise
+
+    plan.sending, conn.send = "watched", send
 
 
 def undo(conn, plan, reusable):
     """Makes a connection what it was before the chain changed it for one call."""
     if plan is None:
         return
-    if plan.silent:
+    if plan.sending:
         vars(conn).pop("send", None)
     if plan.saved is not None:
         edits.restore(conn, plan.saved, reusable)
-
-
-def apply_edits(conn, plan):
-    """Edits the buffered head and turns the connection; once a call."""
-    edited, plan.edits = plan.edits, None
-    if edited is None:
-        return
-    authority = edited[1]
-    if authority is not None and plan.saved is None and not edits.is_forwarded(conn._buffer):
-        plan.saved = edits.reroute(conn, authority)
-    edits.request_lines(conn._buffer, edited)
 
 
 # ------------------------------------------------------------------- answers
@@ -251,7 +324,7 @@ def _answer(conn, call):
         where = call.where
         call.fail(mp.CANCELLED)  # of an answered call the library ignores this
         _forget_request(conn)
-        raise errors.refusal(_Refused, where, reply)
+        raise errors.refusal(refused_of(conn), where, reply)
     _prepare(conn, call, reply)
     return None, False
 
@@ -276,7 +349,7 @@ def _forget_request(conn):
 
 def _responded(conn, call, response):
     """Ends a call that is not a plain one; returns the response that the app gets."""
-    plan = exchange.plan_of(call)
+    plan = call.plan
     try:
         if plan.answered:
             call.end(response.status, None)
@@ -295,6 +368,7 @@ def _responded(conn, call, response):
         raise
     finally:
         undo(conn, plan, not plan.answered and not response.will_close)
+        _release(conn, call, plan)
 
 
 def _decided(conn, call, plan, response):
@@ -313,7 +387,7 @@ def _decided(conn, call, plan, response):
         call.end(status, None)
         edits.drop(conn, response)
         if reply[1]:
-            raise errors.refusal(plan.refused or _Refused, where, reply)
+            raise errors.refusal(refused_of(conn), where, reply)
         return answer_of(reply, conn._method)
     if verdict & mp.EDITED:
         edits.response(conn, response, call.edits(), client.responses)
@@ -336,9 +410,9 @@ def _copied(conn, call, plan, response):
     elif status >= 400:  # a failure must be known at once, whoever reads its body
         finish(*bodies.of_response(response, False))
     else:
-        plan.watched = True
+        plan.watched = True  # this Call lives as long as the response
         if not call.owned:
-            conn._middlepipe = None  # this Call lives as long as the response
+            conn._middlepipe = None
         bodies.watch(response, finish)
     return response
 
@@ -359,19 +433,37 @@ def settle(call, error):
     return reply
 
 
-def _answered_failure(conn, call, error):
-    """Ends a failed call; True when the chain has an answer for getresponse() to read."""
+def failed(conn, call, error, sent=True):
+    """A call failed: True when it is not over, because the chain has an answer for
+    getresponse() to read.  sent: getresponse() is what comes next.
+    """
+    plan = call.plan
+    if isinstance(error, _SALVAGED) and hasattr(conn, "_middlepipe_refused"):
+        # urllib3 looks for a response all the same, or closes the connection.
+        exchange.plan_of(call).kind = errors.kind(error)
+        if plan is None or not plan.reading:
+            return False
     where = call.where
-    undo(conn, call.plan, False)
+    undo(conn, plan, False)
     reply = settle(call, error)
+    if reply is None or reply[1]:
+        _release(conn, call, plan)
     if reply is None:
         return False
-    conn.close()
+    _originals["close"](conn)  # no subclass's: urllib3's forgets what was asked
     if reply[1]:
-        raise errors.refusal(_Refused, where, reply) from error
-    conn._HTTPConnection__state = client._CS_REQ_SENT
+        raise errors.refusal(refused_of(conn), where, reply) from error
+    if sent:
+        conn._HTTPConnection__state = client._CS_REQ_SENT
     _prepare(conn, call, reply)
+    if plan is not None:
+        call.plan.home, call.plan.previous = plan.home, plan.previous
     return True
+
+
+def refused_of(conn):
+    """The class of a refusal of this connection's calls: urllib3 has one of its own."""
+    return getattr(conn, "_middlepipe_refused", _Refused)
 
 
 # ---------------------------------------------------------------- connections
@@ -382,7 +474,7 @@ def _patch_connection(connection):
 
     def close(self):
         call = self._middlepipe
-        if call is not None and call.active and not call.owned:
+        if call is not None and call.active:
             _closed(self, call)
         if "_middlepipe_spares" in vars(self):
             edits.close_spares(self)
@@ -407,9 +499,13 @@ def _closed(conn, call):
         return
     if call.plan is not None and call.plan.reading:
         return
-    error = sys.exc_info()[1]
-    undo(conn, call.plan, False)
-    call.fail(mp.CANCELLED if error is None else errors.kind(error))
+    error, plan = sys.exc_info()[1], call.plan
+    kind = mp.CANCELLED if error is None else errors.kind(error)
+    if plan is not None and plan.kind:
+        kind = plan.kind
+    undo(conn, plan, False)
+    call.fail(kind)
+    _release(conn, call, plan)
 
 
 def _patch_connect(connection):
@@ -431,7 +527,7 @@ def _connect(conn, connect0):
     A success says nothing of the service and would be counted beside its request.
     """
     call = conn._middlepipe or attach(conn)
-    if call.standing() == mp.ANSWERED and call.begin("") == mp.ANSWERED:
+    if call.standing("") == mp.ANSWERED and call.begin("") == mp.ANSWERED:
         reply, where = call.reply(), call.where
         call.fail(mp.CANCELLED)  # of an answered call the library ignores this
         if reply[1]:

@@ -44,7 +44,7 @@ def edited(app):
     service = mp.Service(headers=[("X-A", "0"), ("X-A", "00"), ("X-Gone", "1")])
     script = DECIDE + "rset X-A: 1\nradd X-B: 2\nrremove X-Gone\nrstatus 203\nrbody changed!\n"
     for lib in app.libs:
-        got = app.calls(script, {"lib": lib, "url": service.url(), "count": 2, "lines": True})
+        got = app.calls(script, {"lib": lib, "url": service.url(), "count": 2})
         for answer in got:
             fields = [(k.lower(), v) for k, v in answer.get("headers", [])]
             mp.is_([answer.get("status"), answer.get("body")], [203, "changed!"],

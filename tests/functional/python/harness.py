@@ -87,7 +87,16 @@ class App:
             out.write(script)
         with open(self.log_path, "w"):
             pass
-        code, out, self.err = mp.run([self.python, *argv], env=self.env(hooked, **env))
+        full = dict(os.environ)
+        for key, value in self.env(hooked, **env).items():
+            full.pop(key, None)
+            if value is not None:
+                full[key] = value
+        # Not mp.run: it keeps pipes until the test ends, and there are very many runs.
+        done = subprocess.run([self.python, *argv], env=full, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              errors="replace", timeout=mp.DEADLINE * 2)
+        code, out, self.err = done.returncode, done.stdout, done.stderr
         with open(self.log_path, errors="replace") as log:
             self.log = log.read().splitlines()
         if code:
@@ -221,14 +230,18 @@ class Proxy:
 
 def _pump(a, b):
     with a, b:
+        waiter = select.poll()
+        other = {a.fileno(): (a, b), b.fileno(): (b, a)}
+        for fd in other:
+            waiter.register(fd, select.POLLIN)
         while True:
-            ready = select.select([a, b], [], [])[0]
-            for sock in ready:
+            for fd, _ in waiter.poll():
+                source, to = other[fd]
                 try:
-                    data = sock.recv(65536)
+                    data = source.recv(65536)
                     if not data:
                         return
-                    (b if sock is a else a).sendall(data)
+                    to.sendall(data)
                 except OSError:
                     return
 

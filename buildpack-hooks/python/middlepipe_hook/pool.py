@@ -11,7 +11,7 @@ connection has its request.
 import sys
 
 from . import _middlepipe as mp
-from . import bodies, edits, errors, exchange, stdlib
+from . import bodies, errors, exchange, stdlib
 
 
 def patch(module):
@@ -86,7 +86,10 @@ def _open(pool, urlopen0, method, url, args, kwargs):
     if outer is not None:
         outer = _left_over(outer, args, kwargs)
     calls = pool._middlepipe_calls
-    call = calls.pop() if calls else _new_call(pool)
+    try:
+        call = calls.pop()
+    except IndexError:
+        call = _new_call(pool)
     verdict = call.begin(url)
     if verdict == mp.NONE:
         calls.append(call)

@@ -499,6 +499,10 @@ static napi_value js_counters(napi_env env, napi_callback_info info)
 	return out;
 }
 
+/*
+ * A worker thread ends, or the process, when it has nothing more to do.  After
+ * process.exit() nobody calls this, and the scheduler sees the lane's end.
+ */
 static void addon_free(napi_env env, void *data, void *hint)
 {
 	struct addon *addon = data;

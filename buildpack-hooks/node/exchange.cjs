@@ -115,7 +115,7 @@ async function gather(body, limit) {
 				await iterator.return?.();
 		}
 	}
-	return { bytes: Buffer.concat(chunks), complete, body: again() };
+	return { bytes: Buffer.concat(chunks, Math.min(size, limit)), complete, body: again() };
 }
 
 function editOpts(opts, verdict, where) {
@@ -293,7 +293,9 @@ class Exchange {
 		return native.respond(call.slot, asked ? undefined : headOf(this.opts, this.where),
 			asked ? undefined : this.shown?.bytes, this.shown === null || this.shown.complete,
 			error ? 0 : response.status, error, text,
-			response?.chunks.length ? Buffer.concat(response.chunks) : undefined, complete);
+			response?.chunks.length ?
+				Buffer.concat(response.chunks, Math.min(response.size, response.limit)) : undefined,
+			complete);
 	}
 
 	// From calls.end(): the copy is as long as it will be.
@@ -307,12 +309,13 @@ class Exchange {
 		this.held = null;
 		const code = this.show(response, 0, ended);
 		const verdict = code === PASS ? null : native.verdict(call.slot);
-		calls.head(call, response.status, true); // the head's time is taken
 		if (code === REPLIED) {
+			calls.end(call, response.status, 0);
 			this.replaced = true;
 			this.give(verdict);
 			return true;
 		}
+		calls.head(call, response.status, true); // the head's time is taken
 		let { status, fields, statusText } = response;
 		let body = verdict?.body;
 		if (verdict !== null) {
@@ -364,8 +367,10 @@ class Exchange {
 			clearTimeout(this.held.timer);
 			this.held = null;
 		}
-		if (this.replaced)
+		if (this.replaced) {
+			calls.end(call, call.status, 0);
 			return null;
+		}
 		if (!before || (call.wants & WANT_EITHER) === 0 || kind === CANCELLED) {
 			calls.fail(call, kind);
 			return error;

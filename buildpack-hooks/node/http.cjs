@@ -206,8 +206,11 @@ function onClose(call, req) {
 
 function emit(type, value) {
 	const call = this[kCall];
-	if (call === undefined || call === null || call.done)
+	if (call === undefined || call === null || call.done) {
+		if (call === undefined && type === 'error' && this.agent)
+			adopt(this.agent); // it failed to connect
 		return base.emit.apply(this, arguments);
+	}
 	switch (type) {
 	case 'response':
 		return onResponse(call, this, value);

@@ -96,7 +96,7 @@ class Body {
 	}
 
 	bytes() {
-		return Buffer.concat(this.chunks);
+		return Buffer.concat(this.chunks, Math.min(this.size, this.limit));
 	}
 }
 

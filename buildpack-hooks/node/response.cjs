@@ -27,10 +27,13 @@ const DRAIN_MS = 1000, DRAIN_BYTES = 1 << 20;
 
 // Replaces the fields of a response; raw is [name, value, ...].
 function setHeaders(res, raw) {
+	const { complete } = res;
 	res.headers = null;
 	if ('headersDistinct' in res)
 		res.headersDistinct = null;
+	res.complete = false; // else they were taken for trailers
 	res._addHeaderLines(raw, raw.length);
+	res.complete = complete;
 }
 
 function headText(res) {
@@ -86,7 +89,7 @@ class Copy {
 
 	// From calls.end(), before the call ends.
 	flush(error) {
-		show(this.call, this.req, this.res, error, Buffer.concat(this.chunks),
+		show(this.call, this.req, this.res, error, Buffer.concat(this.chunks, Math.min(this.size, this.limit)),
 			this.res.complete && this.size <= this.limit);
 	}
 }
@@ -148,7 +151,10 @@ function act(call, req, res, code, held) {
 	const { statusCode } = res;
 	const verdict = code === PASS ? null : native.verdict(call.slot);
 	const replied = code === REPLIED;
-	calls.head(call, statusCode, true); // the head's time is taken
+	if (replied)
+		calls.end(call, statusCode, 0);
+	else
+		calls.head(call, statusCode, true); // the head's time is taken
 	if (replied && verdict.raise) {
 		call.authority ||= String(req.getHeader('host'));
 		res._dump();
@@ -204,7 +210,8 @@ class Held {
 	decide() {
 		const { call, req, res } = this;
 		this.stop();
-		const code = show(call, req, res, 0, Buffer.concat(this.chunks), this.ended);
+		const code = show(call, req, res, 0,
+			Buffer.concat(this.chunks, Math.min(this.size, this.limit)), this.ended);
 		act(call, req, res, code, this);
 	}
 

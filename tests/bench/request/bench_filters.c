@@ -8,13 +8,15 @@
  * bench_ask measures the same from outside; there a filter is lost in the noise.
  */
 #include <dlfcn.h>
+#include <stdatomic.h>
 
 #include "scheduler/data.h"
 #include "scheduler/run.h"
 #include "tests/bench/request/bench.h"
 
 #define WALKS 2000 /* timed together */
-#define ROUNDS 1000
+#define TRIES 5
+#define ROUNDS 300
 
 /* A chain of `n` units of one filter, as the scheduler would build it. */
 static void chain_make(struct chain *chain, struct unit units[MP_CHAIN_MAX],
@@ -30,7 +32,7 @@ static void chain_make(struct chain *chain, struct unit units[MP_CHAIN_MAX],
 }
 
 /* Nanoseconds of one walk. */
-static double walk(struct run *run, struct chain *chain, struct exchange *exchange)
+static double walk_once(struct run *run, struct chain *chain, struct exchange *exchange)
 {
 	uint64_t start = bench_now();
 
@@ -38,8 +40,20 @@ static double walk(struct run *run, struct chain *chain, struct exchange *exchan
 		run_reset(run, chain, exchange, start);
 		if (run_request(run) != MP_VERDICT_PASS)
 			bench_die("a no-op filter did not let a request through");
+		/* As in the scheduler, which publishes an answer here: walks do not overlap. */
+		atomic_thread_fence(memory_order_seq_cst);
 	}
 	return (double)(bench_now() - start) / WALKS;
+}
+
+/* The least of a few: what came between is not the walk's. */
+static double walk(struct run *run, struct chain *chain, struct exchange *exchange)
+{
+	double least = walk_once(run, chain, exchange);
+
+	for (int i = 1; i < TRIES; i++)
+		least = fmin(least, walk_once(run, chain, exchange));
+	return least;
 }
 
 int main(int argc, char **argv)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ourselves beside sidecar proxies, for unmodified clients in three languages.
 
-Ways are: plain (the client calls the service), again (the same, for the noise),
-breaker and ask (with our hook: a closed breaker, a filter that is always
-asked), and one for each proxy.  All ways of a language run side by side as
-processes that wait for work; each round runs every way once, each right after
-plain, and the difference of the two is one sample.  Processes are started afresh
-a few times, because their placement in memory differs from start to start.
+Ways are: again (the client calls the service directly), breaker and ask (with our
+hook: a closed breaker, a filter that is always asked), and one for each proxy.
+Each way has a partner, which calls the service directly; what the way's run
+costs more than its partner's run beside it is one sample, so that "again" shows
+the noise.  Partners are processes of their own, used exactly as often as their
+ways: a warmer interpreter, or a warmer cache, would count as a difference.  All
+stay and wait for work; they are started afresh a few times, because their
+placement in memory differs from start to start.
 """
 import http.client
 import json
@@ -20,6 +22,7 @@ from benchlib import HERE, TOOLS, cpu_ns, emit, family, median_interval, mp, say
 
 METRICS = (("p50", "us"), ("p99", "us"), ("cpu", "us"))
 TRIP_CALLS = 100  # failing calls after which a proxy has to answer for itself
+LEAD_IN = 10  # each run begins with calls that are not measured, this part of them
 MISSED_MAX = 0.01  # a run in which more of the calls went by our scheduler is made again
 TRIES = 10
 
@@ -155,23 +158,29 @@ class Way:
             time.sleep(0.005)
         return calls - (self.filtered - before)
 
-    def run(self, calls, service):
-        """p50, p99 and CPU a call in us, and what the service saw."""
-        before, cpu = service.counts(), cpu_ns(self.pids)
-        self.popen.stdin.write("%d\n" % calls)
+    def calls(self, count):
+        self.popen.stdin.write("%d\n" % count)
         self.popen.stdin.flush()
         line = self.popen.stdout.readline()
         if not line:
             raise RuntimeError("the client of %s ended" % self.name)
-        got = json.loads(line)
+        return json.loads(line)
+
+    def run(self, calls, service):
+        """p50, p99 and CPU a call in us, and what the service saw."""
+        lead = calls // LEAD_IN
+        before = service.counts()
+        self.calls(lead)
+        cpu = cpu_ns(self.pids)
+        got = self.calls(calls)
         other = (cpu_ns(self.pids) - cpu) / 1e3
         after = service.counts()
-        if got["failed"] or after["requests"] - before["requests"] != calls:
+        if got["failed"] or after["requests"] - before["requests"] != lead + calls:
             raise RuntimeError("%s: %d of %d calls failed, the service saw %d" % (
-                self.name, got["failed"], calls, after["requests"] - before["requests"]))
+                self.name, got["failed"], lead + calls, after["requests"] - before["requests"]))
         return {"p50": got["p50"], "p99": got["p99"], "cpu": (got["cpu"] + other) / calls,
                 "connections": after["connections"] - before["connections"],
-                "missed": self.missed(calls)}
+                "calls": lead + calls, "missed": self.missed(lead + calls)}
 
     def stop(self):
         self.popen.stdin.close()
@@ -187,45 +196,46 @@ class Samples:
         self.calls = {}
         self.missed = {}
 
-    def add(self, way, got, plain):
+    def add(self, way, got, base):
         for metric, _ in METRICS:
             key = (way.name, metric)
-            self.differences.setdefault(key, []).append(got[metric] - plain[metric])
+            self.differences.setdefault(key, []).append(got[metric] - base[metric])
 
-    def saw(self, way, got, calls):
+    def saw(self, way, got):
         self.connections.setdefault(way.name, way.opened)
         self.connections[way.name] += got["connections"]
-        self.calls[way.name] = self.calls.get(way.name, 0) + calls
+        self.calls[way.name] = self.calls.get(way.name, 0) + got["calls"]
         self.missed[way.name] = self.missed.get(way.name, 0) + got["missed"]
 
 
-def one_pair(plain, way, calls, service, samples):
-    """A sample of a way; one that was not filtered is told and taken again."""
+def one_sample(pair, turn, calls, service, samples):
+    """A way and its partner, taking turns in going first; an unfiltered run is taken again."""
+    way = pair[1]
     for _ in range(TRIES):
-        base = plain.run(calls, service)
-        got = way.run(calls, service)
-        samples.saw(plain, base, calls)
-        samples.saw(way, got, calls)
-        if got["missed"] <= calls * MISSED_MAX:
+        results = {}
+        for member in pair if turn % 2 else reversed(pair):
+            results[member] = member.run(calls, service)
+            samples.saw(member, results[member])
+        got, base = results[way], results[pair[0]]
+        if got["missed"] <= got["calls"] * MISSED_MAX:
             samples.add(way, got, base)
             return
-        say("%s: %d of %d calls went unfiltered, once more" % (way.name, got["missed"], calls))
+        say("%s: %d of %d calls went unfiltered, once more" % (way.name, got["missed"], got["calls"]))
     raise RuntimeError("%s: its calls are not filtered" % way.name)
 
 
-def one_start(make_ways, rounds, calls, warm, service, samples):
-    """Starts a process for each way and runs the rounds."""
-    ways = make_ways()
-    plain, rest = ways[0], ways[1:]
+def one_start(make_pairs, rounds, calls, warm, service, samples):
+    """Starts a pair of processes for each way and runs the rounds."""
+    pairs = make_pairs()
     try:
-        for way in ways:
-            samples.saw(way, way.run(warm, service), warm)
+        for way in sum(pairs, ()):
+            samples.saw(way, way.run(warm, service))
         for turn in range(rounds):
-            at = turn % len(rest)
-            for way in rest[at:] + rest[:at]:
-                one_pair(plain, way, calls, service, samples)
+            at = turn % len(pairs)
+            for pair in pairs[at:] + pairs[:at]:
+                one_sample(pair, turn, calls, service, samples)
     finally:
-        for way in ways:
+        for way in sum(pairs, ()):
             way.stop()
 
 
@@ -274,17 +284,19 @@ def compare(languages, quick):
             say("SKIP %s: it is not installed" % name)
             continue
 
-        def ways():
-            return [Way("plain", argv, service.port), Way("again", argv, service.port),
-                    Way("breaker", argv, service.port, closed, family(closed.pid)),
-                    Way("ask", argv, service.port, asking, family(asking.pid)),
+        def pairs():
+            direct = service.port
+            ways = [Way("again", argv, direct),
+                    Way("breaker", argv, direct, closed, family(closed.pid)),
+                    Way("ask", argv, direct, asking, family(asking.pid)),
                     *(Way(proxy.name, argv, proxy.port, None, proxy.pids, proxy.opened)
                       for proxy in sidecars)]
+            return [(Way("plain", argv, direct), way) for way in ways]
 
         samples = Samples()
         for start in range(starts):
             say("%s: start %d of %d, %d rounds of %d calls" % (name, start + 1, starts, rounds, calls))
-            one_start(ways, rounds, calls, warm, service, samples)
+            one_start(pairs, rounds, calls, warm, service, samples)
         emit_language(name, samples, [proxy.name for proxy in sidecars])
     for proxy in sidecars:
         proxy.stop()

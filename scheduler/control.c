@@ -23,11 +23,11 @@ static void on_watchdog(uv_timer_t *timer)
 {
 	struct control *c = timer->data;
 	uint32_t unit = atomic_load_explicit(&c->blame->running, memory_order_acquire);
-	uint32_t entered = atomic_load_explicit(&c->blame->entered, memory_order_acquire);
+	uint32_t round = atomic_load_explicit(&c->blame->round, memory_order_acquire);
 	uint64_t now = clock_now(&clock_monotonic);
 
-	if (!unit || entered != c->watched || unit != c->watched_unit) {
-		c->watched = entered;
+	if (!unit || round != c->watched || unit != c->watched_unit) {
+		c->watched = round;
 		c->watched_unit = unit;
 		c->watched_ns = now;
 	} else if (now - c->watched_ns > (uint64_t)c->options->filter_budget_ms * NS_PER_MS) {

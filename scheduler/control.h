@@ -69,7 +69,7 @@ struct control {
 	struct list waiting;
 	uint64_t lanes_opened, lanes_refused, lanes_reclaimed;
 
-	uint32_t watched;     /* `entered` at the last look */
+	uint32_t watched;     /* `round` at the last look */
 	uint32_t watched_unit;
 	uint64_t watched_ns;  /* when it was first seen so */
 	json_t *state;        /* the state file as it was at start; NULL: none */

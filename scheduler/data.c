@@ -18,6 +18,7 @@
 uint64_t data_clock(struct data *d)
 {
 	d->now_ns = clock_now(&clock_monotonic);
+	blame_round(d->blame);
 	return d->now_ns;
 }
 

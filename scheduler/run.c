@@ -7,6 +7,7 @@
 
 #include "lib/slice.h"
 #include "lib/wire.h"
+#include "scheduler/data.h"
 #include "scheduler/run_priv.h"
 
 void run_reset(struct run *run, struct chain *chain, struct exchange *exchange, uint64_t now_ns)
@@ -96,17 +97,17 @@ static int32_t hook_call(struct run *run, uint32_t i,
 			 int32_t (*hook)(void *self, struct mp_exchange *x))
 {
 	struct unit *u = run->chain->units[i];
+	struct blame *blame = u->data->blame;
 	uint64_t *memo = run->exchange ? &run->exchange->memo[i] : NULL;
 	int32_t verdict;
 
 	run->unit = u;
 	run->x.memo = memo ? *memo : 0;
-	unit_enter(u);
+	blame_enter(blame, u->number);
 	verdict = hook(u->self, &run->x);
-	unit_leave(u);
+	blame_leave(blame);
 	if (memo)
 		*memo = run->x.memo;
-	run->unit = NULL;
 	return verdict;
 }
 
@@ -170,30 +171,33 @@ static uint32_t answer_here(struct run *run)
 	return MP_VERDICT_REPLY;
 }
 
+/* Ends a walk at unit i. */
+static uint32_t stop_at(struct run *run, uint32_t i, uint32_t verdict)
+{
+	run->at = i;
+	return verdict == MP_VERDICT_REPLY ? answer_here(run) : verdict;
+}
+
 uint32_t run_request(struct run *run)
 {
 	struct chain *c = run->chain;
 
-	for (; run->at < c->n_units; run->at++) {
-		struct unit *u = c->units[run->at];
+	for (uint32_t i = run->at; i < c->n_units; i++) {
+		struct unit *u = c->units[i];
 		uint32_t verdict;
 
 		if (u->ejected && u->closed)
-			return ANSWER_REFUSED;
+			return stop_at(run, i, ANSWER_REFUSED);
 		if (!unit_alive(u) || !(u->plan.needs & MP_NEED_REQUEST) || !u->filter->on_request)
 			continue;
-		verdict = request_verdict(run, u, hook_call(run, run->at, u->filter->on_request));
-		if (verdict == MP_VERDICT_REPLY)
-			return answer_here(run);
-		if (verdict == MP_VERDICT_PASS)
-			continue;
-		if (verdict == MP_VERDICT_HOLD)
-			run->at++; /* a resumed walk goes on behind the filter that held it */
-		return verdict;
+		verdict = request_verdict(run, u, hook_call(run, i, u->filter->on_request));
+		/* A resumed walk goes on behind the filter that held it. */
+		if (verdict != MP_VERDICT_PASS)
+			return stop_at(run, verdict == MP_VERDICT_HOLD ? i + 1 : i, verdict);
 	}
 	if (run->exchange)
 		run->exchange->let_through = c->n_units;
-	return run->delay_ns ? MP_VERDICT_DELAY : MP_VERDICT_PASS;
+	return stop_at(run, c->n_units, run->delay_ns ? MP_VERDICT_DELAY : MP_VERDICT_PASS);
 }
 
 uint32_t run_resume_reply(struct run *run)

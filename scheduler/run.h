@@ -60,7 +60,7 @@ struct run {
 	bool overrun;            /* an edit did not fit: the filter was told */
 	struct chain *chain;
 	struct exchange *exchange; /* NULL for a copy of a call that was not asked */
-	struct unit *unit;       /* whose hook runs now */
+	struct unit *unit;       /* whose hook runs now, or ran last */
 	uint64_t now_ns;         /* the same within one walk */
 	uint64_t delay_ns;       /* sum of DELAYs */
 	uint64_t hold_until_ns;  /* of a HOLD */

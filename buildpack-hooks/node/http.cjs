@@ -96,9 +96,25 @@ function proceedBy(original, agent, req, options, port, localAddress) {
 	};
 }
 
+// The agents by which nock 14 (@mswjs/interceptors) answers itself.
+const DOUBLE = /^Mock(?:Https)?Agent$/;
+let lastReal = http.Agent;
+
+function isDouble(agent) {
+	const { constructor } = agent;
+	if (constructor === lastReal)
+		return false;
+	if (DOUBLE.test(constructor?.name))
+		return true;
+	lastReal = constructor;
+	return false;
+}
+
 function wrapAddRequest(original) {
 	function addRequest(req, options, port, localAddress) {
-		if (req[kCall] === undefined) {
+		if (req[kCall] === undefined && isDouble(this)) {
+			req[kCall] = null;
+		} else if (req[kCall] === undefined) {
 			const legacy = typeof options === 'string';
 			if (enter(req, (legacy ? options : options.host) || 'localhost',
 				legacy ? port : options.port)) {

@@ -32,7 +32,7 @@ class Foreign extends EventEmitter {
 		req.shouldKeepAlive = false;
 		const socket = net.connect(options.port, options.host);
 		socket.once('connect', () => req.onSocket(socket));
-		socket.once('error', (error) => req.emit('error', error));
+		socket.once('error', (error) => { req.emit('error', error); req.emit('close'); });
 	}
 }
 const foreign = new Foreign();
@@ -184,6 +184,6 @@ async function main() {
 	process.exitCode = 0;
 }
 
-if (process.argv[2])
+if (require.main === module)
 	main();
 module.exports = { byHttp, byFetch };

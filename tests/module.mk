@@ -47,6 +47,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/50-ruby-verdicts.t \
 	tests/functional/50-ruby.t \
 	tests/functional/51-python.t \
+	tests/functional/52-node.t \
 	tests/functional/60-swap.t \
 	tests/functional/61-kill.t \
 	tests/functional/62-filters.t \

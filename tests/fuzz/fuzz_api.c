@@ -120,6 +120,15 @@ static void check_answers(size_t size)
 	}
 }
 
+/* An answer to HEAD has a length and no body: what follows cannot be told apart here. */
+static bool asks_head(const uint8_t *data, size_t size)
+{
+	for (size_t i = 0; i + 4 <= size; i++)
+		if (!strncasecmp((const char *)data + i, "HEAD", 4))
+			return true;
+	return false;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct sockaddr_un at;
@@ -136,8 +145,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	FUZZ_CHECK(fd >= 0 && !connect(fd, (struct sockaddr *)&at, at_size));
 	(void)data_clock(fixture.data);
-	if (size && strncmp((const char *)data, "HEAD", size < 4 ? size : 4))
+	if (size && !asks_head(data, size))
 		check_answers(talk(fd, data, size));
+	else if (size)
+		(void)talk(fd, data, size);
 	(void)close(fd); /* whatever it was about to say */
 	for (int i = 0; i < 3; i++)
 		step();

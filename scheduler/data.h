@@ -138,6 +138,12 @@ void data_return(struct data *data, struct mail *mail);
 
 /* Data thread, called by unit.c and host.c. */
 void data_repost(struct data *data, struct unit *unit); /* what stands for it has changed */
+/* The unit's state may have changed: it is to be saved. */
+static inline void data_touch(struct data *data, struct unit *unit)
+{
+	unit->touched = true;
+	data->touched = true;
+}
 void data_event(struct data *data, const struct unit *unit, const char *event,
 		const struct mp_field *fields, size_t n_fields);
 

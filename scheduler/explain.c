@@ -134,6 +134,7 @@ static void command(struct data *d, struct api_call *call, const char *name, con
 			unit_leave(u);
 		}
 		taken += r >= 0;
+		data_touch(d, u);
 		refused += r == -EINVAL;
 	}
 	call->status = 200;
@@ -145,7 +146,6 @@ static void command(struct data *d, struct api_call *call, const char *name, con
 		api_fail(call, 422, "%s has no %s", call->name, name);
 	else
 		call->reply = json_pack("{s:i}", "units", taken);
-	d->touched = true;
 }
 
 void override_there(struct data *d, struct mail *mail)

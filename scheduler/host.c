@@ -77,7 +77,7 @@ static void host_report(struct mp_unit *unit, const char *event, const struct mp
 	struct unit *u = unit_of(unit);
 
 	data_event(u->data, u, event, fields, n_fields);
-	u->data->touched = true;
+	data_touch(u->data, u);
 }
 
 /* Keeps the rendered REPLY with the unit.  Posting is rare, so it may allocate. */
@@ -111,7 +111,7 @@ static int32_t host_post(struct mp_unit *unit, const struct mp_standing *standin
 		r = keep_reply(u, standing->reply);
 	if (r < 0)
 		u->standing = MP_STANDING_ASK;
-	u->data->touched = true;
+	data_touch(u->data, u);
 	data_repost(u->data, u);
 	return r;
 }

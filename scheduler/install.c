@@ -79,7 +79,8 @@ static void set_install(struct data *d, struct chainset *set)
 		d->counts.swaps++;
 	}
 	d->current = set;
-	d->touched = true;
+	for (uint32_t i = 0; i < set->n_units; i++)
+		data_touch(d, set->units[i]);
 }
 
 void install_there(struct data *d, struct mail *mail)

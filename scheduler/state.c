@@ -26,7 +26,7 @@
 
 struct state_mail {
 	struct mail mail;
-	struct buf units; /* JSON, the elements of "units" */
+	struct buf units; /* struct state_record and bytes, again and again */
 };
 
 static const char *boot_id(void)
@@ -50,12 +50,19 @@ static const char *boot_id(void)
 
 /* ------------------------------------------------------- data thread: collect */
 
-static void unit_collect(struct data *d, const struct unit *u, struct buf *out)
-{
-	int64_t size = 0;
-	char *key = NULL;
-	json_t *text;
+/* One unit's state in a letter; its bytes follow. */
+struct state_record {
+	struct unit *unit; /* alive: a unit's end travels behind this letter */
+	size_t size;
+};
 
+/* Copies what a filter wants to keep; the control thread does the rest of the work. */
+static void unit_collect(struct data *d, struct unit *u, struct buf *out)
+{
+	struct state_record record = { .unit = u };
+	int64_t size = 0;
+
+	u->touched = false;
 	if (unit_alive(u) && u->filter->get) {
 		unit_enter(u);
 		size = u->filter->get(u->self, "state", d->state, UNIT_STATE_MAX);
@@ -63,16 +70,9 @@ static void unit_collect(struct data *d, const struct unit *u, struct buf *out)
 	}
 	if (size <= 0 || size > UNIT_STATE_MAX)
 		return;
-	text = json_string(u->key);
-	key = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
-	json_decref(text);
-	if (key) {
-		buf_printf(out, "%s{\"key\":%s,\"state\":\"", out->len ? "," : "", key);
-		for (int64_t i = 0; i < size; i++)
-			buf_printf(out, "%02x", (unsigned char)d->state[i]);
-		buf_add_str(out, "\"}");
-	}
-	free(key);
+	record.size = (size_t)size;
+	buf_add(out, &record, sizeof(record));
+	buf_add(out, d->state, record.size);
 }
 
 static void state_write(void *ctx, struct mail *mail);
@@ -81,14 +81,15 @@ void state_collect(struct data *d)
 {
 	struct state_mail *m = calloc(1, sizeof(*m));
 
-	d->touched = false;
 	if (!m || !d->current) {
 		free(m);
 		return;
 	}
+	d->touched = false;
 	buf_init(&m->units, STATE_FILE_MAX);
 	for (uint32_t i = 0; i < d->current->n_units; i++)
-		unit_collect(d, d->current->units[i], &m->units);
+		if (d->current->units[i]->touched)
+			unit_collect(d, d->current->units[i], &m->units);
 	m->mail.back = state_write;
 	d->saving = true;
 	data_return(d, &m->mail);
@@ -108,28 +109,77 @@ static void mail_free(void *ctx, struct mail *mail)
 	free(mail);
 }
 
+/* A unit's row of the file. */
+static char *row_make(const struct unit *u, const unsigned char *state, size_t size)
+{
+	static const char digits[] = "0123456789abcdef";
+	char *hex = malloc(2 * size + 1), *row;
+	json_t *object;
+
+	if (!hex)
+		return NULL;
+	for (size_t i = 0; i < size; i++) {
+		hex[2 * i] = digits[state[i] >> 4];
+		hex[2 * i + 1] = digits[state[i] & 15];
+	}
+	hex[2 * size] = '\0';
+	object = json_pack("{s:s,s:s}", "key", u->key, "state", hex);
+	row = object ? json_dumps(object, JSON_COMPACT) : NULL;
+	json_decref(object);
+	free(hex);
+	return row;
+}
+
+/* Keeps each unit's newest row with it. */
+static void rows_take(struct mp_str letter)
+{
+	struct state_record record;
+
+	while (letter.len >= sizeof(record)) {
+		memcpy(&record, letter.ptr, sizeof(record));
+		letter = slice_skip(letter, sizeof(record));
+		free(record.unit->saved);
+		record.unit->saved = row_make(record.unit, (const unsigned char *)letter.ptr,
+					      record.size);
+		letter = slice_skip(letter, record.size);
+	}
+}
+
+static void file_render(const struct control *c, struct buf *out)
+{
+	json_t *chains = c->current ? json_string(chains_text(c->current->chains)) : NULL;
+	char *quoted = chains ? json_dumps(chains, JSON_ENCODE_ANY) : NULL;
+	const char *comma = "";
+
+	buf_printf(out, "{\"version\":1,\"boot\":\"%s\",\"chains\":%s,\"units\":[", boot_id(),
+		   quoted ? quoted : "null");
+	for (uint32_t i = 0; c->current && i < c->current->n_units; i++)
+		if (c->current->units[i]->saved) {
+			buf_add_str(out, comma);
+			buf_add_str(out, c->current->units[i]->saved);
+			comma = ",";
+		}
+	buf_add_str(out, "]}\n");
+	free(quoted);
+	json_decref(chains);
+}
+
 static void state_write(void *ctx, struct mail *mail)
 {
 	struct control *c = ctx;
 	struct state_mail *m = (struct state_mail *)(void *)mail;
-	json_t *chains = c->current ? json_string(chains_text(c->current->chains)) : NULL;
-	char *chains_quoted = chains ? json_dumps(chains, JSON_ENCODE_ANY) : NULL;
 	struct buf out;
 	struct err err = { 0 };
 
+	rows_take(buf_slice(&m->units));
+	buf_fini(&m->units);
 	buf_init(&out, STATE_FILE_MAX);
-	buf_printf(&out, "{\"version\":1,\"boot\":\"%s\",\"chains\":%s,\"units\":[", boot_id(),
-		   chains_quoted ? chains_quoted : "null");
-	buf_add_slice(&out, buf_slice(&m->units));
-	buf_add_str(&out, "]}\n");
+	file_render(c, &out);
 	if (out.error)
 		log_warn("state not saved", "reason=%s", LOG_STR("too large"));
 	else if (file_write_atomic(c->options->state, buf_slice(&out), &err) < 0)
 		log_warn("state not saved", "reason=%s", LOG_STR(err.text));
 	buf_fini(&out);
-	buf_fini(&m->units);
-	free(chains_quoted);
-	json_decref(chains);
 	m->mail.there = saved;
 	m->mail.back = mail_free;
 	data_post(c->data, &m->mail);

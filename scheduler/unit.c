@@ -112,6 +112,7 @@ void unit_free(struct unit *u, struct blame *blame)
 	free(u->config);
 	free(u->blob);
 	free(u->restored);
+	free(u->saved);
 	free(u);
 }
 

@@ -47,12 +47,14 @@ struct unit {
 	struct unit *ancestor; /* whose state it takes at the swap; control sets, data clears */
 	void *restored;        /* its state as a file had it, owned; NULL: none */
 	size_t restored_size;
+	char *saved;           /* its row of the state file, owned; control thread */
 	struct unit *heir;     /* who took its state: late outcomes go there; data thread */
 
 	/* Data thread from here on. */
 	bool starting; /* within unit_start() */
 	bool started;
 	bool ejected;
+	bool touched;           /* its state may have changed since it was collected */
 	bool judging;           /* had outcomes since the last drain */
 	char reason[UNIT_REASON_MAX]; /* why it is ejected */
 	uint64_t ejected_wall_ns;

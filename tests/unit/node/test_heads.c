@@ -68,7 +68,7 @@ static void test_path(void)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct mp_str target = { rows[i].target, strlen(rows[i].target) };
 
-		is_str(str(head_path(target)), rows[i].path, rows[i].target);
+		is_str(str(head_path(target)), rows[i].path, "path of \"%s\"", rows[i].target);
 	}
 }
 

@@ -15,7 +15,7 @@
 
 #define GAP_NS (3 * NS_PER_MS) /* between outcomes: the scheduler is through with the last */
 #define SAMPLES_MAX 2000
-#define LOOK_NS 5000 /* between two looks at the board: one that spins gets in the scheduler's way */
+#define LOOK_NS 50000 /* between two looks at the board: one that hardly sleeps keeps the scheduler from running */
 
 /* A failed call; returns when it had failed. */
 static uint64_t fail(const struct mp_target *target)

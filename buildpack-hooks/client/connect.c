@@ -16,7 +16,7 @@
 #include "buildpack-hooks/client/conn.h"
 
 #define BACKOFF_MIN_NS (10 * NS_PER_MS)
-#define BACKOFF_MAX_NS NS_PER_S
+#define BACKOFF_MAX_NS (250 * NS_PER_MS) /* an attempt costs microseconds */
 #define FOREIGN_NS (30 * NS_PER_S) /* how long another major version is left alone */
 #define WELCOME_MAX 256            /* bytes of a welcome; a newer one may be longer than ours */
 

@@ -19,7 +19,7 @@
 #include "tests/bench/request/bench.h"
 
 #define KILLS_MAX 256
-#define CALM_NS (30 * NS_PER_MS) /* asked without trouble before the next kill */
+#define CALM_NS (300 * NS_PER_MS) /* before the next kill: one that dies younger is restarted more slowly */
 #define LATE_NS (20 * NS_PER_S)  /* a scheduler has to be back by then */
 
 /* What the calling child tells. */

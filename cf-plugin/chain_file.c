@@ -13,16 +13,25 @@
 
 #include "cf-plugin/chain_try.h"
 #include "lib/file.h"
-#include "middlepipes/registry.h"
 
 #define MISTAKES_MAX 200 /* lines that are printed; the rest is counted */
-#define NAMES_MAX 64     /* built-in filters */
 #define LINES_MAX ((size_t)64 << 10) /* bytes of what filters say */
 
-static const struct mp_filter *find(const struct chain_catalog *catalog, const char *type)
+static void on_refused(const char *path, const char *reason)
 {
-	(void)catalog; /* there is one registry */
-	return registry_find(type);
+	fprintf(stderr, "%s: %s\n", path, reason);
+}
+
+int filters_open(const char *folder, bool prefer_shared, struct catalog **ret)
+{
+	const struct catalog_options options = { .folder = folder, .prefer_shared = prefer_shared,
+						 .refused = on_refused };
+	struct err err = { 0 };
+	int rc = catalog_new(&options, ret, &err);
+
+	if (rc)
+		fprintf(stderr, "%s\n", err.text);
+	return rc;
 }
 
 #define PART 4096 /* bytes of one read */
@@ -76,17 +85,14 @@ static int try_filters(const char *path, const struct chains *chains)
 	return refused ? -EINVAL : 0;
 }
 
-static int parse(const char *path, struct mp_str text, struct chains **ret)
+static int parse(const char *path, struct mp_str text, const struct catalog *filters,
+		 struct chains **ret)
 {
-	const char *names[NAMES_MAX + 1] = { NULL };
-	const struct chain_catalog catalog = { find, names };
 	struct json_errs errs;
 	int rc;
 
-	for (size_t i = 0; registry[i] && i < NAMES_MAX; i++)
-		names[i] = registry[i]->name;
 	json_errs_init(&errs, MISTAKES_MAX);
-	rc = chains_parse(text, &catalog, ret, &errs);
+	rc = chains_parse(text, catalog_chain(filters), ret, &errs);
 	if (errs.count)
 		print_mistakes(path, json_errs_text(&errs), errs.count);
 	else if (rc)
@@ -102,7 +108,7 @@ static int parse(const char *path, struct mp_str text, struct chains **ret)
 	return rc;
 }
 
-int chain_file_load(const char *path, struct chains **ret)
+int chain_file_load(const char *path, const struct catalog *filters, struct chains **ret)
 {
 	bool in = !strcmp(path, "-");
 	struct err err = { 0 };
@@ -113,7 +119,7 @@ int chain_file_load(const char *path, struct chains **ret)
 		fprintf(stderr, "%s\n", err.text);
 		return rc;
 	}
-	rc = parse(in ? "standard input" : path, buf_slice(&text), ret);
+	rc = parse(in ? "standard input" : path, buf_slice(&text), filters, ret);
 	buf_fini(&text);
 	return rc;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * See chain_try.h.  Called by chain_file.c, with built-in filters only.
+ * See chain_try.h.  Called by chain_file.c.
  *
  * load() may ask for the time and for random bits; the other services belong
  * to hooks that are never called here.  They are there, and refuse.

@@ -56,4 +56,11 @@ extern bool cli_man;
 #define CLI_MAN_OPTION \
 	{ .name = "man", .type = OPT_FLAG, .target = &cli_man, .help = "print this as a man page" }
 
+/* For commands that know filters besides the built-in ones. */
+#define CLI_FILTERS_OPTIONS(folder, shared_first) \
+	{ .name = "filters-dir", .type = OPT_STRING, .target = (folder), .arg = "DIR", \
+	  .help = "folder of filters to load as TYPE.so" }, \
+	{ .name = "prefer-shared", .type = OPT_FLAG, .target = (shared_first), \
+	  .help = "take a filter from that folder even when it is built in" }
+
 #endif

@@ -8,14 +8,18 @@
 #include "cf-plugin/cli.h"
 #include "lib/cleanup.h"
 
+static const char *filters_dir; /* NULL: none */
+static bool prefer_shared;
+
 static const struct opt options[] = {
+	CLI_FILTERS_OPTIONS(&filters_dir, &prefer_shared),
 	CLI_MAN_OPTION,
 	{ .name = NULL },
 };
 
 static const struct opt_command command = {
 	.name = "middlepipe check",
-	.usage = "FILE",
+	.usage = "[OPTION]... FILE",
 	.summary = "check a chain file and name every mistake",
 	.text = "Reads the chain file (\"-\": standard input) as the scheduler would. Each mistake is\n"
 		"printed with its place, the value and what is allowed.",
@@ -52,6 +56,7 @@ static size_t count_middlepipes(const struct chain_destination *all, size_t n)
 static int run(int argc, char **argv)
 {
 	const struct chain_destination *all;
+	struct catalog *filters = NULL;
 	struct chains *chains = NULL;
 	struct cli_words words;
 	size_t n, pipes;
@@ -59,7 +64,11 @@ static int run(int argc, char **argv)
 
 	if (!cli_options(&command, 1, 1, argc, argv, &words, &code))
 		return code;
-	if (chain_file_load(words.words[0], &chains))
+	if (filters_open(filters_dir, prefer_shared, &filters))
+		return CLI_FAILED;
+	code = chain_file_load(words.words[0], filters, &chains);
+	catalog_free(filters);
+	if (code)
 		return CLI_FAILED;
 	all = chains_destinations(chains, &n);
 	pipes = count_middlepipes(all, n);

@@ -42,10 +42,7 @@ static const struct opt opts[] = {
 	{ .name = "hooks", .type = OPT_STRING, .target = &options.hooks, .arg = "DIR",
 	  .help = "folder of the language hooks (default: ../lib/middlepipe/hooks beside the "
 		  "program)" },
-	{ .name = "filters-dir", .type = OPT_STRING, .target = &options.filters_dir, .arg = "DIR",
-	  .help = "folder of filters to load as TYPE.so" },
-	{ .name = "prefer-shared", .type = OPT_FLAG, .target = &options.prefer_shared,
-	  .help = "take a filter from that folder even when it is built in" },
+	CLI_FILTERS_OPTIONS(&options.filters_dir, &options.prefer_shared),
 	{ .name = "log", .letter = 'l', .type = OPT_STRING, .target = &options.log,
 	  .arg = "error|warn|info|debug|off",
 	  .help = "how much the scheduler logs on standard error" },
@@ -223,19 +220,18 @@ static void reap_scheduler(void *ctx)
 
 /* ------------------------------------------------------------------------ run */
 
-/*
- * The file is checked before anything is started; filters from a folder are
- * known to the scheduler only, which then checks the file when it starts.
- */
+/* The file is checked before anything is started. */
 static int check_chain(char *app, size_t size)
 {
+	struct catalog *filters = NULL;
 	struct chains *chains = NULL;
-	int code = 0;
+	int code = 0, rc;
 
-	(void)snprintf(app, size, "%s", options.app ? options.app : "app");
-	if (options.filters_dir)
-		return 0;
-	if (chain_file_load(options.chain, &chains))
+	if (filters_open(options.filters_dir, options.prefer_shared, &filters))
+		return EXIT_OURS;
+	rc = chain_file_load(options.chain, filters, &chains);
+	catalog_free(filters);
+	if (rc)
 		return EXIT_OURS;
 	if (options.app && strcmp(options.app, chains_app(chains)))
 		code = cli_fail(&command, EXIT_OURS, "%s is for the app \"%s\", not for \"%s\"",

@@ -211,6 +211,22 @@ static int data_open(struct control *c, struct err *err)
 	return data_start(c->data, err);
 }
 
+static void on_filter_refused(const char *path, const char *reason)
+{
+	log_error("filter refused", "path=%s reason=%s", LOG_STR(path), LOG_STR(reason));
+}
+
+static int catalog_open(struct control *c, struct err *err)
+{
+	const struct catalog_options options = {
+		.folder = c->options->filters_dir,
+		.prefer_shared = c->options->prefer_shared,
+		.refused = on_filter_refused,
+	};
+
+	return catalog_new(&options, &c->catalog, err);
+}
+
 static int control_open(struct control *c, struct err *err)
 {
 	int r = uv_loop_init(&c->loop);
@@ -222,9 +238,7 @@ static int control_open(struct control *c, struct err *err)
 	if ((r = uv_async_init(&c->loop, &c->wake, on_wake)) < 0 ||
 	    (r = uv_timer_init(&c->loop, &c->watchdog)) < 0 || (r = signals_open(c)) < 0)
 		return err_set(err, r, "loop: %s", uv_strerror(r));
-	if ((r = catalog_new(c->options->filters_dir, c->options->prefer_shared, &c->catalog,
-			     err)) < 0 ||
-	    (r = state_load(c, err)) < 0 || (r = data_open(c, err)) < 0 ||
+	if ((r = catalog_open(c, err)) < 0 || (r = state_load(c, err)) < 0 || (r = data_open(c, err)) < 0 ||
 	    (r = doorway_open(c, err)) < 0 || (r = api_open(c, err)) < 0)
 		return r;
 	return chains_start(c, err);

@@ -20,7 +20,7 @@
 #include "lib/err.h"
 #include "lib/json.h"
 #include "lib/list.h"
-#include "scheduler/catalog.h"
+#include "middlepipes/catalog.h"
 #include "scheduler/data.h"
 
 struct MHD_Daemon;

@@ -3,7 +3,6 @@ SCHEDULER_SRC += \
 	scheduler/api.c \
 	scheduler/blame.c \
 	scheduler/board.c \
-	scheduler/catalog.c \
 	scheduler/chainset.c \
 	scheduler/config.c \
 	scheduler/control.c \
@@ -27,7 +26,6 @@ SCHEDULER_SRC += \
 UNIT_TESTS += \
 	tests/unit/scheduler/test_blame.c \
 	tests/unit/scheduler/test_board.c \
-	tests/unit/scheduler/test_catalog.c \
 	tests/unit/scheduler/test_chainset.c \
 	tests/unit/scheduler/test_lane.c \
 	tests/unit/scheduler/test_run.c

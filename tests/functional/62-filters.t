@@ -126,6 +126,24 @@ def part_hold():
     mp.is_([counters["held"], counters["resumed"]], [400, 400], "each once")
 
 
+def part_command_line():
+    """Filters of a folder are known to the commands that check and list, too."""
+    where = ("--filters-dir", survive.TEST_FILTERS)
+    chain = mp.chain_file(os.path.join(mp.workdir(), "chain.json"),
+                          mp.destination("svc", "svc.test", mp.binding("mark", "noop")))
+    mp.is_(mp.middlepipe("check", *where, chain)[0], 0, "check finds a filter of the folder")
+    code, _, err = mp.middlepipe("check", chain)
+    mp.is_(code, 1, "and without the folder does not")
+    mp.like(err, r"chain\[0\]\.type: ", "and says where it looked for one")
+    code, out, err = mp.middlepipe("filters", *where)
+    types = [line.split()[0] for line in out.splitlines()[1:]]
+    mp.ok(code == 0 and {"breaker", "noop", "stamp"} <= set(types) and types[3:] == sorted(types[3:]),
+          "filters lists them: %s" % types)
+    mp.like(err, r"wrongabi\.so: filter wrongabi has ABI 2\.0, not 1\.0", "and says what is none")
+    code, out, _ = mp.middlepipe("filters", *where, "noop")
+    mp.ok(code == 0 and "noop" in out, "tells about one of them")
+
+
 def breaker_story(options, filters):
     """The same calls and commands to a breaker; what it says after each."""
     folder = mp.workdir()
@@ -197,7 +215,7 @@ def part_refused():
     service = survive.Service(folder)
     scheduler = start(folder, mp.destination("svc", service.authority, mp.binding("n", "noop")),
                       filters=filters)
-    for name, reason in (("wrongabi", r"has ABI 2\.0, this scheduler 1\.0"),
+    for name, reason in (("wrongabi", r"has ABI 2\.0, not 1\.0"),
                          ("wrongsize", r"has an incomplete table \(16 of \d+ bytes\)"),
                          ("other", r"filter other calls itself noop"),
                          ("text", r"text\.so: "),
@@ -219,6 +237,7 @@ for bad in BAD:
     eject(*bad, closed=False)
     eject(*bad, closed=True)
 part_hold()
+part_command_line()
 part_breaker()
 part_refused()
 mp.done()

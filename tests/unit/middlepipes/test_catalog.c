@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * scheduler/catalog.c: which filters are found, and which tables are refused.
+ * middlepipes/catalog.c: which filters are found, and which tables are refused.
  * Loading a `.so` is 62-filters.t's.
  */
-#include "scheduler/catalog.h"
+#include "middlepipes/catalog.h"
 
 #include "middlepipes/registry.h"
 #include "tests/unit/scheduler/chains_fixture.h"
@@ -33,9 +33,9 @@ static void test_tables(void)
 	table = fixture_filters[0];
 	is_int(check(&err), 0, "a right table");
 	table.abi_major = 2;
-	refused("another major", "filter plain has ABI 2.0, this scheduler 1.0");
+	refused("another major", "filter plain has ABI 2.0, not 1.0");
 	table.abi_minor = MP_ABI_MINOR + 1;
-	refused("a newer minor", "filter plain needs ABI 1.1, this scheduler has 1.0");
+	refused("a newer minor", "filter plain needs ABI 1.1, we have 1.0");
 	table.size--;
 	(void)snprintf(text, sizeof(text), "filter plain has an incomplete table (%zu of %zu bytes)",
 		       sizeof(table) - 1, sizeof(table));
@@ -55,26 +55,46 @@ static void test_tables(void)
 	refused("another level", "filter plain is of level 2, not a request filter");
 }
 
+static void told(const char *path, const char *reason)
+{
+	ok(false, "nothing to refuse: %s: %s", path, reason);
+}
+
+static void test_all(struct catalog *c)
+{
+	const struct mp_filter **all = catalog_all(c);
+	size_t n = 0;
+
+	for (; all && registry[n] && all[n] == registry[n]; n++)
+		continue;
+	ok(n && !registry[n] && !all[n], "all of them are the built-in ones");
+	free(all);
+}
+
 static void test_find(void)
 {
+	const struct catalog_options none = { .prefer_shared = true, .refused = told };
+	const struct catalog_options absent = { .folder = "/nonexistent", .refused = told };
 	const struct chain_catalog *chain;
 	struct catalog *c = NULL;
 	struct err err = { 0 };
 	size_t n = 0;
 
-	is_int(catalog_new(NULL, true, &c, &err), 0, "a catalog without a folder");
+	is_int(catalog_new(&none, &c, &err), 0, "a catalog without a folder");
 	chain = catalog_chain(c);
 	for (; registry[n]; n++)
 		ok(chain->find(chain, registry[n]->name) == registry[n] &&
 		   !strcmp(chain->names[n], registry[n]->name), "has built-in %s", registry[n]->name);
 	ok(!chain->names[n], "names end");
 	ok(!chain->find(chain, "nothing"), "and nothing else");
+	test_all(c);
 	catalog_free(c);
-	is_int(catalog_new("/nonexistent", false, &c, &err), 0, "a folder that is not there");
+	is_int(catalog_new(&absent, &c, &err), 0, "a folder that is not there");
 	chain = catalog_chain(c);
 	ok(chain->find(chain, "breaker") && !chain->find(chain, "nothing"), "is an empty one");
 	ok(!chain->find(chain, "../x") && !chain->find(chain, "") && !chain->find(chain, "A") &&
 	   !chain->find(chain, "a/b"), "a type is no path");
+	test_all(c);
 	catalog_free(c);
 	catalog_free(NULL);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See catalog.h. */
-#include "scheduler/catalog.h"
+#include "middlepipes/catalog.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
@@ -9,18 +10,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/log.h"
 #include "middlepipes/registry.h"
 
 #define SHARED_MAX 64 /* `.so` filters */
+#define NAMES_MAX 128 /* built-in filters */
 
 struct catalog {
 	struct chain_catalog chain; /* first, so that find() gets back to us */
-	char *folder;               /* NULL: none */
-	bool prefer_shared;
+	struct catalog_options options; /* folder is our own copy */
 	const struct mp_filter *shared[SHARED_MAX]; /* loaded so far */
 	unsigned n_shared;
-	const char *names[128]; /* of the built-in ones, for suggestions */
+	const char *names[NAMES_MAX]; /* of the built-in ones, for suggestions */
 };
 
 /* The members up to `load` have been there since 1.0: a table must cover all of that. */
@@ -39,11 +39,10 @@ static bool type_ok(const char *type)
 int catalog_check(const struct mp_filter *f, const char *type, struct err *err)
 {
 	if (f->abi_major != MP_ABI_MAJOR)
-		return err_set(err, -EINVAL, "filter %s has ABI %u.%u, this scheduler %u.%u", type,
+		return err_set(err, -EINVAL, "filter %s has ABI %u.%u, not %u.%u", type,
 			       f->abi_major, f->abi_minor, MP_ABI_MAJOR, MP_ABI_MINOR);
 	if (f->abi_minor > MP_ABI_MINOR)
-		return err_set(err, -EINVAL, "filter %s needs ABI %u.%u, this scheduler has %u.%u",
-			       type, f->abi_major, f->abi_minor, MP_ABI_MAJOR, MP_ABI_MINOR);
+		return err_set(err, -EINVAL, "filter %s needs ABI %u.%u, we have %u.%u", type, f->abi_major, f->abi_minor, MP_ABI_MAJOR, MP_ABI_MINOR);
 	if (!table_complete(f))
 		return err_set(err, -EINVAL, "filter %s has an incomplete table (%u of %zu bytes)",
 			       type, f->size, sizeof(*f));
@@ -82,16 +81,15 @@ static const struct mp_filter *shared_find(struct catalog *c, const char *type)
 	for (unsigned i = 0; i < c->n_shared; i++)
 		if (!strcmp(c->shared[i]->name, type))
 			return c->shared[i];
-	if (!c->folder || !type_ok(type) || c->n_shared == SHARED_MAX ||
-	    asprintf(&path, "%s/%s.so", c->folder, type) < 0)
+	if (!c->options.folder || !type_ok(type) || c->n_shared == SHARED_MAX ||
+	    asprintf(&path, "%s/%s.so", c->options.folder, type) < 0)
 		return NULL;
 	if (access(path, F_OK) == 0) {
 		f = shared_open(path, type, &err);
 		if (f)
 			c->shared[c->n_shared++] = f;
 		else
-			log_error("filter refused", "path=%s reason=%s", LOG_STR(path),
-				  LOG_STR(err.text));
+			c->options.refused(path, err.text);
 	}
 	free(path);
 	return f;
@@ -100,26 +98,80 @@ static const struct mp_filter *shared_find(struct catalog *c, const char *type)
 static const struct mp_filter *find(const struct chain_catalog *chain, const char *type)
 {
 	struct catalog *c = (struct catalog *)(uintptr_t)chain;
-	const struct mp_filter *f = c->prefer_shared ? shared_find(c, type) : registry_find(type);
+	bool shared_first = c->options.prefer_shared;
+	const struct mp_filter *f = shared_first ? shared_find(c, type) : registry_find(type);
 
 	if (f)
 		return f;
-	return c->prefer_shared ? registry_find(type) : shared_find(c, type);
+	return shared_first ? registry_find(type) : shared_find(c, type);
 }
 
-int catalog_new(const char *folder, bool prefer_shared, struct catalog **ret, struct err *err)
+const struct mp_filter *catalog_find(const struct catalog *c, const char *type)
+{
+	return find(&c->chain, type);
+}
+
+static int is_so(const struct dirent *entry)
+{
+	size_t len = strlen(entry->d_name);
+
+	return len > 3 && !strcmp(entry->d_name + len - 3, ".so");
+}
+
+/* Loads what lies in the folder, by name; of what is no filter refused() is told. */
+static void shared_load_all(struct catalog *c)
+{
+	struct dirent **entries = NULL;
+	int n = c->options.folder ? scandir(c->options.folder, &entries, is_so, alphasort) : 0;
+
+	for (int i = 0; i < n; i++) {
+		char *type = entries[i]->d_name;
+
+		type[strlen(type) - 3] = '\0';
+		(void)shared_find(c, type);
+		free(entries[i]);
+	}
+	free(entries);
+}
+
+static bool is_shared(const struct catalog *c, const char *type)
+{
+	for (unsigned i = 0; i < c->n_shared; i++)
+		if (!strcmp(c->shared[i]->name, type))
+			return true;
+	return false;
+}
+
+const struct mp_filter **catalog_all(struct catalog *c)
+{
+	const struct mp_filter **all = calloc(NAMES_MAX + SHARED_MAX + 1, sizeof(*all));
+	size_t n = 0;
+
+	if (!all)
+		return NULL;
+	shared_load_all(c);
+	for (size_t i = 0; c->names[i]; i++)
+		if (!c->options.prefer_shared || !is_shared(c, c->names[i]))
+			all[n++] = registry[i];
+	for (unsigned i = 0; i < c->n_shared; i++)
+		if (c->options.prefer_shared || !registry_find(c->shared[i]->name))
+			all[n++] = c->shared[i];
+	return all;
+}
+
+int catalog_new(const struct catalog_options *options, struct catalog **ret, struct err *err)
 {
 	struct catalog *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return err_set(err, -ENOMEM, "out of memory");
-	for (size_t i = 0; registry[i] && i < sizeof(c->names) / sizeof(c->names[0]) - 1; i++)
+	for (size_t i = 0; registry[i] && i < NAMES_MAX - 1; i++)
 		c->names[i] = registry[i]->name;
 	c->chain.find = find;
 	c->chain.names = c->names;
-	c->prefer_shared = prefer_shared;
-	c->folder = folder ? strdup(folder) : NULL;
-	if (folder && !c->folder) {
+	c->options = *options;
+	c->options.folder = options->folder ? strdup(options->folder) : NULL;
+	if (options->folder && !c->options.folder) {
 		catalog_free(c);
 		return err_set(err, -ENOMEM, "out of memory");
 	}
@@ -131,7 +183,7 @@ void catalog_free(struct catalog *c)
 {
 	if (!c)
 		return;
-	free(c->folder);
+	free((char *)(uintptr_t)c->options.folder);
 	free(c);
 }
 

@@ -76,7 +76,8 @@ static inline void fixture_open(void)
 	fixture.data = calloc(1, sizeof(*fixture.data));
 	FUZZ_CHECK(fixture.blame && fixture.data && !uv_loop_init(&fixture.loop));
 	fixture.lanes = calloc(4, sizeof(struct lane *));
-	FUZZ_CHECK(fixture.lanes && !catalog_new(NULL, false, &fixture.catalog, &err));
+	FUZZ_CHECK(fixture.lanes &&
+		   !catalog_new(&(struct catalog_options){ .folder = NULL }, &fixture.catalog, &err));
 	data_on_retired = config_retired;
 	uv_async_init(&fixture.loop, &fixture.wake, NULL);
 	FUZZ_CHECK(!data_init(fixture.data, &limits, fixture.blame, &fixture.wake, &fixture, &err));

@@ -15,6 +15,7 @@
  * The interpreter lock is held but for ask, a held exchange and a response that
  * is waited for; those work on copies, because other threads run meanwhile.
  */
+#include "buildpack-hooks/ruby/connection.h"
 #include "buildpack-hooks/ruby/message.h"
 
 #include <middlepipe/client.h>
@@ -507,44 +508,10 @@ static VALUE call_wants(VALUE self, VALUE mask)
 
 /* ------------------------------------------------------------------- module */
 
-static VALUE call_s_enabled(VALUE class)
-{
-	(void)class;
-	return mp_enabled() ? Qtrue : Qfalse;
-}
-
-static VALUE call_s_body_limit(VALUE class)
-{
-	(void)class;
-	return SIZET2NUM(mp_body_limit());
-}
-
 static VALUE call_s_now(VALUE class)
 {
 	(void)class;
 	return ULL2NUM(now_ns());
-}
-
-/* counters -> {passed: 1, ...}, for tests and diagnosis. */
-static VALUE call_s_counters(VALUE class)
-{
-	struct mp_counters n = {.size = sizeof(n)};
-	const struct {
-		const char *name;
-		uint64_t value;
-	} rows[] = {
-		{"passed", (mp_counters_get(&n), n.passed)}, {"replied", n.replied},
-		{"asked", n.asked}, {"unfiltered", n.unfiltered}, {"refused", n.refused},
-		{"over_budget", n.over_budget}, {"no_slot", n.no_slot}, {"away", n.away},
-		{"lost", n.lost}, {"connects", n.connects}, {"doorbells", n.doorbells},
-		{"connected", n.connected},
-	};
-	VALUE hash = rb_hash_new();
-
-	(void)class;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
-		rb_hash_aset(hash, ID2SYM(rb_intern(rows[i].name)), ULL2NUM(rows[i].value));
-	return hash;
 }
 
 static const struct {
@@ -578,10 +545,8 @@ static void define_methods(VALUE class)
 	rb_define_method(class, "wants?", call_wants, 1);
 	rb_define_method(class, "defer?", call_defer, 3);
 	rb_define_method(class, "lost", call_lost, 5);
-	rb_define_singleton_method(class, "enabled?", call_s_enabled, 0);
-	rb_define_singleton_method(class, "body_limit", call_s_body_limit, 0);
 	rb_define_singleton_method(class, "now", call_s_now, 0);
-	rb_define_singleton_method(class, "counters", call_s_counters, 0);
+	connection_define(class);
 }
 
 __attribute__((visibility("default"))) void Init_middlepipe_ext(void);

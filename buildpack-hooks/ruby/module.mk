@@ -14,7 +14,7 @@ RUBIES ?= $(RUBY)
 RUBY_HOOK := buildpack-hooks/ruby
 RUBY_FILES := middlepipe.rb middlepipe/common.rb middlepipe/net_http.rb \
 	middlepipe/net_http_response.rb middlepipe/httpclient.rb
-RUBY_EXT_SRC := $(RUBY_HOOK)/middlepipe_ext.c $(RUBY_HOOK)/message.c
+RUBY_EXT_SRC := $(addprefix $(RUBY_HOOK)/,middlepipe_ext.c connection.c message.c)
 RUBY_HOOKS := $(B)/lib/middlepipe/hooks/ruby
 
 # ABI:header folder:header folder of the architecture, or nothing.
@@ -30,7 +30,7 @@ define RUBY_EXT
 ifeq ($$(filter $(1),$$(RUBY_ABIS)),)
 RUBY_ABIS += $(1)
 HOOKS += ruby/$(1)/middlepipe_ext.so
-$$(RUBY_HOOKS)/$(1)/middlepipe_ext.so: $$(RUBY_EXT_SRC) $$(RUBY_HOOK)/message.h \
+$$(RUBY_HOOKS)/$(1)/middlepipe_ext.so: $$(RUBY_EXT_SRC) $$(wildcard $(RUBY_HOOK)/*.h) \
 		$$(wildcard include/middlepipe/*.h) $$(B)/lib/libmiddlepipe.so.1 Makefile
 	$$(call say,RUBY,$$@)
 	@mkdir -p $$(@D)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * See chain_try.h.  Called by chain_file.c.
+ * See chain_try.h.  Called by chain_file.c.  Built-in filters only: one from a
+ * folder may crash or loop, which the scheduler survives and a command does not.
  *
  * load() may ask for the time and for random bits; the other services belong
  * to hooks that are never called here.  They are there, and refuse.
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #include "lib/clock.h"
+#include "middlepipes/registry.h"
 
 static uint64_t host_now(struct mp_unit *unit)
 {
@@ -104,7 +106,7 @@ static const struct mp_host host = {
 	.reply = host_reply, .delay = host_time, .hold = host_time,
 };
 
-/* 0, or what load() said. */
+/* 0, also for one from a folder; or what load() said. */
 static int try_binding(const struct chain_binding *binding, char *text, size_t size)
 {
 	const struct mp_filter *filter = binding->filter;
@@ -113,6 +115,8 @@ static int try_binding(const struct chain_binding *binding, char *text, size_t s
 	int rc;
 
 	text[0] = '\0';
+	if (registry_find(filter->name) != filter)
+		return 0;
 	rc = filter->load(&host, NULL, binding->values, &plan, &self, text, size);
 	if (self)
 		filter->unload(self);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an option table cannot say: each filter of a chain file is loaded once
+ * What an option table cannot say: each built-in filter of a chain file is loaded once
  * with its configuration, under a host that does nothing, and freed again.
  */
 #ifndef CF_PLUGIN_CHAIN_TRY_H

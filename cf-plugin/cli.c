@@ -223,6 +223,7 @@ bool cli_options(const struct opt_command *command, int min, int max, int argc, 
 	if (ret->n > max)
 		*ret_code = cli_usage(command, "one word too many: \"%s\"", ret->words[max]);
 	else
-		*ret_code = cli_usage(command, "something is missing: %s", command->usage);
+		*ret_code = cli_usage(command, "too few words; usage: %s %s", command->name,
+				      command->usage);
 	return false;
 }

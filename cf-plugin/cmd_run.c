@@ -14,6 +14,7 @@
 #include "cf-plugin/run_env.h"
 #include "cf-plugin/runtime_dir.h"
 #include "cf-plugin/scheduler_process.h"
+#include "lib/log.h"
 
 #define EXIT_OURS 125           /* we failed, not the command */
 #define VALUE_MAX ((size_t)1 << 17) /* bytes of a variable: the kernel's bound */
@@ -58,7 +59,8 @@ static const struct opt_command command = {
 		"which Ruby, Python and Node.js load their hooks. The command keeps terminal, signals\n"
 		"and exit code; an interactive shell is a command like any other, and so is another\n"
 		"'middlepipe run'. At the end the scheduler is stopped.\n\n"
-		"The chain file can be changed meanwhile: see 'middlepipe reload'.",
+		"The chain file can be changed meanwhile: see 'middlepipe reload'. The scheduler's limits\n"
+		"are set by the variables that 'mp-scheduler --help' names, MIDDLEPIPE_LANES for example.",
 	.opts = opts,
 	.stop_at_operand = true,
 	.examples = "middlepipe run --chain chain.json --app shop -- ruby app.rb\n"
@@ -213,7 +215,8 @@ static void reap_scheduler(void *ctx)
 	if (!run->scheduler || waitpid(run->scheduler, &status, WNOHANG) != run->scheduler)
 		return;
 	run->scheduler = 0;
-	cli_fail(&command, 0, "the scheduler ended (%s %d): calls go on unfiltered",
+	cli_fail(&command, 0, "the scheduler ended (%s %d): calls go on unfiltered, those under "
+			     "on_failure: closed are refused",
 		 WIFSIGNALED(status) ? "signal" : "exit code",
 		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
@@ -288,6 +291,9 @@ static int run(int argc, char **argv)
 	if (options.app && !app_ok(options.app))
 		return cli_usage(&command, "--app wants 1 to %d letters, digits, '.', '_' and '-'",
 				 CHAIN_NAME_MAX);
+	if (options.log && log_level_parse(options.log) == -EINVAL)
+		return cli_usage(&command, "--log wants error, warn, info, debug or off, not \"%s\"",
+				 options.log);
 	code = check_chain(app, sizeof(app));
 	if (code)
 		return code;

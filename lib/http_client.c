@@ -139,9 +139,21 @@ static int code_of(CURLcode code)
 	}
 }
 
-static int perform(struct call *call, const char *where, long *ret_status,
+/* libcurl speaks of the port 80 of localhost when it is a socket that nobody serves. */
+static const char *reason_of(const struct call *call, bool by_path, CURLcode code)
+{
+	long os = 0;
+
+	if (by_path && code == CURLE_COULDNT_CONNECT &&
+	    curl_easy_getinfo(call->curl, CURLINFO_OS_ERRNO, &os) == CURLE_OK && os)
+		return strerror((int)os);
+	return call->reason[0] ? call->reason : curl_easy_strerror(code);
+}
+
+static int perform(struct call *call, const struct http_request *request, long *ret_status,
 		   struct err *err)
 {
+	const char *where = request->unix_socket ? request->unix_socket : request->url;
 	CURLcode code = curl_easy_perform(call->curl);
 
 	if (call->body.error == -E2BIG)
@@ -151,7 +163,7 @@ static int perform(struct call *call, const char *where, long *ret_status,
 		return err_sys(err, call->body.error, where);
 	if (code)
 		return err_set(err, code_of(code), "%s: %s", where,
-			       call->reason[0] ? call->reason : curl_easy_strerror(code));
+			       reason_of(call, request->unix_socket, code));
 	(void)curl_easy_getinfo(call->curl, CURLINFO_RESPONSE_CODE, ret_status);
 	return 0;
 }
@@ -159,7 +171,6 @@ static int perform(struct call *call, const char *where, long *ret_status,
 int http_call(const struct http_request *request, struct http_reply *ret_reply,
 	      struct err *err)
 {
-	const char *where = request->unix_socket ? request->unix_socket : request->url;
 	struct call call = {.curl = NULL};
 	long status = 0;
 	int rc;
@@ -170,9 +181,9 @@ int http_call(const struct http_request *request, struct http_reply *ret_reply,
 	buf_init(&call.body, request->max_reply ? request->max_reply : HTTP_REPLY_MAX);
 	call.curl = curl_easy_init();
 	if (call.curl && set_options(&call, request))
-		rc = perform(&call, where, &status, err);
+		rc = perform(&call, request, &status, err);
 	else
-		rc = err_sys(err, ENOMEM, where);
+		rc = err_set(err, -ENOMEM, "HTTP call: out of memory");
 	curl_easy_cleanup(call.curl);
 	curl_slist_free_all(call.headers);
 	if (rc)

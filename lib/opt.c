@@ -175,6 +175,7 @@ static const struct opt *find(const struct opt_command *cmd, struct mp_str name)
 
 static int unknown(const struct opt_command *cmd, struct mp_str name, struct err *err)
 {
+	struct mp_str dashed = { name.ptr - 2, name.len + 2 }; /* as it was given */
 	char quoted[QUOTE_SIZE];
 	struct near near;
 
@@ -183,7 +184,7 @@ static int unknown(const struct opt_command *cmd, struct mp_str name, struct err
 		near_offer(&near, opt->name);
 	near_offer(&near, "help");
 	near_offer(&near, "version");
-	slice_quote(quoted, sizeof(quoted), name);
+	slice_quote(quoted, sizeof(quoted), dashed);
 	if (near.best)
 		return err_set(err, -EINVAL, "unknown option %s; did you mean --%s?",
 			       quoted, near.best);

@@ -84,8 +84,8 @@ static void test_values(void)
 static const struct {
 	const char *line, *error;
 } mistakes[] = {
-	{"--prot=1", "unknown option \"prot\"; did you mean --port?"},
-	{"--banana", "unknown option \"banana\"; see --help"},
+	{"--prot=1", "unknown option \"--prot\"; did you mean --port?"},
+	{"--banana", "unknown option \"--banana\"; see --help"},
 	{"-x", "unknown option \"-x\"; see --help"},
 	{"--port", "--port needs a value: PORT"},
 	{"-p", "-p needs a value: PORT"},

@@ -40,6 +40,16 @@ def family(pid):
     return out
 
 
+# --------------------------------------------------------- the scheduler's limits
+
+STATUS = mp.MIDDLEPIPE + " status --json"
+code, out, err = run("sh", "-c", STATUS, env={"MIDDLEPIPE_LANES": "3", "MIDDLEPIPE_SLOTS": "5"})
+lanes = json.loads(out)["lanes"]
+mp.is_([lanes["limit"], lanes["slots"]], [3, 5], "variables set the scheduler's limits")
+code, out, err = run("true", env={"MIDDLEPIPE_LANES": "0"})
+mp.is_(code, 125, "a wrong one")
+mp.like(err, "MIDDLEPIPE_LANES wants a number of 1 to 1024, not \"0\"", "is named, with what is allowed")
+
 # ------------------------------------------------------------------ exit codes
 
 mp.is_(run("true"), (0, "", ""), "success, without a word")

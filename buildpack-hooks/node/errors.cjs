@@ -24,6 +24,8 @@ const KINDS = new Map([
 	['HOSTNAME_MISMATCH', PROTOCOL], ['INVALID_CA', PROTOCOL], ['INVALID_PURPOSE', PROTOCOL],
 	['ABORT_ERR', CANCELLED], ['UND_ERR_ABORTED', CANCELLED],
 	['UND_ERR_DESTROYED', CANCELLED], ['UND_ERR_CLOSED', CANCELLED],
+	['UND_ERR_INVALID_ARG', CANCELLED], ['UND_ERR_NOT_SUPPORTED', CANCELLED],
+	['UND_ERR_REQ_CONTENT_LENGTH_MISMATCH', CANCELLED],
 ]);
 const FAMILIES = /^(?:HPE_|ERR_TLS_|ERR_SSL_|ERR_OSSL_|CERT_|UNABLE_TO_)/;
 
@@ -39,7 +41,15 @@ function kindOf(error, otherwise = OTHER) {
 	if (error.name === 'AbortError' || error.name === 'TimeoutError')
 		return kindOfAbort(error);
 	const code = typeof error.code === 'string' ? error.code : '';
+	if (code === 'UND_ERR_ABORTED' && /^Proxy response/.test(error.message))
+		return REFUSED; // undici's word for a proxy that makes no tunnel
 	return KINDS.get(code) ?? (FAMILIES.test(code) ? PROTOCOL : otherwise);
+}
+
+// The same of what undici tells.  An error without a code is neither its own nor the
+// network's: a body of the app's that fails, or what the app has aborted with.
+function kindOfTold(error) {
+	return kindOf(error, typeof error?.code === 'string' ? OTHER : CANCELLED);
 }
 
 function message(authority, verdict) {
@@ -83,5 +93,5 @@ Object.defineProperty(MiddlepipeError.prototype, 'name',
 	{ value: 'MiddlepipeError', writable: true, configurable: true });
 
 module.exports = {
-	NONE, REFUSED, TIMEOUT, BROKEN, PROTOCOL, CANCELLED, OTHER, kindOf, MiddlepipeError,
+	NONE, REFUSED, TIMEOUT, BROKEN, PROTOCOL, CANCELLED, OTHER, kindOf, kindOfTold, MiddlepipeError,
 };

@@ -6,13 +6,14 @@
 'use strict';
 
 const calls = require('./calls.cjs');
-const { kindOf, MiddlepipeError, CANCELLED } = require('./errors.cjs');
+const { kindOf, kindOfTold, MiddlepipeError, CANCELLED } = require('./errors.cjs');
 const { editFields, splitAuthority } = require('./edits.cjs');
 const { hasBody, replyFields } = require('./reply.cjs');
 const { Tap1, Tap2 } = require('./taps.cjs');
 const { setTimeout, clearTimeout } = require('timers');
 const { STATUS_CODES } = require('http');
 
+const { kWithin } = require('./fetch.cjs');
 const { native, GO, REPLY, WANT_REQUEST_BODY, WANT_RESPONSE, WANT_EITHER, WANT_RESPONSE_BODY } = calls;
 const PASS = 0, DETAILS = 16, REPLIED = 1 | DETAILS, DELAY = 2 | DETAILS, HOLD = 3 | DETAILS;
 const BODY_WAIT_MS = 50, RESPONSE_WAIT_MS = 5000;
@@ -118,6 +119,49 @@ async function gather(body, limit) {
 	return { bytes: Buffer.concat(chunks, Math.min(size, limit)), complete, body: again() };
 }
 
+// The size of a request's body; Infinity: not known.
+function lengthOf({ body, headers }) {
+	if (body === null || body === undefined)
+		return 0;
+	if (typeof body === 'string' || body instanceof Uint8Array)
+		return Buffer.byteLength(body);
+	const fields = fieldsOf(headers);
+	const at = fields.findIndex((text, i) => i % 2 === 0 && text.toLowerCase() === 'content-length');
+	return at < 0 ? Infinity : +fields[at + 1];
+}
+
+// Copies a body as undici sends it, so that nothing waits for it.
+class Sent {
+	constructor(opts) {
+		this.length = lengthOf(opts);
+		this.limit = native.bodyLimit();
+		this.chunks = [];
+		this.size = 0;
+	}
+
+	take(chunk) {
+		const rest = this.limit - this.size;
+		if (rest < 0)
+			return;
+		const bytes = Buffer.from(typeof chunk === 'string' ? chunk : chunk.subarray(0, rest + 1));
+		this.chunks.push(bytes);
+		this.size += bytes.length;
+	}
+
+	// Everything has been sent; Debian 12's undici (5.15) does not say so.
+	end() {
+		this.length = this.size;
+	}
+
+	bytes() {
+		return Buffer.concat(this.chunks, Math.min(this.size, this.limit));
+	}
+
+	isComplete() {
+		return this.size === this.length && this.size <= this.limit;
+	}
+}
+
 function editOpts(opts, verdict, where) {
 	const edits = verdict.edits.slice();
 	const out = { ...opts };
@@ -145,9 +189,11 @@ class Exchange {
 	constructor(call, opts, where, tap) {
 		this.call = call;
 		this.opts = opts;
+		this.source = opts.body; // the app's, whatever is sent instead
 		this.where = where;
 		this.tap = tap;       // Tap1 or Tap2
-		this.shown = null;    // what the chain saw of the request's body
+		this.sent = call.kind === GO && (call.wants & WANT_REQUEST_BODY) !== 0 ?
+			new Sent(opts) : null; // copies the request's body
 		this.held = null;     // a response that waits for its body
 		this.copy = null;     // a body on its way that is copied
 		this.replaced = false; // the rest of the network's response is dropped
@@ -180,11 +226,7 @@ class Exchange {
 	}
 
 	ask(bytes, complete) {
-		const { call } = this;
-		this.shown = { bytes, complete };
-		if (call.kind === GO)
-			return this.go();
-		return this.act(native.ask(call.slot, headOf(this.opts, this.where), bytes, complete));
+		return this.act(native.ask(this.call.slot, headOf(this.opts, this.where), bytes, complete));
 	}
 
 	act(verdict) {
@@ -215,7 +257,15 @@ class Exchange {
 	cancel(reason) {
 		clearTimeout(this.timer);
 		calls.end(this.call, 0, kindOf(reason, CANCELLED));
+		this.dropSource();
 		process.nextTick(() => this.tap.give(reason));
+	}
+
+	// As undici does with the stream of a request that has failed.
+	dropSource() {
+		const { source } = this;
+		if (typeof source?.destroy === 'function')
+			source.on?.('error', () => {}).destroy();
 	}
 
 	go() {
@@ -230,9 +280,7 @@ class Exchange {
 	// The chain answers; undici never hears of the request.
 	reply(verdict) {
 		calls.end(this.call, 0, 0);
-		const { body } = this.opts;
-		if (typeof body?.destroy === 'function')
-			body.on?.('error', () => {}).destroy();
+		this.dropSource();
 		process.nextTick(() => this.give(verdict));
 		return true;
 	}
@@ -282,7 +330,7 @@ class Exchange {
 
 	show(response, error, complete) {
 		const { call } = this;
-		const asked = call.kind !== GO;
+		const asked = call.kind !== GO, { sent } = this;
 		call.observer = null;
 		let text = '';
 		if (response !== null) {
@@ -291,7 +339,7 @@ class Exchange {
 				text += `${response.fields[i]}: ${response.fields[i + 1]}\r\n`;
 		}
 		return native.respond(call.slot, asked ? undefined : headOf(this.opts, this.where),
-			asked ? undefined : this.shown?.bytes, this.shown === null || this.shown.complete,
+			sent?.bytes(), sent === null || sent.isComplete(),
 			error ? 0 : response.status, error, text,
 			response?.chunks.length ?
 				Buffer.concat(response.chunks, Math.min(response.size, response.limit)) : undefined,
@@ -361,7 +409,7 @@ class Exchange {
 	// The error to tell, or null when the chain has answered instead.
 	failed(error) {
 		const { call } = this;
-		const kind = kindOf(error);
+		const kind = kindOfTold(error);
 		const before = call.status === 0 && !call.done;
 		if (this.held !== null) {
 			clearTimeout(this.held.timer);
@@ -413,7 +461,7 @@ function isCall(opts) {
 
 // Sends a request through a dispatcher's own dispatch, with the chain around it.
 function run(dispatcher, dispatch, opts, handler) {
-	if (within !== 0 || !isCall(opts))
+	if (within !== 0 || !isCall(opts) || opts[kWithin])
 		return dispatch.call(dispatcher, opts, handler);
 	const where = originOf(opts.origin);
 	const call = where === null ? null : calls.begin(where.https, where.host, where.port, opts.path);
@@ -424,8 +472,7 @@ function run(dispatcher, dispatch, opts, handler) {
 	if (call.kind === GO && (call.wants & WANT_EITHER) === 0)
 		return send(dispatcher, dispatch, opts, tap);
 	tap.exchange = new Exchange(call, opts, where, tap);
-	return call.kind === GO && (call.wants & WANT_REQUEST_BODY) === 0 ?
-		tap.exchange.go() : tap.exchange.start();
+	return call.kind === GO ? tap.exchange.go() : tap.exchange.start();
 }
 
 module.exports = { run };

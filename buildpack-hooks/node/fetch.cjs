@@ -9,16 +9,21 @@
 //   when a copy of undici is loaded, which reads that symbol;
 //   in the options of a fetch.
 //
-// Nothing is loaded before the app's first fetch.  A MockAgent is left alone:
-// what it answers is no call.
+// Nothing is loaded before the app's first fetch.  A MockAgent and what it consists
+// of are left alone: what they answer is no call.
 'use strict';
 
 const FIRST = Symbol.for('undici.globalDispatcher.1'), SECOND = Symbol.for('undici.globalDispatcher.2');
 const SYMBOLS = [FIRST, SECOND];
 
+const DOUBLE = /^Mock(?:Pool|Client)$/;
+const SENDS_BY_ANOTHER = /(?:RetryAgent|ComposedDispatcher)$/;
 const met = new WeakMap(); // dispatcher -> itself, or what stands for it
 const newest = [undefined, undefined];
 let exchanges = null;
+
+// In the options of what is sent within a call that is met already.
+const kWithin = Symbol('middlepipe.within');
 
 // The dispatch of a dispatcher, with the chain around it.
 function dispatchOf(dispatch) {
@@ -28,7 +33,15 @@ function dispatchOf(dispatch) {
 	};
 }
 
-// Dispatchers made by compose() are proxies that answer `dispatch` themselves.
+// The dispatch of one that sends by another, maybe later or several times: all of it
+// is one call.
+function once(dispatch) {
+	return function dispatchWithin(opts, handler) {
+		return dispatch.call(this, { ...opts, [kWithin]: true }, handler);
+	};
+}
+
+// From undici 7 on, dispatchers made by compose() are proxies that answer `dispatch` themselves.
 function around(dispatcher, dispatch) {
 	const own = dispatch.bind(dispatcher);
 	return new Proxy(dispatcher, {
@@ -36,27 +49,36 @@ function around(dispatcher, dispatch) {
 	});
 }
 
+// What to use in the place of a dispatcher that we have not seen.
+function meet(dispatcher) {
+	const original = dispatcher.dispatch;
+	const before = Object.getOwnPropertyDescriptor(dispatcher, 'dispatch');
+	const dispatch = dispatchOf(SENDS_BY_ANOTHER.test(dispatcher.constructor?.name) ? once(original) : original);
+	dispatcher.dispatch = dispatch;
+	if (dispatcher.dispatch === dispatch)
+		return dispatcher;
+	if (before === undefined)
+		delete dispatcher.dispatch;
+	else
+		Object.defineProperty(dispatcher, 'dispatch', before);
+	return around(dispatcher, dispatchOf(once(original)));
+}
+
+function isDouble(dispatcher) {
+	return dispatcher.isMockActive !== undefined || DOUBLE.test(dispatcher.constructor?.name);
+}
+
 // What to use in the place of a dispatcher: mostly itself.
 function adopt(dispatcher) {
 	if (dispatcher === null || typeof dispatcher !== 'object' ||
-	    typeof dispatcher.dispatch !== 'function' || dispatcher.isMockActive !== undefined)
+	    typeof dispatcher.dispatch !== 'function' || isDouble(dispatcher))
 		return dispatcher;
-	const known = met.get(dispatcher);
-	if (known !== undefined)
-		return known;
-	const dispatch = dispatchOf(dispatcher.dispatch);
-	const before = Object.getOwnPropertyDescriptor(dispatcher, 'dispatch');
-	let out = dispatcher;
-	dispatcher.dispatch = dispatch;
-	if (dispatcher.dispatch !== dispatch) {
-		if (before === undefined)
-			delete dispatcher.dispatch;
-		else
-			Object.defineProperty(dispatcher, 'dispatch', before);
-		out = around(dispatcher, dispatch);
+	let out = met.get(dispatcher);
+	if (out === undefined) {
+		out = meet(dispatcher);
+		met.set(dispatcher, out);
+		met.set(out, out);
 	}
-	met.set(dispatcher, out);
-	met.set(out, out);
 	return out;
 }
 
@@ -124,4 +146,4 @@ function install() {
 		globalThis.fetch = wrapFetch(globalThis.fetch);
 }
 
-module.exports = { install };
+module.exports = { install, kWithin };

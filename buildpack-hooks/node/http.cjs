@@ -27,7 +27,7 @@ const kCall = Symbol('middlepipe.call');
 const kWrapped = Symbol('middlepipe.wrapped');
 
 const client = http.ClientRequest.prototype;
-const base = Object.getPrototypeOf(client);
+const base = Object.hasOwn(client, 'emit') ? { emit: client.emit } : Object.getPrototypeOf(client);
 const { onSocket, destroy } = client;
 
 let requests = null, responses = null;

@@ -47,6 +47,7 @@ class ReplySocket extends net.Socket {
 		if (encrypted) {
 			this.encrypted = true;
 			this.authorized = true;
+			this.getPeerCertificate = () => ({}); // what a peer without one has
 		}
 		// Its one request is over: nobody takes it into a pool.
 		this.once('free', () => this.destroy());
@@ -75,6 +76,12 @@ class ReplySocket extends net.Socket {
 
 	_final(done) {
 		done();
+	}
+
+	// 'close' comes as late as a connection's: what has been read ends before it.
+	_destroy(error, done) {
+		done(error);
+		setImmediate(() => this.emit('close', Boolean(error)));
 	}
 
 	setTimeout() {

@@ -25,6 +25,22 @@ const HOLD_POLL_MS = [1, 1, 1, 2, 2, 5];
 
 // -------------------------------------------------------------------- the body
 
+// Whether some of the body has been written, which nobody keeps for us.
+function hasWritten(req) {
+	const size = req.outputData.reduce((sum, { data }) => sum + data.length, 0);
+	return size > (req._header?.length ?? 0);
+}
+
+// The start of what is written, copied, because the app may use its buffer again; no
+// more than is needed to see that there is more than `rest`.
+function startOf(chunk, encoding, rest) {
+	if (typeof chunk !== 'string')
+		return Buffer.from(chunk.subarray(0, rest + 1));
+	const longest = 2 * (rest + 2); // characters; two are a byte in hex
+	return Buffer.from(chunk.length > longest ? chunk.slice(0, longest) : chunk,
+		typeof encoding === 'string' ? encoding : 'utf8');
+}
+
 // Keeps what the app writes, as it writes it, up to the chain's limit.
 class Body {
 	constructor(req, limit) {
@@ -32,8 +48,9 @@ class Body {
 		this.limit = limit;
 		this.chunks = [];
 		this.size = 0;
-		this.over = false;     // there is more than the limit, or backpressure
-		this.complete = false;
+		this.over = hasWritten(req); // there is more than what is kept
+		this.due = this.over || req.writableEnded; // nothing to wait for
+		this.complete = !this.over && req.writableEnded;
 		this.onReady = null;   // called when there is nothing to wait for
 		this.replaced = null;  // bytes that go instead; what the app writes is dropped
 		this.write = req.write;
@@ -46,8 +63,7 @@ class Body {
 	keep(chunk, encoding) {
 		if (chunk === null || chunk === undefined || typeof chunk === 'function' || this.over)
 			return;
-		const bytes = typeof chunk === 'string' ?
-			Buffer.from(chunk, typeof encoding === 'string' ? encoding : 'utf8') : chunk;
+		const bytes = startOf(chunk, encoding, this.limit - this.size);
 		this.chunks.push(bytes);
 		this.size += bytes.length;
 		this.over = this.size > this.limit;
@@ -58,9 +74,7 @@ class Body {
 			return this.drop(args, true);
 		this.keep(args[0], args[1]);
 		const out = this.write.apply(this.req, args);
-		if (!out)
-			this.over = true; // the app waits now for us to go on
-		this.ready();
+		this.ready(!out); // else the app waits for us to go on
 		return out;
 	}
 
@@ -73,8 +87,7 @@ class Body {
 		this.keep(args[0], args[1]);
 		this.complete = !this.over;
 		const out = this.end.apply(this.req, args);
-		this.over = true;
-		this.ready();
+		this.ready(true);
 		return out;
 	}
 
@@ -87,9 +100,10 @@ class Body {
 		return true;
 	}
 
-	ready() {
+	ready(due) {
 		const { onReady } = this;
-		if (onReady === null || !this.over)
+		this.due ||= due || this.over;
+		if (onReady === null || !this.due)
 			return;
 		this.onReady = null;
 		process.nextTick(onReady);
@@ -127,7 +141,7 @@ class Asking {
 
 	gather() {
 		const { call: { body }, req } = this;
-		if (body === null || body.over || req.destroyed || req.getHeader('expect') !== undefined)
+		if (body === null || body.due || req.destroyed || req.getHeader('expect') !== undefined)
 			return this.ask();
 		body.onReady = () => this.ask();
 		this.timer = setTimeout(() => this.ask(), BODY_WAIT_MS);
@@ -186,7 +200,7 @@ class Asking {
 		const { call, req } = this;
 		const verdict = native.verdict(call.slot);
 		call.asking = null;
-		if (call.dropped)
+		if (call.dropped || req.destroyed) // by a signal before there was a call, too
 			return this.settle();
 		this.socket?.destroy();
 		end(call, 0, 0);

@@ -138,12 +138,23 @@ function edit(req, res, verdict, replied) {
 	return hasBody(res.statusCode, req.method) ? body : undefined;
 }
 
-// Gives the response to the app.  False: nobody wants it, and it is discarded.
+// Gives the response to the app, or discards it when nobody wants it.  One that was held
+// to its end is not complete for the app yet: Node.js 26 cancels nothing that is.
 function forward(req, res) {
-	if (base.emit.call(req, 'response', res))
-		return true;
+	const { complete } = res;
+	res.complete = false;
+	try {
+		if (!base.emit.call(req, 'response', res))
+			res._dump();
+	} finally {
+		res.complete = complete;
+	}
+}
+
+function refuse(call, req, res, verdict) {
+	call.authority ||= String(req.getHeader('host'));
 	res._dump();
-	return false;
+	base.emit.call(req, 'error', new MiddlepipeError(call, verdict));
 }
 
 // What the chain has decided: the response as it is, edited, replaced, or an error.
@@ -155,18 +166,20 @@ function act(call, req, res, code, held) {
 		calls.end(call, statusCode, 0);
 	else
 		calls.head(call, statusCode, true); // the head's time is taken
-	if (replied && verdict.raise) {
-		call.authority ||= String(req.getHeader('host'));
-		res._dump();
-		base.emit.call(req, 'error', new MiddlepipeError(call, verdict));
-		return restore(res, held);
+	let body;
+	try {
+		if (replied && verdict.raise) {
+			refuse(call, req, res, verdict);
+		} else {
+			body = verdict === null ? undefined : edit(req, res, verdict, replied);
+			forward(req, res);
+		}
+	} finally { // a listener may throw
+		if (body === undefined)
+			restore(res, held);
+		else
+			replaceBody(req, res, body, held !== null && held.ended);
 	}
-	const body = verdict === null ? undefined : edit(req, res, verdict, replied);
-	forward(req, res);
-	if (body === undefined)
-		return restore(res, held);
-	replaceBody(req, res, body, held !== null && held.ended);
-	return undefined;
 }
 
 // Lets a held body go on.

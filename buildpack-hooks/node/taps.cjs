@@ -10,7 +10,7 @@
 'use strict';
 
 const calls = require('./calls.cjs');
-const { kindOf } = require('./errors.cjs');
+const { kindOfTold } = require('./errors.cjs');
 const { STATUS_CODES } = require('http');
 
 const { WANT_EITHER, SMALL_DIGITS } = calls;
@@ -96,7 +96,7 @@ class Tap {
 	failure(error) {
 		if (this.exchange !== null)
 			return this.exchange.failed(error);
-		calls.fail(this.call, kindOf(error));
+		calls.fail(this.call, kindOfTold(error));
 		return error;
 	}
 
@@ -107,10 +107,12 @@ class Tap {
 	}
 
 	onBodySent(chunk) {
+		this.exchange?.sent?.take(chunk);
 		return this.handler.onBodySent?.(chunk);
 	}
 
 	onRequestSent() {
+		this.exchange?.sent?.end();
 		return this.handler.onRequestSent?.();
 	}
 

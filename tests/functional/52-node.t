@@ -20,7 +20,8 @@ sys.dont_write_bytecode = True
 import mp  # noqa: E402
 import node_harness  # noqa: E402
 
-CHECKS = ("loading", "verdicts", "bodies", "responses", "failures", "routes", "doubles", "live")
+CHECKS = ("loading", "verdicts", "bodies", "responses", "failures", "routes", "traces", "doubles",
+          "live")
 
 mp.need(node_harness.ADDON, node_harness.SCRIPTED)
 wanted = os.environ.get("TESTS_NODE_ONLY", ",".join(CHECKS)).split(",")

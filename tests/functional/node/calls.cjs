@@ -13,6 +13,7 @@
 //   timeout   ms: setTimeout and destroy, or AbortSignal.timeout
 //   abort     ms after which the app gives up; drop: it drops the response's body
 //   silent    no 'response' listener; count: how often; together: all at once
+//   script    what the scripted library does from this call on
 'use strict';
 
 const fs = require('fs');
@@ -172,6 +173,8 @@ async function main() {
 	for (const call of JSON.parse(fs.readFileSync(process.argv[2]))) {
 		const once = () => call.lib === 'fetch' ? byFetch(call) : byHttp(call);
 		const count = call.count ?? 1;
+		if (call.script !== undefined)
+			fs.writeFileSync(process.env.MP_SCRIPT, call.script);
 		if (call.together)
 			results.push(...await Promise.all(Array.from({ length: count }, once)));
 		else

@@ -29,6 +29,7 @@ def check(app):
            app.name("undici is not loaded before the first fetch"))
     check_broken(app)
     check_kinds(app)
+    check_others(app)
     check_untouched(app)
 
 
@@ -91,6 +92,20 @@ def check_kinds(app):
              % service.url())
     app.run(["-e", leave], "begin GO\n")
     mp.is_((app.err, len(app.told("begin"))), ("", 1), app.name("exit in the middle of a call"))
+
+
+def check_others(app):
+    """Beside a preload that patches the same prototype before us."""
+    first = os.path.join(app.folder, "first.cjs")
+    with open(first, "w") as out:
+        out.write("const { prototype } = require('http').ClientRequest; const { emit } = prototype;"
+                  "prototype.emit = function(...args) { globalThis.seen = (globalThis.seen ?? '') + args[0] + ' ';"
+                  " return emit.apply(this, args); };")
+    code = ("http.get('http://127.0.0.1:1').on('error', (e) =>"
+            " console.log(e.code)).on('close', () => console.log(seen))")
+    mp.is_(evaluate(app, code, "begin GO\n", NODE_OPTIONS="--require %s --require %s" % (first, h.HOOK)),
+           "ECONNREFUSED\nsocket prefinish error close", app.name("another preload's emit is called"))
+    mp.is_(app.ends(), [(0, h.REFUSED)], app.name("and ours"))
 
 
 def check_untouched(app):

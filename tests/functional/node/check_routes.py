@@ -39,6 +39,10 @@ def check_tls(app):
         got = app.calls("begin ASK\nauthority 127.0.0.1:%d\n" % other.port, dict(lib=lib, url=url), **env)
         mp.is_((got.get("status"), other.count), (200, 1), app.name("%s: https: another authority" % lib))
         other.stop()
+    code = ("require('https').get('%s', ({ socket }) => console.log(socket.encrypted, socket.authorized,"
+            " JSON.stringify(socket.getPeerCertificate())))" % url)
+    mp.is_(app.run(["-e", code], h.REPLY).strip(), "true true {}",
+           app.name("http: the socket of a reply by https"))
     service.stop()
 
 

@@ -32,6 +32,24 @@ const programs = {
 		setGlobalDispatcher(agent);
 		console.log(await word(fetch(`${url}/mocked`)));
 	},
+	async mockpool() {
+		const { MockAgent } = require('undici');
+		const pool = new MockAgent().get(url);
+		pool.intercept({ path: '/mocked' }).reply(299, 'mocked');
+		console.log(await word(fetch(`${url}/mocked`, { dispatcher: pool })));
+	},
+	async composed() {
+		const { getGlobalDispatcher, interceptors, RetryAgent } = require(process.env.TEST_UNDICI);
+		await null; // the global one is met by now
+		const later = (dispatch) => (opts, handler) => {
+			setTimeout(() => dispatch(opts, handler), 5);
+			return true;
+		};
+		const retry = interceptors.retry({ maxRetries: 1, minTimeout: 1 });
+		console.log(await word(fetch(url, { dispatcher: getGlobalDispatcher().compose(later) })),
+			await word(fetch(url, { dispatcher: getGlobalDispatcher().compose(retry, later) })),
+			await word(fetch(url, { dispatcher: new RetryAgent(getGlobalDispatcher()) })));
+	},
 	async undici() {
 		const { request, Pool, setGlobalDispatcher, Agent } = require('undici');
 		const text = (r) => r.body.text().then(() => r);

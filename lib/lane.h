@@ -87,7 +87,8 @@ struct board_table {
 	_Atomic uint32_t entries_offset;
 	_Atomic uint32_t text_offset;
 	_Atomic uint32_t text_size;
-	uint32_t reserved[7];
+	_Atomic uint32_t overflow_closed; /* 1: something that did not fit is on_failure: closed */
+	uint32_t reserved[6];
 };
 
 /*
@@ -198,7 +199,7 @@ struct lane_slot {
 
 /*
  * An outcome.  seq is its index + 1 once it is published (release); a reader
- * that finds another value waits one tick at most, then skips it as lost.
+ * that finds another value waits up to a second, then skips it as lost.
  */
 struct lane_outcome {
 	_Atomic uint64_t seq;
@@ -300,6 +301,7 @@ struct lane_welcome {
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics must be lock-free");
 _Static_assert(sizeof(struct board_header) <= LANE_PAGE, "one page");
 _Static_assert(sizeof(struct lane_header) <= LANE_PAGE, "one page");
+_Static_assert(sizeof(struct board_table) == 64, "one line");
 _Static_assert(sizeof(struct board_key) == 24, "layout");
 _Static_assert(sizeof(struct board_entry) == 128, "two lines");
 _Static_assert(sizeof(struct lane_slot) == 64, "one line");

@@ -153,7 +153,8 @@ struct filler {
 	uint32_t n_keys;     /* matches put */
 	uint32_t n_entries;  /* entries put */
 	uint32_t n_destinations;
-	bool overflow;       /* something did not fit */
+	bool overflow;        /* something did not fit ... */
+	bool overflow_closed; /* ... and of that something is `closed` */
 };
 
 /* Appends text and gives its offset; false when there is no room. */
@@ -242,6 +243,7 @@ static void table_close(struct filler *f)
 	atomic_store_explicit(&t->text_offset, f->at.text, memory_order_relaxed);
 	atomic_store_explicit(&t->text_size, f->text_used, memory_order_relaxed);
 	atomic_store_explicit(&t->overflow, f->overflow, memory_order_relaxed);
+	atomic_store_explicit(&t->overflow_closed, f->overflow_closed, memory_order_relaxed);
 }
 
 /* Empties the idle table.  A reader that is still in it notices by the header word. */
@@ -249,6 +251,23 @@ static void table_clear(struct filler *f, uint32_t old_entries)
 {
 	memset(f->table, 0, f->at.entries);
 	memset(f->table + f->at.entries, 0, old_entries * sizeof(struct board_entry));
+}
+
+/*
+ * The next destination.  Once one is left out, so are the rest: entry numbers
+ * stay those of the file.  One that is there by some of its names only counts
+ * as left out too.
+ */
+static void destination_try(struct filler *f, const struct chain_destination *d,
+			    const struct board_static *fixed)
+{
+	if (!f->overflow)
+		destination_put(f, d, fixed);
+	if (!f->overflow)
+		return;
+	for (size_t i = 0; i < d->n_prefixes; i++)
+		if (fixed[i].flags & ENTRY_CLOSED)
+			f->overflow_closed = true;
 }
 
 void board_fill(struct board *b, const struct chains *chains, const struct board_static *statics)
@@ -263,9 +282,7 @@ void board_fill(struct board *b, const struct chains *chains, const struct board
 	old = (struct board_table *)(void *)f.table;
 	table_clear(&f, atomic_load_explicit(&old->n_entries, memory_order_relaxed));
 	for (size_t i = 0; i < n; i++) {
-		/* Once one is left out, so are the rest: entry numbers stay those of the file. */
-		if (!f.overflow)
-			destination_put(&f, &d[i], &statics[at]);
+		destination_try(&f, &d[i], &statics[at]);
 		at += d[i].n_prefixes;
 	}
 	table_close(&f);

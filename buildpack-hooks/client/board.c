@@ -20,7 +20,8 @@ struct table {
 	uint32_t n_destinations;
 	uint32_t n_entries;
 	uint32_t text_size;
-	bool overflow;
+	bool overflow;        /* not all fitted ... */
+	bool overflow_closed; /* ... and of that something is `closed` */
 };
 
 static bool area_ok(uint64_t size, uint32_t offset, uint32_t n, uint32_t each)
@@ -38,6 +39,7 @@ static bool table_open(const struct conn *conn, uint64_t word, struct table *ret
 	uint32_t entries = LOAD(t->entries_offset), text = LOAD(t->text_offset);
 
 	ret->overflow = LOAD(t->overflow);
+	ret->overflow_closed = LOAD(t->overflow_closed);
 	ret->n_keys = LOAD(t->n_keys);
 	ret->n_destinations = LOAD(t->n_destinations);
 	ret->n_entries = LOAD(t->n_entries);
@@ -161,7 +163,8 @@ static int table_look(const struct conn *conn, const struct probe *probe, uint64
 	if (!table.overflow)
 		return 0;
 	state->entry = LANE_ENTRY_NONE;
-	state->flags = 0;
+	/* Which of them is closed cannot be told here: then all are. */
+	state->flags = table.overflow_closed ? ENTRY_CLOSED : 0;
 	state->pipe_size = 0;
 	return 1;
 }
@@ -266,11 +269,15 @@ bool client_board_unchanged(const struct conn *conn, const struct call_state *st
 static struct board_summary table_summary(const struct table *t, const struct probe *probe,
 					  uint64_t now)
 {
-	struct board_summary all = { .standing = t->overflow ? MP_STANDING_ASK : -ENOENT };
+	struct board_summary all = { .standing = -ENOENT };
 	uint32_t first, count;
 
-	if (!destination_find(t, probe, &first, &count))
+	if (!destination_find(t, probe, &first, &count)) {
+		if (t->overflow)
+			all = (struct board_summary){ MP_STANDING_ASK, t->overflow_closed,
+						      t->overflow_closed };
 		return all;
+	}
 	for (uint32_t i = first; i < first + count; i++) {
 		int one = (int)judge(entry_read(&t->entries[i]), now).verdict;
 		bool closed = LOAD(t->entries[i].flags) & ENTRY_CLOSED;

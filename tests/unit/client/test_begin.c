@@ -147,6 +147,40 @@ static void overflow(void)
 	fake_end(&fake);
 }
 
+/* Of what did not fit, something is `closed`: without a scheduler all of it is refused. */
+static void overflow_closed(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_target other = fake_target("other", 80, "/");
+	struct board_table *t;
+	struct mp_call call;
+
+	fake_init(&fake, rows, N_ROWS);
+	t = (struct board_table *)(void *)fake_table(&fake, 0);
+	t->overflow = t->overflow_closed = 1;
+	setenv("MIDDLEPIPE_BUDGET_MS", "200", 1);
+	fake_run(&fake);
+	if (!ok(EVENTUALLY(begin("payments", 80, "/") == MP_GO), "connected"))
+		return;
+	is_int(fake_begin("other", 80, "/", &call, NULL), MP_ASK, "what did not fit is asked about");
+	mp_end(&call, 200, 0, 0);
+	is_int(mp_standing(&other), MP_ASK, "mp_standing says so too");
+	fake_kill(&fake);
+	ok(EVENTUALLY(begin("payments", 80, "/") == MP_NONE), "the scheduler is away: what fitted goes");
+	is_int(fake_begin("other", 80, "/", &call, &v), MP_REPLY, "what did not fit is refused");
+	ok(fake_has(&v, "Middlepipe", "middlepipe;state=unavailable;retry-after=1;callback=raise"),
+	   "in no pipe's name");
+	mp_verdict_free(&v);
+	mp_end(&call, 0, 0, 0);
+	is_int(mp_standing(&other), MP_REPLY, "mp_standing refuses");
+	other.path = MP_LIT("");
+	is_int(mp_standing(&other), MP_REPLY, "on every path");
+	t->overflow_closed = 0;
+	is_int(begin("other", 80, "/"), MP_NONE, "nothing of it is closed: it goes");
+	is_int(mp_standing(&other), MP_NONE, "mp_standing lets it go");
+	rmdir(fake.dir);
+}
+
 static void empty_board(void)
 {
 	fake_init(&fake, rows, N_ROWS);
@@ -300,6 +334,7 @@ int main(void)
 	scenario("look-ups", look_ups);
 	scenario("wants", wants);
 	scenario("overflow", overflow);
+	scenario("overflow of closed ones", overflow_closed);
 	scenario("an empty board", empty_board);
 	scenario("a torn entry", torn_entry);
 	scenario("a standing REPLY", reply);

@@ -20,12 +20,9 @@
 static const struct board_limits small = { .keys = 8, .entries = 8, .text = 256, .blobs = 4096 };
 
 /* One board with the chains of `text` in it, flipped. */
-static struct board *make(const struct board_limits *limits, const char *text)
+static struct board *make_with(const struct board_limits *limits, const char *text,
+			       const struct board_static *statics)
 {
-	static const struct board_static statics[64] = {
-		{ .flags = ENTRY_CLOSED, .failure = { .errors = 6, .slow_ns = 7, .statuses = { [6] = 5 } },
-		  .pipe = { "guard", 5 } },
-	};
 	struct chains *chains = fixture_chains(1, text);
 	struct board *board = NULL;
 	struct err err = { 0 };
@@ -35,6 +32,17 @@ static struct board *make(const struct board_limits *limits, const char *text)
 	board_flip(board, 1, 3);
 	chains_free(chains);
 	return board;
+}
+
+/* The same, and its first entry is `closed`. */
+static struct board *make(const struct board_limits *limits, const char *text)
+{
+	static const struct board_static statics[64] = {
+		{ .flags = ENTRY_CLOSED, .failure = { .errors = 6, .slow_ns = 7, .statuses = { [6] = 5 } },
+		  .pipe = { "guard", 5 } },
+	};
+
+	return make_with(limits, text, statics);
 }
 
 /* The reader's side: the table that holds. */
@@ -139,6 +147,33 @@ static void test_overflow(void)
 	}
 }
 
+/* Entries 0 to 2 are a.example's, 3 is b.example's. */
+static void test_overflow_closed(void)
+{
+	static const struct {
+		const char *what;
+		struct board_limits limits;
+		uint32_t entry; /* the one that is `closed` */
+		uint32_t want;
+	} rows[] = {
+		{ "all fits", { 8, 8, 256, 4096 }, 0, 0 },
+		{ "what fitted is closed", { 8, 3, 256, 4096 }, 0, 0 },
+		{ "what is left out is closed", { 8, 3, 256, 4096 }, 3, 1 },
+		{ "what fits in part is closed", { 8, 2, 256, 4096 }, 2, 1 },
+		{ "what lacks names is closed", { 1, 8, 256, 4096 }, 0, 1 },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct board_static statics[4] = { 0 };
+		struct board *b;
+
+		statics[rows[i].entry].flags = ENTRY_CLOSED;
+		b = make_with(&rows[i].limits, TWO, statics);
+		is_u64(head(b)->overflow_closed, rows[i].want, "%s", rows[i].what);
+		board_free(b);
+	}
+}
+
 /* The blob of an entry, checked to lie in its area. */
 static const char *blob(struct board *b, uint32_t i, size_t *ret_size)
 {
@@ -233,6 +268,7 @@ int main(void)
 {
 	test_lookup();
 	test_overflow();
+	test_overflow_closed();
 	test_post();
 	test_blob_room();
 	test_swap();

@@ -34,8 +34,7 @@ int client_fail(struct live *live, struct conn *conn, const struct call_state *s
 	bool refused = closed && verdict;
 
 	client_count(live, refused ? COUNT_REFUSED : COUNT_UNFILTERED);
-	if (conn && conn->lane)
-		atomic_fetch_add(&conn->lane->counters[refused ? LANE_REFUSED : LANE_UNFILTERED], 1);
+	client_count_lane(live, conn, state->conn, refused ? LANE_REFUSED : LANE_UNFILTERED);
 	if (!refused)
 		return MP_VERDICT_PASS;
 	client_verdict_refuse(verdict, (struct mp_str){ state->pipe, state->pipe_size }, why);
@@ -134,6 +133,12 @@ static int answer_take(struct asking *a, bool *ret_stale)
 	return r;
 }
 
+static void count_over_budget(struct asking *a)
+{
+	client_count(a->live, COUNT_OVER_BUDGET);
+	client_count_lane(a->live, a->conn, a->state->conn, LANE_OVER_BUDGET);
+}
+
 /* Nobody waits any more: the slot goes back when the scheduler has answered. */
 static int give_up(struct asking *a, int why)
 {
@@ -142,8 +147,7 @@ static int give_up(struct asking *a, int why)
 		client_count(a->live, COUNT_AWAY);
 		client_away(a->live, a->state->conn);
 	} else {
-		client_count(a->live, COUNT_OVER_BUDGET);
-		atomic_fetch_add(&a->conn->lane->counters[LANE_OVER_BUDGET], 1);
+		count_over_budget(a);
 	}
 	return apply_fail(a);
 }
@@ -174,7 +178,7 @@ static int ask(struct asking *a, const struct slot_question *q, bool *ret_stale)
 	r = client_slot_post(a->live, a->conn, a->state, q);
 	if (r == -EBUSY) {
 		client_count(a->live, COUNT_NO_SLOT);
-		atomic_fetch_add(&a->conn->lane->counters[LANE_NO_SLOT], 1);
+		client_count_lane(a->live, a->conn, a->state->conn, LANE_NO_SLOT);
 	}
 	if (r < 0)
 		return apply_fail(a);
@@ -243,8 +247,7 @@ static int resume_later(struct asking *a, uint64_t now)
 	}
 	/* A HOLD ends by PASS: the scheduler should have said so by now. */
 	client_slot_leave(a->live, a->conn, a->state->slot);
-	client_count(a->live, COUNT_OVER_BUDGET);
-	atomic_fetch_add(&a->conn->lane->counters[LANE_OVER_BUDGET], 1);
+	count_over_budget(a);
 	a->call->wants = 0;
 	a->state->phase = CALL_ASKED;
 	return client_fail(a->live, a->conn, a->state, false, "unavailable", NULL);

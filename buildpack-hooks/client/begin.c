@@ -109,6 +109,7 @@ static int go_ask(struct live *live, struct conn *conn, struct mp_call *call,
 	if (conn->lane)
 		return MP_ASK;
 	client_count(live, COUNT_NO_SLOT);
+	client_count_lane(live, conn, state->conn, LANE_NO_SLOT);
 	if (client_fail(live, conn, state, state->flags & ENTRY_CLOSED, "unavailable", verdict) !=
 	    MP_VERDICT_REPLY)
 		return MP_GO;

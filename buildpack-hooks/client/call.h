@@ -9,7 +9,7 @@
  * Something failed: counts it, and lets the call through or, when `closed` and
  * there is a verdict to fill, refuses it in the name of the call's pipe.
  * Returns MP_VERDICT_PASS or MP_VERDICT_REPLY.  conn may be NULL: no lane to
- * count in.
+ * count in, the next one gets it.
  */
 int client_fail(struct live *live, struct conn *conn, const struct call_state *state, bool closed,
 		const char *why, struct mp_verdict *verdict);

@@ -237,6 +237,36 @@ void client_away(struct live *live, uint64_t word)
 	(void)atomic_compare_exchange_strong(&live->current, &word, word | CONN_AWAY);
 }
 
+/* ----------------------------------------------------- what the scheduler is told */
+
+/* Whoever counts looks for a lane afterwards, whoever opens one looks for counts: none is left. */
+void client_tell(struct live *live)
+{
+	uint64_t word = 0;
+	struct conn *conn = client_hold(live, &word);
+
+	if (!conn)
+		return;
+	for (size_t i = 0; conn->lane && !(word & CONN_AWAY) && i < LANE_COUNTERS; i++) {
+		uint64_t n = atomic_exchange(&live->untold[i], 0);
+
+		if (n)
+			atomic_fetch_add(&conn->lane->counters[i], n);
+	}
+	client_drop(live, conn);
+}
+
+void client_count_lane(struct live *live, struct conn *conn, uint64_t word,
+		       enum lane_counter counter)
+{
+	if (conn && conn->lane && atomic_load(&live->current) == word) {
+		atomic_fetch_add(&conn->lane->counters[counter], 1);
+		return;
+	}
+	atomic_fetch_add(&live->untold[counter], 1);
+	client_tell(live);
+}
+
 /* ------------------------------------------------------------ signs of life */
 
 void client_ring(struct live *live, struct conn *conn)

@@ -95,6 +95,17 @@ void client_discard(struct live *live, struct conn *conn);
 /* Marks the current connection as away, if `word` is still the current one. */
 void client_away(struct live *live, uint64_t word);
 
+/*
+ * Counts for the scheduler, once: in the lane of the call that goes over
+ * `conn`, whose word is `word`; or, while there is none (conn may be NULL) or
+ * its scheduler is away, in the next lane that is opened.
+ */
+void client_count_lane(struct live *live, struct conn *conn, uint64_t word,
+		       enum lane_counter counter);
+
+/* Gives the current lane, if there is one, what was counted without. */
+void client_tell(struct live *live);
+
 /* Wakes the scheduler. */
 void client_ring(struct live *live, struct conn *conn);
 

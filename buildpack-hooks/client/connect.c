@@ -209,8 +209,10 @@ static bool attempt(struct live *live)
 	}
 	lane = conn->lane;
 	client_publish(live, conn);
-	if (lane)
+	if (lane) {
 		client_count(live, COUNT_CONNECTS);
+		client_tell(live);
+	}
 	return lane;
 }
 

@@ -91,6 +91,7 @@ struct live {
 	uint64_t backoff_ns;                      /* last pause between attempts */
 	struct foreign foreign;
 	_Alignas(64) _Atomic uint64_t counters[CLIENT_COUNTERS];
+	_Atomic uint64_t untold[LANE_COUNTERS]; /* counted without a lane; the next one gets it */
 	struct conn_live conns[CLIENT_CONNS];
 };
 

@@ -134,6 +134,7 @@ def part_open():
     before = load.n["replied"]
     mp.wait_for(lambda: load.n["replied"] > before + 10, "replies of the new one")
     mp.ok(True, "and the same app runs into it again")
+    mp.ok(again.counters()["unfiltered"] >= 100, "which is told of the calls that went through")
     n = load.finish()
     mp.is_(n["failed"], 0, "none of its %d calls failed" % n["made"])
     mp.is_(again.stop(), 0, "it ends well")
@@ -168,6 +169,9 @@ def part_stop():
     mp.is_(through, STOPS, "stopped %d times: calls went through each time" % STOPS)
     mp.is_(back, STOPS, "continued: replied and asked again each time")
     mp.is_(scheduler.worker(), worker, "by the same worker")
+    mp.wait_for(lambda: scheduler.counters()["unfiltered"] ==
+                load.n["unfiltered"] + asks.n["unfiltered"], "all that was unfiltered in the status")
+    mp.ok(load.n["unfiltered"] >= 20 * STOPS, "the status has each unfiltered call, once")
     for name, n in (("open circuit", load.finish()), ("asks", asks.finish())):
         mp.note("%s: %s" % (name, {key: value for key, value in n.items() if value}))
         mp.is_(n["failed"], 0, "%s: none of %d calls failed" % (name, n["made"]))

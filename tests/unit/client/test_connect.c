@@ -107,6 +107,11 @@ static void full(void)
 	atomic_store(&fake.faults, FAULT_NONE);
 	ok(EVENTUALLY((call("payments"), fake_counters().connected)), "a lane that comes free is taken");
 	is_int(call("asked"), MP_ASK, "and used");
+	is_u64(fake_head(fake_last(&fake))->counters[LANE_UNFILTERED], fake_counters().unfiltered,
+	       "it is told of the unfiltered before it");
+	is_u64(fake_head(fake_last(&fake))->counters[LANE_REFUSED], 1, "and of the refused");
+	is_u64(fake_head(fake_last(&fake))->counters[LANE_NO_SLOT], fake_counters().no_slot,
+	       "and that no slot was there");
 	fake_end(&fake);
 }
 
@@ -130,6 +135,18 @@ static void version(void)
 	fake_run(&fake);
 	ok(EVENTUALLY(call("payments") == MP_GO), "another socket is asked at once");
 	fake_end(&fake);
+}
+
+/* What the lanes of both schedulers have counted. */
+static uint64_t told(enum lane_counter counter)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < fake.n_lanes; i++)
+		n += fake_head(&fake.lanes[i])->counters[counter];
+	for (uint32_t i = 0; i < second.n_lanes; i++)
+		n += fake_head(&second.lanes[i])->counters[counter];
+	return n;
 }
 
 /* The scheduler is killed: end of file on the socket, the beat stands still. */
@@ -170,6 +187,8 @@ static void killed(void)
 	ok(EVENTUALLY(call("asked") == MP_ASK), "the next one is found");
 	is_int(call("closed"), MP_NONE, "and its board holds alone");
 	ok(fake_counters().connects >= 2, "by a second lane");
+	is_u64(told(LANE_UNFILTERED), fake_counters().unfiltered, "which is told of the unfiltered");
+	is_u64(told(LANE_REFUSED), fake_counters().refused, "and of the refused");
 	fake_end(&second);
 }
 

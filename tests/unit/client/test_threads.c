@@ -147,10 +147,21 @@ static bool ring_whole(struct fake_lane *l)
 	return true;
 }
 
+/* What its lanes have counted. */
+static uint64_t unfiltered_told(struct fake *f)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < f->n_lanes; i++)
+		n += fake_head(&f->lanes[i])->counters[LANE_UNFILTERED];
+	return n;
+}
+
 /* The scheduler dies and another one comes while all are calling. */
 static void dies(void)
 {
 	pthread_t threads[THREADS];
+	uint64_t told;
 
 	start(&fake);
 	setenv("MIDDLEPIPE_BUDGET_MS", "200", 1);
@@ -170,6 +181,8 @@ static void dies(void)
 	ok(ring_whole(&fake.lanes[0]), "the old ring is whole");
 	ok(fake_balanced(&fake.lanes[0]), "begun and ended agree there");
 	ok(EVENTUALLY(fake_call("/") == MP_GO && fake_counters().connects >= 2), "the new one is used");
+	told = unfiltered_told(&fake) + unfiltered_told(&second);
+	is_u64(told, fake_counters().unfiltered, "each unfiltered call was told once");
 	fake_end(&second);
 }
 

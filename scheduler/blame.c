@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #include "lib/clock.h"
@@ -89,42 +90,99 @@ void blame_forgive(struct blame *blame, const char *middlepipe)
 		row->middlepipe[0] = '\0';
 }
 
-/* The unit whose code was running when the worker ended, 0: none. */
-static uint32_t guilty(const struct blame *blame)
+void blame_load_open(void)
 {
-	uint32_t number = atomic_load(&blame->hung);
+	sigset_t alarm;
 
-	if (!number)
-		number = atomic_load(&blame->running);
-	if (!number)
-		number = atomic_load(&blame->loading);
-	return number % BLAME_UNITS;
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	signal(SIGALRM, SIG_DFL);
+	sigprocmask(SIG_UNBLOCK, &alarm, NULL);
+}
+
+static void alarm_in(uint64_t ms)
+{
+	const struct itimerval timer = { .it_value = { .tv_sec = (time_t)(ms / 1000),
+						       .tv_usec = (suseconds_t)(ms % 1000) * 1000 } };
+
+	(void)setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+void blame_load_enter(struct blame *blame, _Atomic uint32_t *word, uint32_t number)
+{
+	atomic_store(word, number);
+	if (blame->load_ms)
+		alarm_in(blame->load_ms);
+}
+
+void blame_load_leave(struct blame *blame, _Atomic uint32_t *word)
+{
+	if (blame->load_ms)
+		alarm_in(0);
+	atomic_store(word, 0);
+}
+
+/* Whose code was running when the worker ended. */
+struct suspect {
+	uint32_t number;   /* of the unit, 0: none */
+	const char *where; /* the function, for the reason's text; "": any */
+	bool late;         /* it did not return */
+};
+
+/* Loading before running: of two at once the newcomer is the likelier culprit. */
+static struct suspect suspect_of(const struct blame *blame, int status)
+{
+	const struct suspect rows[] = {
+		{ atomic_load(&blame->hung), "", true },
+		{ atomic_load(&blame->loading), "load()", false },
+		{ atomic_load(&blame->unloading), "unload()", false },
+		{ atomic_load(&blame->running), "", false },
+	};
+	struct suspect suspect = { 0, "", false };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && !suspect.number; i++)
+		suspect = rows[i];
+	if (suspect.where[0])
+		suspect.late = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
+	suspect.number %= BLAME_UNITS;
+	return suspect;
+}
+
+/* False when it was ended from outside: whatever ran at that moment is innocent. */
+static bool by_itself(int status)
+{
+	return !WIFSIGNALED(status) || (WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM);
+}
+
+static void reason_text(char *text, size_t size, const struct blame *blame,
+			const struct suspect *suspect, int status)
+{
+	const char *where = suspect->where;
+	uint64_t ms = where[0] ? blame->load_ms : blame->budget_ms;
+
+	if (suspect->late)
+		snprintf(text, size, "did not return%s%s within %llu ms", where[0] ? " from " : "",
+			 where, (unsigned long long)ms);
+	else if (WIFSIGNALED(status))
+		snprintf(text, size, "crashed with signal %d (%s)%s%s", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)), where[0] ? " in " : "", where);
+	else
+		snprintf(text, size, "ended the scheduler with exit code %d%s%s",
+			 WIFEXITED(status) ? WEXITSTATUS(status) : -1, where[0] ? " in " : "", where);
 }
 
 const struct blame_ejected *blame_verdict(struct blame *blame, int status)
 {
-	uint32_t number = guilty(blame);
-	bool hung = WIFEXITED(status) && WEXITSTATUS(status) == BLAME_EXIT_HUNG;
-	/* SIGKILL comes from outside: whatever ran at that moment is innocent. */
-	bool crashed = (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL &&
-			WTERMSIG(status) != SIGTERM) ||
-		       (WIFEXITED(status) && !hung);
+	struct suspect suspect = suspect_of(blame, status);
 	const struct blame_ejected *row = NULL;
 	char reason[128];
 
-	if (hung)
-		snprintf(reason, sizeof(reason), "did not return within %llu ms",
-			 (unsigned long long)blame->budget_ms);
-	else if (WIFSIGNALED(status))
-		snprintf(reason, sizeof(reason), "crashed with signal %d (%s)", WTERMSIG(status),
-			 strsignal(WTERMSIG(status)));
-	else
-		snprintf(reason, sizeof(reason), "ended the scheduler with exit code %d",
-			 WIFEXITED(status) ? WEXITSTATUS(status) : -1);
-	if (number && blame->names[number][0] && (hung || crashed))
-		row = blame_eject(blame, blame->names[number], reason);
+	reason_text(reason, sizeof(reason), blame, &suspect, status);
+	if (suspect.number && blame->names[suspect.number][0] && by_itself(status))
+		row = blame_eject(blame, blame->names[suspect.number], reason);
 	atomic_store(&blame->running, 0);
 	atomic_store(&blame->loading, 0);
+	atomic_store(&blame->unloading, 0);
 	atomic_store(&blame->hung, 0);
 	memset(blame->names, 0, sizeof(blame->names));
 	return row;

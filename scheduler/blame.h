@@ -4,9 +4,12 @@
  *
  * A shared anonymous mapping, made by the supervisor and inherited by every
  * worker.  The worker notes which unit it is about to run; when it dies, or
- * is found hung by its own control thread, the supervisor reads the note and
- * leaves that middlepipe out of the next worker.  Nothing here is locked: one
- * thread writes each word.
+ * is found hung, the supervisor reads the note and leaves that middlepipe out
+ * of the next worker.  Nothing here is locked: one thread writes each word.
+ *
+ * The data thread's calls are watched by the control thread.  load() and
+ * unload() run on the control thread itself, so a timer of the kernel's ends
+ * the worker when they do not return.
  */
 #ifndef SCHEDULER_BLAME_H
 #define SCHEDULER_BLAME_H
@@ -34,11 +37,14 @@ struct blame {
 	_Alignas(64) _Atomic uint32_t running;
 	/* Counts rounds of the loop, so that two looks at the same number differ. */
 	_Atomic uint32_t round;
-	/* Control thread: the unit that is being loaded or unloaded. */
+	/* Control thread: the unit that is being loaded, or unloaded. */
 	_Alignas(64) _Atomic uint32_t loading;
+	_Atomic uint32_t unloading;
 	_Atomic uint32_t hung; /* unit that the watchdog found, 0: none */
 	uint64_t budget_ms;    /* time budget, for the reason's text */
+	uint64_t load_ms;      /* of load() and unload(), 0: not watched */
 	uint32_t restarts;     /* workers started after the first; supervisor's */
+	_Atomic bool ready;    /* some worker has served apps */
 	_Atomic uint32_t next; /* last number given out */
 	struct blame_ejected ejected[BLAME_EJECTED];
 	char names[BLAME_UNITS][BLAME_NAME]; /* of the numbers' middlepipes */
@@ -72,6 +78,16 @@ static inline void blame_leave(struct blame *blame)
 {
 	atomic_store_explicit(&blame->running, 0, memory_order_release);
 }
+
+/* Control thread, at start: SIGALRM is to end the process, whatever was inherited. */
+void blame_load_open(void);
+
+/*
+ * Brackets load() or unload(): `word` is &blame->loading or &blame->unloading.
+ * No handler: the worker just dies, even of a filter that left a lock held.
+ */
+void blame_load_enter(struct blame *blame, _Atomic uint32_t *word, uint32_t number);
+void blame_load_leave(struct blame *blame, _Atomic uint32_t *word);
 
 /*
  * Supervisor, after a worker's death: `status` is wait()'s.  Ejects whom the

@@ -45,6 +45,7 @@ static void installed(void *ctx, struct mail *mail)
 		chainset_free(load->install.set, c->blame);
 		err_set(&load->err, r, "%u epochs still have calls in progress: try again", LANE_SETS);
 	} else {
+		keep_put(c->options->keep, chains_text(load->install.set->chains));
 		log_info("chains in force", "epoch=%llu destinations=%u",
 			 (unsigned long long)load->epoch, load->install.set->n_chains);
 	}

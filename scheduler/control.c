@@ -126,6 +126,7 @@ static int signals_open(struct control *c)
 static void ready(struct control *c)
 {
 	doorway_serve(c);
+	atomic_store(&c->blame->ready, true);
 	if (c->options->ready_fd < 0)
 		return;
 	/* Whoever waited for it may be gone: after a restart that is the rule. */
@@ -254,6 +255,7 @@ int control_run(const struct scheduler_options *options, struct blame *blame)
 	c->options = options;
 	c->blame = blame;
 	c->started_wall_ns = clock_wall_now();
+	blame_load_open();
 	if (control_open(c, &err) < 0) {
 		log_error("scheduler not started", "reason=%s", LOG_STR(err.text));
 		return 111;

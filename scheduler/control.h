@@ -22,6 +22,7 @@
 #include "lib/list.h"
 #include "middlepipes/catalog.h"
 #include "scheduler/data.h"
+#include "scheduler/keep.h"
 
 struct MHD_Daemon;
 struct load;
@@ -41,6 +42,7 @@ struct scheduler_options {
 	bool no_supervisor;
 	int listen_fd;  /* bound and listening, from the supervisor */
 	int control_fd;
+	struct keep *keep; /* outlives the worker, likewise */
 };
 
 struct control {
@@ -111,7 +113,7 @@ void config_retired(void *control, struct mail *mail);
 /* state.c */
 int state_load(struct control *control, struct err *err);
 void state_collect(struct data *data); /* data->save */
-/* Text of the chains that the state file had, NULL: none; borrowed. */
+/* Text of the chains that the worker before, or else the state file, had; NULL: none; borrowed. */
 const char *state_chains(const struct control *control);
 /* Gives a new unit what the file had for its key. */
 void state_give(struct control *control, struct chainset *set);

@@ -13,6 +13,7 @@ SCHEDULER_SRC += \
 	scheduler/explain.c \
 	scheduler/host.c \
 	scheduler/install.c \
+	scheduler/keep.c \
 	scheduler/lane.c \
 	scheduler/memfd.c \
 	scheduler/run.c \
@@ -27,6 +28,7 @@ UNIT_TESTS += \
 	tests/unit/scheduler/test_blame.c \
 	tests/unit/scheduler/test_board.c \
 	tests/unit/scheduler/test_chainset.c \
+	tests/unit/scheduler/test_keep.c \
 	tests/unit/scheduler/test_lane.c \
 	tests/unit/scheduler/test_run.c
 

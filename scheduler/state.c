@@ -216,7 +216,9 @@ int state_load(struct control *c, struct err *err)
 
 const char *state_chains(const struct control *c)
 {
-	return json_string_value(json_object_get(c->state, "chains"));
+	const char *kept = keep_get(c->options->keep);
+
+	return kept ? kept : json_string_value(json_object_get(c->state, "chains"));
 }
 
 static int unhex(char c)

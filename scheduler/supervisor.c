@@ -22,6 +22,7 @@
 #define BACKLOG 4096 /* a crowd that says nothing must not fill it: connect() would fail at once */
 #define SHORT_LIFE_NS (250 * NS_PER_MS) /* a worker that dies younger counts as failing */
 #define BACKOFF_MAX_MS 1000
+#define LOAD_MS 1000 /* load() may open files: it gets the filters' budget, but no less than this */
 
 /* A path that a live scheduler answers on is not taken over; a dead one's is. */
 static int stale_remove(const char *path, const struct sockaddr_un *address, int type,
@@ -152,11 +153,10 @@ static int watch(struct scheduler_options *options, struct blame *blame)
 		if (pid < 0)
 			return EXIT_SYSTEM;
 		status = worker_wait(pid, &handled, &stop);
-		if (stop || (WIFEXITED(status) && WEXITSTATUS(status) != BLAME_EXIT_HUNG &&
-			     !blame->restarts && options->ready_fd >= 0 &&
-			     clock_now(&clock_monotonic) - started < SHORT_LIFE_NS))
-			return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_SYSTEM;
 		row = blame_verdict(blame, status);
+		/* What could not start, for a reason of its own, will not do so the next time. */
+		if (stop || (WIFEXITED(status) && !row && !atomic_load(&blame->ready)))
+			return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_SYSTEM;
 		blame->restarts++;
 		log_warn("worker died, starting another", "status=0x%x restarts=%u ejected=%s reason=%s",
 			 status, blame->restarts, LOG_STR(row ? row->middlepipe : ""),
@@ -174,11 +174,13 @@ int supervisor_run(struct scheduler_options *options)
 	struct err err = { 0 };
 	int r;
 
-	if (!blame) {
+	options->keep = keep_new();
+	if (!blame || !options->keep) {
 		fprintf(stderr, "mp-scheduler: out of memory\n");
 		return EXIT_SYSTEM;
 	}
 	blame->budget_ms = (uint64_t)options->filter_budget_ms;
+	blame->load_ms = blame->budget_ms > LOAD_MS ? blame->budget_ms : LOAD_MS;
 	if (socket_bind(options->socket, SOCK_SEQPACKET, 0660, &options->listen_fd, &err) < 0 ||
 	    socket_bind(options->control, SOCK_STREAM, 0600, &options->control_fd, &err) < 0) {
 		fprintf(stderr, "mp-scheduler: %s\n", err.text);

@@ -39,10 +39,10 @@ static int filter_load(struct unit *u, struct blame *blame, const struct chain_b
 	int32_t r;
 
 	u->plan = (struct mp_plan){ .size = sizeof(u->plan), .needs = u->filter->needs };
-	atomic_store(&blame->loading, u->number);
+	blame_load_enter(blame, &blame->loading, u->number);
 	r = u->filter->load(&scheduler_host, (struct mp_unit *)(void *)u, binding->values, &u->plan, &u->self, text,
 			    sizeof(text));
-	atomic_store(&blame->loading, 0);
+	blame_load_leave(blame, &blame->loading);
 	text[sizeof(text) - 1] = '\0';
 	if (r < 0)
 		return err_set(err, r, "%s", text[0] ? text : strerror(-r));
@@ -100,9 +100,9 @@ void unit_free(struct unit *u, struct blame *blame)
 	if (!u)
 		return;
 	if (u->self) {
-		atomic_store(&blame->loading, u->number);
+		blame_load_enter(blame, &blame->unloading, u->number);
 		u->filter->unload(u->self);
-		atomic_store(&blame->loading, 0);
+		blame_load_leave(blame, &blame->unloading);
 	}
 	blame_number_free(blame, u->number);
 	free(u->key);

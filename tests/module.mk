@@ -18,6 +18,7 @@ TEST_PROGRAMS += \
 
 # Filters that only tests load: build/*/tests/filters/NAME.so.
 TEST_FILTERS += \
+	tests/filters/badload.c \
 	tests/filters/crash.c \
 	tests/filters/error.c \
 	tests/filters/hold.c \

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Filters that loop, crash, dawdle or fail are left out; the rest goes on.
 
-Also: exchanges on hold, a breaker that is built in or a `.so`, and `.so` files
+That they do so in load() or unload() makes no difference.  Also: exchanges on hold, a breaker that is built in or a `.so`, and `.so` files
 that are refused.
 """
 
@@ -95,6 +95,68 @@ def take_back(scheduler, load, service, what):
            "%s: takes it back in" % what)
     before = service.n["edited"]
     mp.wait_for(lambda: service.n["edited"] > before + 20, "filtered calls after the reset")
+
+
+BAD_LOAD = (("loop", r"did not return from %s\(\) within 1000 ms"),
+            ("sleep", r"did not return from %s\(\) within 1000 ms"),
+            ("crash", r"crashed with signal 11 .* in %s\(\)"),
+            ("exit", r"ended the scheduler with exit code 0 in %s\(\)"))
+
+
+def left_out(scheduler, service, folder, reason, what):
+    """The filter is ejected, and the one before it works on."""
+    row = mp.wait_for(lambda: ejected(scheduler, "bad"), "the ejection")
+    mp.like(row["reason"], reason, "%s: ejected, and why: %s" % (what, row["reason"]))
+    before = service.n["edited"]
+    n = one_call(scheduler, service, folder)
+    mp.is_([n["asked"], n["served"], service.n["edited"] - before], [1, 1, 1],
+           "%s: calls go on, with the other filter" % what)
+
+
+def put_or_die(scheduler, epoch, *destinations):
+    """The answer to PUT /v1/chains, or None when the worker died of it."""
+    try:
+        return scheduler.control.call("PUT", "/v1/chains", {"app": "test", "epoch": epoch,
+                                                            "destinations": list(destinations)})
+    except OSError:
+        return None
+
+
+def bad_load(how, reason):
+    """A filter that misbehaves in load(), at the first start and in a chain that is put."""
+    reason %= "load"
+    folder = mp.workdir()
+    service = survive.Service(folder)
+    good, bad = survive.edits("one", "A", 1, "A", "a"), mp.binding("bad", "badload", {"load": how})
+    with_bad = mp.destination("svc", service.authority, good, bad)
+    what = "load: %s at start" % how
+    scheduler = start(folder, with_bad)
+    left_out(scheduler, service, folder, reason, what)
+    mp.is_([scheduler.status()["restarts"], scheduler.stop()], [1, 0], "%s: one restart" % what)
+
+    what = "load: %s in a new chain" % how
+    scheduler = start(folder, mp.destination("svc", service.authority, good))
+    mp.is_(put_or_die(scheduler, 2, with_bad), None, "%s: no answer" % what)
+    left_out(scheduler, service, folder, reason, what)
+    mp.is_(scheduler.status()["epoch"], 1, "%s: the old one is in force" % what)
+    mp.is_(survive.put_chains(scheduler, 2, with_bad)[:2], (200, {"epoch": 2, "changed": True}),
+           "%s: put again, it is taken" % what)
+    mp.like(scheduler.unit("bad")["ejected"]["reason"], reason, "%s: without that filter" % what)
+    mp.is_([scheduler.status()["restarts"], scheduler.stop()], [1, 0], "%s: one restart" % what)
+
+
+def bad_unload(how, reason):
+    what = "unload: %s" % how
+    folder = mp.workdir()
+    service = survive.Service(folder)
+    good, bad = survive.edits("one", "A", 1, "A", "a"), mp.binding("bad", "badload", {"unload": how})
+    scheduler = start(folder, mp.destination("svc", service.authority, good, bad))
+    # Whether the answer is faster than the end of the worker is a matter of luck.
+    put_or_die(scheduler, 2, mp.destination("svc", service.authority, good))
+    left_out(scheduler, service, folder, reason % "unload", what)
+    status = scheduler.status()
+    mp.is_([status["epoch"], status["restarts"], scheduler.stop()], [2, 1, 0],
+           "%s: the chain without it is in force, after one restart" % what)
 
 
 def part_hold():
@@ -236,6 +298,9 @@ def part_refused():
 for bad in BAD:
     eject(*bad, closed=False)
     eject(*bad, closed=True)
+for bad in BAD_LOAD:
+    bad_load(*bad)
+    bad_unload(*bad)
 part_hold()
 part_command_line()
 part_breaker()

@@ -101,10 +101,11 @@ def wrong_by_reload():
 
 def wrong_at_start():
     good = 0
-    for path in BAD:
+    for i, path in enumerate(BAD):
         at = os.path.join(folder, "s")
+        ready = ["--ready-fd", "2"] if i % 2 else []
         run = subprocess.run([mp.SCHEDULER, "--socket", at, "--control", at + "c", "--chain", path,
-                              "--ready-fd", "2"], stdin=subprocess.DEVNULL, capture_output=True,
+                              *ready], stdin=subprocess.DEVNULL, capture_output=True,
                              timeout=mp.DEADLINE)
         err = run.stderr.decode("utf-8", "replace")
         same = run.returncode == 1 and all(line in err for line in lines_of(path))
@@ -228,6 +229,39 @@ def without_chains():
     mp.is_(process.stop(), 0, "it ends well")
 
 
+def outlives_worker():
+    """Without a state file, too, what was accepted is what the next worker starts with."""
+    place = mp.workdir()
+    path = mp.chain_file(os.path.join(place, "chain.json"), svc)
+    process = mp.Process([mp.SCHEDULER, "--socket", os.path.join(place, "a"), "--control",
+                          os.path.join(place, "c"), "--chain", path])
+    control = mp.Control(os.path.join(place, "c"))
+    pid = 0
+
+    def status():
+        try:
+            code, document = control.call("GET", "/v1/status")
+        except OSError:
+            return None
+        return document if code == 200 and document["pid"] != pid and document["epoch"] else None
+    for epoch in (1, 2, 3):
+        pid = mp.wait_for(status, "a worker with chains")["pid"]
+        if epoch == 2:
+            more = mp.destination("more", "more.example")
+            mp.is_(control.call("PUT", "/v1/chains", {"app": "test", "epoch": 2,
+                                                      "destinations": [svc, more]})[0], 200, "put")
+        elif epoch == 3:
+            mp.chain_file(path, svc, epoch=3)
+            mp.is_(control.call("POST", "/v1/reload")[0], 200, "reload")
+        with open(path, "w") as out:
+            out.write("{ this is no chain file")
+        os.kill(pid, signal.SIGKILL)
+        mp.is_(mp.wait_for(status, "the next worker")["epoch"], epoch,
+               "worker killed, file broken: epoch %d is in force again" % epoch)
+    mp.is_(process.stop(), 0, "it ends well")
+
+
+
 wrong_by_put()
 wrong_by_reload()
 wrong_at_start()
@@ -240,4 +274,5 @@ n = load.finish()
 mp.is_([n["failed"], n["unfiltered"], n["refused"], service.n["bare"]], [0] * 4,
        "all the while none of %d calls failed or went unfiltered" % n["made"])
 without_chains()
+outlives_worker()
 mp.done()

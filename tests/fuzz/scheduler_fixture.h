@@ -71,10 +71,11 @@ static inline void fixture_open(void)
 
 	log_open("fuzz", LOG_LEVEL_OFF);
 	fixture_options.lanes = 4;
+	fixture_options.keep = keep_new();
 	fixture.options = &fixture_options;
 	fixture.blame = blame_new();
 	fixture.data = calloc(1, sizeof(*fixture.data));
-	FUZZ_CHECK(fixture.blame && fixture.data && !uv_loop_init(&fixture.loop));
+	FUZZ_CHECK(fixture_options.keep && fixture.blame && fixture.data && !uv_loop_init(&fixture.loop));
 	fixture.lanes = calloc(4, sizeof(struct lane *));
 	FUZZ_CHECK(fixture.lanes &&
 		   !catalog_new(&(struct catalog_options){ .folder = NULL }, &fixture.catalog, &err));

@@ -75,8 +75,18 @@ static void test_whose(void)
 	is_str(row ? row->middlepipe : NULL, "two", "of one that hangs the watchdog knows the name");
 	is_str(row ? row->reason : NULL, "did not return within 100 ms", "and the reason");
 	b->loading = blame_number(b, "three");
+	blame_enter(b, blame_number(b, "four"));
 	row = blame_verdict(b, SIGBUS);
-	is_str(row ? row->middlepipe : NULL, "three", "loading counts, too");
+	is_str(row ? row->middlepipe : NULL, "three", "loading counts, too, and most");
+	is_str(row ? row->reason : NULL, "crashed with signal 7 (Bus error) in load()", "and the reason");
+	b->load_ms = 1000;
+	b->unloading = blame_number(b, "three");
+	row = blame_verdict(b, SIGALRM);
+	is_str(row ? row->reason : NULL, "did not return from unload() within 1000 ms",
+	       "the timer is that of load() and unload()");
+	blame_enter(b, blame_number(b, "four"));
+	row = blame_verdict(b, SIGALRM);
+	is_str(row ? row->reason : NULL, "crashed with signal 14 (Alarm clock)", "and of nothing else");
 	b->running = UINT32_MAX;
 	(void)blame_verdict(b, SIGSEGV);
 	ok(true, "a number out of range harms nothing");

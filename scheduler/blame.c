@@ -14,7 +14,7 @@
 struct blame *blame_new(void)
 {
 	void *page = mmap(NULL, sizeof(struct blame), PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+			  MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	return page == MAP_FAILED ? NULL : page;
 }
@@ -26,24 +26,29 @@ static void name_copy(char to[BLAME_NAME], const char *from)
 
 uint32_t blame_number(struct blame *blame, const char *middlepipe)
 {
-	uint32_t start = atomic_load(&blame->next);
+	uint32_t number = blame->first_free;
 
-	for (uint32_t i = 1; i < BLAME_UNITS; i++) {
-		uint32_t number = 1 + (start + i - 1) % (BLAME_UNITS - 1);
-
-		if (blame->names[number][0])
-			continue;
-		name_copy(blame->names[number], middlepipe);
-		atomic_store(&blame->next, number);
-		return number;
-	}
-	return 0;
+	if (number)
+		blame->first_free = blame->unit[number].next_free;
+	else if (blame->n_units + 1 < BLAME_UNITS)
+		number = ++blame->n_units;
+	if (number)
+		name_copy(blame->unit[number].middlepipe, middlepipe);
+	return number;
 }
 
 void blame_number_free(struct blame *blame, uint32_t number)
 {
-	if (number)
-		blame->names[number % BLAME_UNITS][0] = '\0';
+	if (!number)
+		return;
+	blame->unit[number].middlepipe[0] = '\0';
+	blame->unit[number].next_free = blame->first_free;
+	blame->first_free = number;
+}
+
+const char *blame_name(const struct blame *blame, uint32_t number)
+{
+	return number < BLAME_UNITS ? blame->unit[number].middlepipe : "";
 }
 
 const struct blame_ejected *blame_find(const struct blame *blame, const char *middlepipe)
@@ -51,7 +56,7 @@ const struct blame_ejected *blame_find(const struct blame *blame, const char *mi
 	for (unsigned i = 0; i < BLAME_EJECTED; i++) {
 		const struct blame_ejected *row = &blame->ejected[i];
 
-		if (row->middlepipe[0] && !strncmp(row->middlepipe, middlepipe, BLAME_NAME - 1))
+		if (row->middlepipe[0] && !strncmp(row->middlepipe, middlepipe, CHAIN_NAME_MAX))
 			return row;
 	}
 	return NULL;
@@ -144,7 +149,6 @@ static struct suspect suspect_of(const struct blame *blame, int status)
 		suspect = rows[i];
 	if (suspect.where[0])
 		suspect.late = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
-	suspect.number %= BLAME_UNITS;
 	return suspect;
 }
 
@@ -174,16 +178,18 @@ static void reason_text(char *text, size_t size, const struct blame *blame,
 const struct blame_ejected *blame_verdict(struct blame *blame, int status)
 {
 	struct suspect suspect = suspect_of(blame, status);
+	const char *name = blame_name(blame, suspect.number);
 	const struct blame_ejected *row = NULL;
 	char reason[128];
 
 	reason_text(reason, sizeof(reason), blame, &suspect, status);
-	if (suspect.number && blame->names[suspect.number][0] && by_itself(status))
-		row = blame_eject(blame, blame->names[suspect.number], reason);
+	if (name[0] && by_itself(status))
+		row = blame_eject(blame, name, reason);
 	atomic_store(&blame->running, 0);
 	atomic_store(&blame->loading, 0);
 	atomic_store(&blame->unloading, 0);
 	atomic_store(&blame->hung, 0);
-	memset(blame->names, 0, sizeof(blame->names));
+	memset(blame->unit, 0, (blame->n_units + 1) * sizeof(blame->unit[0]));
+	blame->n_units = blame->first_free = 0;
 	return row;
 }

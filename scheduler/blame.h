@@ -18,9 +18,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BLAME_UNITS 4096u /* units that have a name here; the rest share number 0 */
-#define BLAME_NAME 64u    /* bytes of a middlepipe's name, NUL included */
-#define BLAME_EJECTED 64u /* middlepipes left out at once */
+#include "lib/chain.h"
+
+/*
+ * Units alive at once, more than a chain file of CHAIN_TEXT_MAX bytes can ask
+ * for.  What has no number is not loaded.  Pages that are not used cost nothing.
+ */
+#define BLAME_UNITS (1u << 18)
+#define BLAME_NAME (CHAIN_NAME_MAX + 1) /* bytes of a middlepipe's name, NUL included */
+#define BLAME_EJECTED 64u               /* middlepipes left out at once */
 
 /* Exit code of a worker that ends itself because a filter hangs. */
 #define BLAME_EXIT_HUNG 75
@@ -30,6 +36,12 @@ struct blame_ejected {
 	char middlepipe[BLAME_NAME]; /* "" when the place is free */
 	char reason[128];
 	uint64_t wall_ns; /* when */
+};
+
+/* A number's row. */
+struct blame_unit {
+	char middlepipe[BLAME_NAME]; /* "" when the number is free */
+	uint32_t next_free;          /* then: another such number, 0: none */
 };
 
 struct blame {
@@ -45,9 +57,10 @@ struct blame {
 	uint64_t load_ms;      /* of load() and unload(), 0: not watched */
 	uint32_t restarts;     /* workers started after the first; supervisor's */
 	_Atomic bool ready;    /* some worker has served apps */
-	_Atomic uint32_t next; /* last number given out */
 	struct blame_ejected ejected[BLAME_EJECTED];
-	char names[BLAME_UNITS][BLAME_NAME]; /* of the numbers' middlepipes */
+	uint32_t n_units;    /* the greatest number given out; control thread */
+	uint32_t first_free; /* head of the list of numbers that were given back */
+	struct blame_unit unit[BLAME_UNITS]; /* by number; 0 is nobody's */
 };
 
 /* Makes the mapping; NULL without memory. */
@@ -55,7 +68,10 @@ struct blame *blame_new(void);
 
 /* A number for a unit of that middlepipe; 0 when all are taken.  Control thread. */
 uint32_t blame_number(struct blame *blame, const char *middlepipe);
-void blame_number_free(struct blame *blame, uint32_t number);
+void blame_number_free(struct blame *blame, uint32_t number); /* takes 0 */
+
+/* Whose a number is: "" for one that was not given out, whatever its value. */
+const char *blame_name(const struct blame *blame, uint32_t number);
 
 static inline void blame_enter(struct blame *blame, uint32_t number)
 {

@@ -33,7 +33,7 @@ static void on_watchdog(uv_timer_t *timer)
 	} else if (now - c->watched_ns > (uint64_t)c->options->filter_budget_ms * NS_PER_MS) {
 		atomic_store(&c->blame->hung, unit);
 		log_error("filter hangs, starting again without it", "middlepipe=%s",
-			  LOG_STR(c->blame->names[unit % BLAME_UNITS]));
+			  LOG_STR(blame_name(c->blame, unit)));
 		_exit(BLAME_EXIT_HUNG);
 	}
 	if (!atomic_load(&c->data->ticking))

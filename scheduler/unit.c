@@ -83,6 +83,9 @@ int unit_new(struct data *data, struct blame *blame, const struct chain_destinat
 	u->number = blame_number(blame, binding->middlepipe);
 	if (!u->key || !u->middlepipe || !u->destination || !u->prefix || !u->config)
 		r = err_set(err, -ENOMEM, "out of memory");
+	else if (!u->number)
+		r = err_set(err, -ENOSPC, "more than %u filters at once, those of old epochs included",
+			    BLAME_UNITS - 1);
 	else if (row)
 		start_ejected(u, row);
 	else

@@ -159,6 +159,23 @@ def bad_unload(how, reason):
            "%s: the chain without it is in force, after one restart" % what)
 
 
+def part_many():
+    """A filter is to blame, however many others there are."""
+    folder = mp.workdir()
+    service = survive.Service(folder)
+    others = [mp.destination("d%d" % i, "d%d.test" % i,
+                             *(mp.binding("n%d" % j, "noop") for j in range(32))) for i in range(300)]
+    scheduler = start(folder, *others, mp.destination(
+        "svc", service.authority, mp.binding("bad", "loop"), mp.binding("bad2", "crash")))
+    for name, field, reason in (("bad", "X-Loop", HUNG), ("bad2", "X-Crash", r"crashed with signal 11")):
+        one_call(scheduler, service, folder, field)
+        row = mp.wait_for(lambda: ejected(scheduler, name), "the ejection")
+        mp.like(row["reason"], reason, "behind %d units: %s" % (32 * len(others), row["reason"]))
+    n = one_call(scheduler, service, folder)
+    mp.is_([n["failed"], n["served"]], [0, 1], "calls go on")
+    mp.is_(scheduler.stop(), 0, "it ends well")
+
+
 def part_hold():
     folder = mp.workdir()
     service = survive.Service(folder)
@@ -301,6 +318,7 @@ for bad in BAD:
 for bad in BAD_LOAD:
     bad_load(*bad)
     bad_unload(*bad)
+part_many()
 part_hold()
 part_command_line()
 part_breaker()

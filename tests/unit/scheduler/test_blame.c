@@ -19,17 +19,25 @@ static int exited(int code)
 static void test_numbers(void)
 {
 	struct blame *b = blame_new();
-	uint32_t first = blame_number(b, "first"), n = 1, last = 0;
+	uint32_t first = blame_number(b, "first"), n = 1, last = 0, number;
 
 	ok(first, "a unit gets a number");
-	is_str(b->names[first], "first", "by which its name is found");
-	while ((last = blame_number(b, "x")))
+	is_str(blame_name(b, first), "first", "by which its name is found");
+	while ((number = blame_number(b, "x"))) {
+		last = number;
 		n++;
-	is_u64(n, BLAME_UNITS - 1, "so many units have one, the rest share 0");
+	}
+	is_u64(n, BLAME_UNITS - 1, "so many units have one");
 	blame_number_free(b, first);
-	is_u64(blame_number(b, "again"), first, "a number that was given back is given out");
+	is_str(blame_name(b, first), "", "one that was given back is nobody's");
+	is_u64(blame_number(b, "again"), first, "and is given out again");
+	ok(!blame_number(b, "y"), "there are no more");
 	blame_number_free(b, 0);
-	ok(b->names[0][0] == '\0', "0 belongs to nobody");
+	is_str(blame_name(b, 0), "", "0 belongs to nobody");
+	is_str(blame_name(b, BLAME_UNITS), "", "nor do numbers out of range");
+	blame_enter(b, last);
+	ok(blame_verdict(b, SIGSEGV) && blame_find(b, "x"), "the last of them can be blamed");
+	is_u64(blame_number(b, "new"), 1, "the next worker begins anew");
 }
 
 static void test_verdicts(void)
@@ -53,7 +61,7 @@ static void test_verdicts(void)
 		blame_enter(b, blame_number(b, "guard"));
 		row = blame_verdict(b, rows[i].status);
 		is_str(row ? row->reason : NULL, rows[i].reason, "%s within a filter", rows[i].what);
-		ok(!b->running && !b->hung && !b->loading && !b->names[1][0], "the page is clean again");
+		ok(!b->running && !b->hung && !b->loading && !blame_name(b, 1)[0], "the page is clean again");
 	}
 }
 
@@ -114,6 +122,8 @@ static void test_places(void)
 	name[sizeof(name) - 1] = '\0';
 	(void)blame_eject(b, name, "why");
 	ok(blame_find(b, name), "a long name is found by what fits");
+	name[CHAIN_NAME_MAX - 1] = 'm';
+	ok(!blame_find(b, name), "all of the longest name counts");
 }
 
 int main(void)

@@ -23,10 +23,10 @@ struct catalog {
 	const char *names[NAMES_MAX]; /* of the built-in ones, for suggestions */
 };
 
-/* The members up to `load` have been there since 1.0: a table must cover all of that. */
+/* A table of 1.0 is whole; members that come later are read only where its size covers them. */
 static bool table_complete(const struct mp_filter *f)
 {
-	return f->size >= sizeof(struct mp_filter) && f->name && f->options && f->load && f->unload;
+	return f->size >= MP_FILTER_1_0 && f->name && f->options && f->load && f->unload;
 }
 
 static bool type_ok(const char *type)
@@ -45,7 +45,7 @@ int catalog_check(const struct mp_filter *f, const char *type, struct err *err)
 		return err_set(err, -EINVAL, "filter %s needs ABI %u.%u, we have %u.%u", type, f->abi_major, f->abi_minor, MP_ABI_MAJOR, MP_ABI_MINOR);
 	if (!table_complete(f))
 		return err_set(err, -EINVAL, "filter %s has an incomplete table (%u of %zu bytes)",
-			       type, f->size, sizeof(*f));
+			       type, f->size, MP_FILTER_1_0);
 	if (strcmp(f->name, type))
 		return err_set(err, -EINVAL, "filter %s calls itself %s", type, f->name);
 	if (f->level != MP_LEVEL_REQUEST)

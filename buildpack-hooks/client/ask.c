@@ -227,7 +227,7 @@ int mp_ask(struct mp_call *call, const struct mp_request *request, struct mp_ver
 	int r;
 
 	if (!asking_start(&a, call, verdict) || call->verdict != MP_ASK ||
-	    a.state->phase != CALL_OPEN || !request || request->size < sizeof(*request))
+	    a.state->phase != CALL_OPEN || !request || request->size < MP_REQUEST_1_0)
 		return MP_VERDICT_PASS;
 	r = ask(&a, &q, &stale);
 	return stale ? ask_anew(&a, &q) : r;
@@ -291,14 +291,14 @@ int mp_respond(struct mp_call *call, const struct mp_request *request,
 	struct asking a;
 	uint64_t now;
 
-	if (!asking_start(&a, call, verdict) || !response || response->size < sizeof(*response) ||
+	if (!asking_start(&a, call, verdict) || !response || response->size < MP_RESPONSE_1_0 ||
 	    !(call->wants & (MP_WANT_RESPONSE | MP_WANT_COPY)))
 		return MP_VERDICT_PASS;
 	if (a.state->phase == CALL_ASKED)
 		q.exchange = a.state->exchange.id;
 	else if (a.state->phase != CALL_OPEN)
 		return MP_VERDICT_PASS;
-	if (request && request->size >= sizeof(*request) &&
+	if (request && request->size >= MP_REQUEST_1_0 &&
 	    (!q.exchange || !(call->wants & MP_WANT_RESPONSE)))
 		q.request = request;
 	if (!q.request && !q.exchange)

@@ -232,7 +232,7 @@ int mp_begin(const struct mp_target *target, struct mp_call *call, struct mp_ver
 	call_state(call)->conn = 0;
 	call_state(call)->phase = CALL_NONE;
 	verdict = client_verdict_ready(verdict);
-	if (!live || target->size < sizeof(*target) || !probe_make(&b.key, &b.probe, target))
+	if (!live || target->size < MP_TARGET_1_0 || !probe_make(&b.key, &b.probe, target))
 		return MP_NONE;
 	b.live = live;
 	b.call = call;
@@ -291,7 +291,7 @@ int mp_standing(const struct mp_target *target)
 	struct conn *conn;
 	uint64_t now, word = 0;
 
-	if (!live || target->size < sizeof(*target) || !probe_make(&key, &probe, target))
+	if (!live || target->size < MP_TARGET_1_0 || !probe_make(&key, &probe, target))
 		return MP_NONE;
 	now = client_now();
 	conn = client_hold(live, &word);

@@ -116,22 +116,22 @@ static uint32_t is_connected(struct live *live)
 	return connected;
 }
 
-_Static_assert(sizeof(struct mp_counters) ==
-		       offsetof(struct mp_counters, passed) + CLIENT_COUNTERS * sizeof(uint64_t),
+#define ROWS_AT offsetof(struct mp_counters, passed)
+_Static_assert(sizeof(struct mp_counters) == ROWS_AT + CLIENT_COUNTERS * sizeof(uint64_t),
 	       "one row of client_counter each");
 
 void mp_counters_get(struct mp_counters *counters)
 {
 	struct live *live = client_live();
 	uint64_t rows[CLIENT_COUNTERS] = { 0 };
-	uint32_t size = counters->size;
+	size_t size = counters->size < sizeof(*counters) ? counters->size : sizeof(*counters);
 
-	if (size < sizeof(*counters))
+	if (size < MP_COUNTERS_1_0)
 		return;
 	for (size_t i = 0; live && i < CLIENT_COUNTERS; i++)
 		rows[i] = LOAD(live->counters[i]);
 	counters->connected = live ? is_connected(live) : 0;
-	memcpy((char *)counters + offsetof(struct mp_counters, passed), rows, sizeof(rows));
+	memcpy((char *)counters + ROWS_AT, rows, size - ROWS_AT);
 }
 
 const char *mp_version(void)

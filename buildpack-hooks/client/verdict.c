@@ -35,12 +35,15 @@ struct build {
 
 struct mp_verdict *client_verdict_ready(struct mp_verdict *verdict)
 {
-	uint32_t size;
+	struct mp_verdict empty = { .retry_after = -1 };
 
-	if (!verdict || verdict->size < sizeof(*verdict))
+	if (!verdict || verdict->size < MP_VERDICT_1_0)
 		return NULL;
-	size = verdict->size;
-	*verdict = (struct mp_verdict){ .size = size, .retry_after = -1 };
+	empty.size = verdict->size;
+	if (empty.size >= sizeof(empty))
+		*verdict = empty;
+	else
+		memcpy(verdict, &empty, empty.size); /* the caller's is an older, shorter one */
 	return verdict;
 }
 
@@ -321,9 +324,14 @@ void client_verdict_refuse(struct mp_verdict *verdict, struct mp_str pipe, const
 	raw.head_size = writer.size;
 	if (!client_verdict_reply(verdict, &raw, 1))
 		return;
-	*verdict = (struct mp_verdict){
-		.size = verdict->size, .verdict = MP_VERDICT_REPLY, .status = 503, .raise = 1,
-		.retry_after = 1, .fields = refusal_fields, .n_fields = 2,
-		.type = MP_LIT("middlepipe"), .state = MP_LIT("unavailable"), .body = MP_LIT(""),
-	};
+	(void)client_verdict_ready(verdict); /* it was ready before */
+	verdict->verdict = MP_VERDICT_REPLY;
+	verdict->status = 503;
+	verdict->raise = 1;
+	verdict->retry_after = 1;
+	verdict->fields = refusal_fields;
+	verdict->n_fields = 2;
+	verdict->type = MP_LIT("middlepipe");
+	verdict->state = MP_LIT("unavailable");
+	verdict->body = MP_LIT("");
 }

@@ -58,6 +58,7 @@ struct mp_target {
 	struct mp_str host;   /* name or address, IPv6 with or without brackets, or unix:/path */
 	struct mp_str path;   /* raw, with or without query; empty: "/" */
 };
+#define MP_TARGET_1_0 MP_SIZE_TO(struct mp_target, path)
 
 /* One call in progress.  Allocate anywhere, 128 bytes, need not be zeroed. */
 struct mp_call {
@@ -79,6 +80,7 @@ struct mp_request {
 	size_t n_fields;
 	struct mp_str body; /* as much as there is; it is cut to what fits */
 };
+#define MP_REQUEST_1_0 MP_SIZE_TO(struct mp_request, body)
 #define MP_BODY_COMPLETE 0x1u /* body is all of it (an absent body is complete) */
 
 /* A response, or how the call failed; all is borrowed for the call. */
@@ -91,6 +93,7 @@ struct mp_response {
 	size_t n_fields;
 	struct mp_str body;
 };
+#define MP_RESPONSE_1_0 MP_SIZE_TO(struct mp_response, body)
 
 /*
  * A verdict.  Set by mp_begin (MP_REPLY), mp_ask, mp_resume and mp_respond;
@@ -121,6 +124,7 @@ struct mp_verdict {
 
 	void *memory; /* the library's */
 };
+#define MP_VERDICT_1_0 MP_SIZE_TO(struct mp_verdict, memory)
 
 /*
  * Looks the destination up.  On MP_REPLY, *verdict is set; it may be
@@ -191,6 +195,7 @@ struct mp_counters {
 	uint64_t connects;   /* times that a lane was opened */
 	uint64_t doorbells;  /* times that the scheduler was woken */
 };
+#define MP_COUNTERS_1_0 MP_SIZE_TO(struct mp_counters, doorbells)
 void mp_counters_get(struct mp_counters *counters);
 
 /* "1.0", the library's version. */

@@ -282,6 +282,7 @@ struct mp_filter {
 	int32_t (*put)(void *self, const char *key, const void *data, size_t size);
 	int32_t (*del)(void *self, const char *key);
 };
+#define MP_FILTER_1_0 MP_SIZE_TO(struct mp_filter, del)
 
 /* The name of the symbol that a `.so` exports. */
 #define MP_FILTER_SYMBOL "mp_filter_table"

@@ -13,6 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * Bytes of a struct up to a member and with it.  MP_..._1_0 are sizes that were
+ * frozen with 1.0: a struct of that size is whole, whatever has been appended
+ * since.  Members behind it are there only if the struct's own size covers them.
+ */
+#define MP_SIZE_TO(type, member) (offsetof(type, member) + sizeof(((type *)0)->member))
+
 /* Borrowed bytes.  Not NUL-terminated; ptr may be NULL when len is 0. */
 struct mp_str {
 	const char *ptr; /* first byte, borrowed */

@@ -36,6 +36,10 @@ static void edits(void)
 
 	start(answer_edits);
 	is_int(fake_begin("payments", 80, "/pay", &call, &v), MP_ASK, "ASK");
+	request.size = MP_REQUEST_1_0 - 1;
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_PASS, "a request shorter than that of 1.0");
+	is_u64(fake.questions, 0, "is not asked about");
+	request.size = MP_REQUEST_1_0;
 	is_int(mp_ask(&call, &request, &v), MP_VERDICT_PASS, "PASS");
 	is_int(seen_good, 1, "the question was whole");
 	is_u64(v.n_edits, 3, "three edits");

@@ -113,6 +113,59 @@ static void look_ups(void)
 	fake_end(&fake);
 }
 
+/* Frozen: hooks of 1.0 pass these, whatever is appended. */
+_Static_assert(sizeof(void *) != 8 ||
+		       (MP_TARGET_1_0 == 56 && MP_REQUEST_1_0 == 104 && MP_RESPONSE_1_0 == 48 &&
+			MP_VERDICT_1_0 == 168 && MP_COUNTERS_1_0 == 96),
+	       "sizes of 1.0");
+
+/* Structs as long as those of 1.0 are taken, shorter ones refused, longer ones left alone. */
+static void sizes(void)
+{
+	struct mp_target target = fake_target("payments", 80, "/");
+	struct {
+		struct mp_verdict v;
+		char more[16]; /* what the caller's struct has and ours has not */
+	} verdict = { .v.size = MP_VERDICT_1_0 - 1, .v.status = 7, .more = "more" };
+	struct {
+		struct mp_counters c;
+		char more[16];
+	} counters = { .c.size = MP_COUNTERS_1_0 - 1, .more = "more" };
+	struct mp_call call;
+
+	fake_init(&fake, rows, N_ROWS);
+	fake_run(&fake);
+	fake_post(&fake, 0, 2, MP_STANDING_REPLY, 0, fake_blob(&fake, 64, 503, 1, "no"));
+	target.size = MP_TARGET_1_0 - 1;
+	is_int(mp_begin(&target, &call, NULL), MP_NONE, "a target shorter than that of 1.0");
+	is_int(mp_standing(&target), MP_NONE, "to mp_standing too");
+	target.size = MP_TARGET_1_0;
+	is_int(mp_standing(&target), MP_REPLY, "as long as that of 1.0 it is taken");
+	is_int(mp_begin(&target, &call, &verdict.v), MP_GO, "a verdict shorter than that of 1.0: none");
+	mp_end(&call, 200, 0, 0);
+	is_int(verdict.v.status, 7, "nothing is written to it");
+	verdict.v.size = MP_VERDICT_1_0;
+	is_int(mp_begin(&target, &call, &verdict.v), MP_REPLY, "as long as that of 1.0 it is filled");
+	mp_verdict_free(&verdict.v);
+	mp_end(&call, 0, 0, 0);
+	verdict.v.size = sizeof(verdict);
+	is_int(mp_begin(&target, &call, &verdict.v), MP_REPLY, "a longer one is filled");
+	mp_verdict_free(&verdict.v);
+	mp_end(&call, 0, 0, 0);
+	is_u64(verdict.v.size, sizeof(verdict), "and keeps its size");
+	is_str(verdict.more, "more", "and what we do not know");
+	mp_counters_get(&counters.c);
+	is_u64(counters.c.replied, 0, "counters shorter than those of 1.0 are not filled");
+	counters.c.size = MP_COUNTERS_1_0;
+	mp_counters_get(&counters.c);
+	is_u64(counters.c.replied, 2, "as long as those of 1.0 they are");
+	counters.c.size = sizeof(counters);
+	mp_counters_get(&counters.c);
+	is_u64(counters.c.doorbells, fake_counters().doorbells, "and longer ones");
+	is_str(counters.more, "more", "as far as we know them");
+	fake_end(&fake);
+}
+
 static void wants(void)
 {
 	struct mp_target secure = fake_target("secure", 0, "/");
@@ -332,6 +385,7 @@ int main(void)
 	scenario("no scheduler", no_scheduler);
 	scenario("required", required);
 	scenario("look-ups", look_ups);
+	scenario("sizes", sizes);
 	scenario("wants", wants);
 	scenario("overflow", overflow);
 	scenario("overflow of closed ones", overflow_closed);

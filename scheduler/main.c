@@ -91,6 +91,8 @@ static const char *options_wrong(void)
 		return "--socket PATH is needed";
 	if (!options.control)
 		return "--control PATH is needed";
+	if (!strcmp(options.socket, options.control))
+		return "--socket and --control are the same path";
 	if (options.ring & (options.ring - 1)) {
 		snprintf(text, sizeof(text), "--ring %lld is not a power of two",
 			 (long long)options.ring);

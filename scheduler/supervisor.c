@@ -24,21 +24,37 @@
 #define BACKOFF_MAX_MS 1000
 #define LOAD_MS 1000 /* load() may open files: it gets the filters' budget, but no less than this */
 
-/* A path that a live scheduler answers on is not taken over; a dead one's is. */
+/* 0, or what connecting comes to; never waits. */
+static int probe(const struct sockaddr_un *address, int type)
+{
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+	close(fd);
+	return r;
+}
+
+/*
+ * A path that anybody listens on is not taken over, be it with a socket of
+ * another type (EPROTOTYPE) or by somebody who is busy (EAGAIN); a dead one's is.
+ */
 static int stale_remove(const char *path, const struct sockaddr_un *address, int type,
 			struct err *err)
 {
-	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
-	int r = fd < 0 ? -1 : connect(fd, (const struct sockaddr *)address, sizeof(*address));
+	int r = probe(address, type);
 	struct stat st;
 
-	if (fd >= 0)
-		close(fd);
-	if (r == 0)
-		return err_set(err, -EADDRINUSE, "%s: another scheduler is using it", path);
+	if (r == -ENOENT)
+		return 0;
 	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
 		return err_set(err, -EEXIST, "%s: exists and is no socket", path);
-	(void)unlink(path);
+	if (r == 0 || r == -EPROTOTYPE || r == -EAGAIN)
+		return err_set(err, -EADDRINUSE, "%s: somebody is listening there already", path);
+	if (r != -ECONNREFUSED || unlink(path) < 0)
+		return err_sys(err, r == -ECONNREFUSED ? errno : r, path);
 	return 0;
 }
 
@@ -68,6 +84,19 @@ static int socket_bind(const char *path, int type, mode_t mode, int *ret_fd, str
 		return err_sys(err, r, path);
 	}
 	return 0;
+}
+
+/* Both or none. */
+static int sockets_bind(struct scheduler_options *options, struct err *err)
+{
+	int r = socket_bind(options->socket, SOCK_SEQPACKET, 0660, &options->listen_fd, err);
+
+	if (r < 0)
+		return r;
+	r = socket_bind(options->control, SOCK_STREAM, 0600, &options->control_fd, err);
+	if (r < 0)
+		(void)unlink(options->socket);
+	return r;
 }
 
 static sigset_t handled_signals(void)
@@ -181,8 +210,7 @@ int supervisor_run(struct scheduler_options *options)
 	}
 	blame->budget_ms = (uint64_t)options->filter_budget_ms;
 	blame->load_ms = blame->budget_ms > LOAD_MS ? blame->budget_ms : LOAD_MS;
-	if (socket_bind(options->socket, SOCK_SEQPACKET, 0660, &options->listen_fd, &err) < 0 ||
-	    socket_bind(options->control, SOCK_STREAM, 0600, &options->control_fd, &err) < 0) {
+	if (sockets_bind(options, &err) < 0) {
 		fprintf(stderr, "mp-scheduler: %s\n", err.text);
 		return EXIT_SYSTEM;
 	}

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Forks, threads, exec, ends in the middle of a call; more than there is room
-for; and schedulers and libraries of other versions."""
+for; schedulers and libraries of other versions; whose the sockets are."""
 
 import os
 import signal
@@ -211,6 +211,75 @@ def foreign():
         mp.ok(0 < len(visits) < 50, "and is not called again and again")
 
 
+def sockets():
+    """Nobody's live socket is taken over, and a dead one's is."""
+    place = Place(*NOOP)
+    apps, control = place.scheduler.socket, place.scheduler.control_path
+    new, odd = os.path.join(place.folder, "new"), os.path.join(place.folder, "odd")
+    with open(odd, "w") as out:
+        out.write("mine")
+    dead = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    dead.bind(os.path.join(place.folder, "dead"))
+    dead.close()
+    busy = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    busy.bind(os.path.join(place.folder, "busy"))
+    busy.listen(0)
+    first = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    first.connect(busy.getsockname())
+    listening = r"mp-scheduler: %s: somebody is listening there already\n"
+    for names, code, want in (((apps, new), 111, listening % apps), ((new, apps), 111, listening % apps),
+                              ((control, new), 111, listening % control),
+                              ((new, control), 111, listening % control),
+                              ((busy.getsockname(), new), 111, listening % busy.getsockname()),
+                              ((new, new), 2, r"--socket and --control are the same path\n"),
+                              ((new, place.folder + "/./new"), 111, r"listening there already\n"),
+                              ((new, odd), 111, r"odd: exists and is no socket\n"),
+                              ((new, place.folder + "/no/where"), 111, r"No such file or directory\n")):
+        got, _, err = mp.run([mp.SCHEDULER, "--socket", names[0], "--control", names[1]])
+        mp.is_(got, code, "sockets %s: exit code %d" % ([os.path.basename(n) for n in names], code))
+        mp.like(err, want, "and why: " + err.splitlines()[0])
+        mp.ok(not os.path.exists(new), "and leaves none behind")
+    mp.is_(open(odd).read(), "mine", "the file is as it was")
+    load = survive.Load(place.scheduler, place.service, place.folder, "--calls", 20)
+    load.wait()
+    mp.is_([load.n["asked"], place.scheduler.status()["restarts"]], [20, 0],
+           "the scheduler that was there works on")
+    first.close(), busy.close()
+    process = mp.Process([mp.SCHEDULER, "--socket", os.path.join(place.folder, "dead"),
+                          "--control", new])
+    mp.wait_for(lambda: os.path.exists(new), "a scheduler in the place of a dead one")
+    mp.is_(process.stop(), 0, "a dead one's path is taken over")
+    place.end()
+
+
+# Says hello, prints how many bytes the answer has.
+HELLO = """import socket, struct, sys
+door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+door.connect(sys.argv[1])
+try:
+    door.send(struct.pack("=QHHIII", %d, 1, 0, 24, 0, 0))
+    print(len(door.recv(4096)))
+except OSError:
+    print(0)
+""" % HELLO_MAGIC
+
+
+def users():
+    """The door is closed to other users, even when the socket's mode lets them through."""
+    if os.getuid():
+        mp.skip("another user", "only root can be somebody else")
+        return
+    place = Place(*NOOP)
+    os.chmod(place.scheduler.folder, 0o711)
+    os.chmod(place.scheduler.socket, 0o666)
+    for uid, gid, want, what in ((0, 0, "32", "root is welcome"), (65534, 65534, "0", "nobody is not"),
+                                 (65534, 0, "0", "nor in root's group")):
+        run = subprocess.run([sys.executable, "-I", "-c", HELLO, place.scheduler.socket], user=uid, group=gid,
+                             extra_groups=[], cwd="/", stdout=subprocess.PIPE, timeout=mp.DEADLINE)
+        mp.is_(run.stdout.decode().strip(), want, what)
+    place.end()
+
+
 forks()
 threads()
 exits()
@@ -219,4 +288,6 @@ slots(4, ("--slots", 4))
 lanes()
 versions()
 foreign()
+sockets()
+users()
 mp.done()

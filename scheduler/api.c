@@ -26,21 +26,20 @@ static void on_http_timer(uv_timer_t *timer);
 struct api_route {
 	const char *method;
 	const char *path;
-	void (*there)(struct data *, struct mail *); /* on the data thread, or */
-	void (*here)(struct api_call *);             /* on this one */
-	const char *argument;                        /* query argument that it takes */
+	void (*start)(struct api_call *); /* replies, or sends it on its way */
+	const char *argument;             /* query argument that it takes */
 };
 
 static const struct api_route routes[] = {
-	{ "GET", "/v1/status", status_there, NULL, NULL },
-	{ "GET", "/v1/standing", standing_there, NULL, NULL },
-	{ "GET", "/v1/explain", explain_there, NULL, "url" },
-	{ "GET", "/v1/events", events_there, NULL, "after" },
-	{ "GET", "/v1/chains", chains_there, NULL, NULL },
-	{ "PUT", "/v1/chains", NULL, chains_put, NULL },
-	{ "POST", "/v1/reload", NULL, reload_post, NULL },
-	{ "POST", "/v1/middlepipes/*/override", override_there, NULL, NULL },
-	{ "POST", "/v1/middlepipes/*/reset", reset_there, NULL, NULL },
+	{ "GET", "/v1/status", status_get, NULL },
+	{ "GET", "/v1/standing", standing_get, NULL },
+	{ "GET", "/v1/explain", explain_get, "url" },
+	{ "GET", "/v1/events", events_get, "after" },
+	{ "GET", "/v1/chains", chains_get, NULL },
+	{ "PUT", "/v1/chains", chains_put, NULL },
+	{ "POST", "/v1/reload", reload_post, NULL },
+	{ "POST", "/v1/middlepipes/*/override", override_post, NULL },
+	{ "POST", "/v1/middlepipes/*/reset", reset_post, NULL },
 };
 #define N_ROUTES (sizeof(routes) / sizeof(routes[0]))
 
@@ -85,8 +84,8 @@ static enum MHD_Result answer_queue(struct api_call *call)
 	return r;
 }
 
-/* The reply is there: lets the connection go on, which calls the handler once more. */
-static void answer_ready(struct api_call *call)
+/* Lets the connection go on, which calls the handler once more. */
+void api_done(struct api_call *call)
 {
 	struct control *c = call->control;
 
@@ -139,7 +138,7 @@ static void loaded(struct load *load, int result)
 			json_object_set_new(call->reply, "errors", json_pack("[s]", load->err.text));
 	}
 	config_load_fini(load);
-	answer_ready(call);
+	api_done(call);
 }
 
 static void chains_put(struct api_call *call)
@@ -156,31 +155,12 @@ static void reload_post(struct api_call *call)
 	config_reload(&call->load, call->control);
 }
 
-/* A reset of an ejected middlepipe: the same chains again, with it. */
-static void reinstalled(struct load *load, int result)
+void api_send(struct api_call *call, void (*there)(struct data *, struct mail *),
+	      void (*back)(void *, struct mail *))
 {
-	struct api_call *call = load->ctx;
-
-	if (result < 0)
-		api_fail(call, 503, "not taken back in: %s", load->err.text);
-	config_load_fini(load);
-	answer_ready(call);
-}
-
-static void came_back(void *ctx, struct mail *mail)
-{
-	struct api_call *call = (struct api_call *)(void *)mail;
-	struct control *c = ctx;
-
-	if (!call->reinstall || !c->current) {
-		answer_ready(call);
-		return;
-	}
-	blame_forgive(c->blame, call->name);
-	call->load.done = reinstalled;
-	call->load.ctx = call;
-	call->load.force = true;
-	config_load(&call->load, c, slice_of(chains_text(c->current->chains)));
+	call->look.mail.there = there;
+	call->look.mail.back = back;
+	data_post(call->control->data, &call->look.mail);
 }
 
 /* ------------------------------------------------------------------ requests */
@@ -238,28 +218,14 @@ static void argument_read(struct api_call *call)
 /* Sends the call on its way; the connection sleeps until it is back. */
 static void dispatch(struct api_call *call)
 {
-	struct control *c = call->control;
-
 	argument_read(call);
-	if (call->reply)
-		return;
-	/* What is refused at once needs no sleep: a resume must not come before it. */
-	if (call->route->here)
-		call->route->here(call);
+	if (!call->reply)
+		call->route->start(call);
+	/* What is replied to at once needs no sleep: a resume must not come before it. */
 	if (call->reply)
 		return;
 	call->suspended = true;
 	MHD_suspend_connection(call->connection);
-	if (call->route->here)
-		return;
-	call->lanes_open = doorway_open_lanes(c);
-	call->lanes_opened = c->lanes_opened;
-	call->lanes_refused = c->lanes_refused;
-	call->lanes_reclaimed = c->lanes_reclaimed;
-	call->started_wall_ns = c->started_wall_ns;
-	call->mail.there = call->route->there;
-	call->mail.back = came_back;
-	data_post(c->data, &call->mail);
 }
 
 static struct api_call *call_new(struct control *c, struct MHD_Connection *connection)
@@ -268,6 +234,7 @@ static struct api_call *call_new(struct control *c, struct MHD_Connection *conne
 
 	if (!call)
 		return NULL;
+	look_init(&call->look);
 	call->control = c;
 	call->connection = connection;
 	buf_init(&call->body, API_BODY_MAX);
@@ -313,7 +280,10 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **re
 	if (!call)
 		return;
 	buf_fini(&call->body);
+	look_fini(&call->look);
 	json_decref(call->reply);
+	json_decref(call->list);
+	free(call->events);
 	free(call->argument);
 	free(call);
 	*request = NULL;

@@ -24,6 +24,11 @@ static struct unit *unit_in_force(void *ctx, const char *key)
 	return NULL;
 }
 
+const struct chainset *config_in_force(const struct control *c)
+{
+	return c->loading ? c->before : c->current;
+}
+
 static void finish(struct load *load, int result)
 {
 	if (result < 0)

@@ -6,7 +6,7 @@
  *   doorway.c   app processes that come and go: hello, lanes, pidfds
  *   config.c    loading chain files
  *   state.c     the state file
- *   api.c       HTTP on the control socket; status.c, explain.c its documents
+ *   api.c       HTTP on the control socket; status.c, explain.c, operate.c its documents
  *
  * One loop, one thread; it gives the data thread work by mail.
  */
@@ -23,6 +23,7 @@
 #include "middlepipes/catalog.h"
 #include "scheduler/data.h"
 #include "scheduler/keep.h"
+#include "scheduler/look.h"
 
 struct MHD_Daemon;
 struct load;
@@ -109,6 +110,8 @@ void config_load_fini(struct load *load);
 /* The chain file of the command line; the same results as config_load(), or -ENOENT. */
 void config_reload(struct load *load, struct control *control);
 void config_retired(void *control, struct mail *mail);
+/* The chain set in force, NULL: none.  Letters sent now find it alive. */
+const struct chainset *config_in_force(const struct control *control);
 
 /* state.c */
 int state_load(struct control *control, struct err *err);
@@ -121,36 +124,50 @@ void state_give(struct control *control, struct chainset *set);
 /* api.c */
 int api_open(struct control *control, struct err *err);
 
-/* A request of the control API on its way through the data thread. */
+/* A request of the control API, on its way through the data thread where it has to. */
 struct api_call {
-	struct mail mail;
+	struct look look; /* first: the letter, also of what needs no look */
 	struct control *control;
 	void *connection; /* libmicrohttpd's, suspended */
 	const struct api_route *route;
 	char name[64];    /* middlepipe in the path */
 	char *argument;   /* query argument, owned */
-	uint64_t after;   /* of events */
 	struct buf body;
 	int status;       /* HTTP */
-	json_t *reply;    /* owned */
+	json_t *reply;    /* owned; set: the call is done */
 	bool suspended;
 	bool queued;      /* the answer has been queued */
-	bool reinstall;   /* an ejected middlepipe is to be taken back in */
 	struct load load;
-	/* What only the control thread knows, copied for the status document. */
-	uint32_t lanes_open;
-	uint64_t lanes_opened, lanes_refused, lanes_reclaimed;
-	uint64_t started_wall_ns;
+	/* status, standing: the document so far, owned, and where in the set it stands. */
+	json_t *list;
+	uint32_t at_chain, at_unit, at_destination;
+	size_t match;         /* explain: the one of its destination's that was met */
+	/* events */
+	uint64_t after;   /* number that the caller has */
+	uint64_t next;    /* number of the newest */
+	struct data_event *events; /* owned */
+	uint32_t n_events;
+	/* override, reset */
+	const char *command;  /* its name */
+	char value[64];
+	int found, taken, refused; /* units of that name; by what they said */
+	bool reinstall;       /* an ejected middlepipe is to be taken back in */
 };
 
-/* Documents and commands, on the data thread; each sets status and reply. */
-void status_there(struct data *data, struct mail *mail);
-void standing_there(struct data *data, struct mail *mail);
-void explain_there(struct data *data, struct mail *mail);
-void events_there(struct data *data, struct mail *mail);
-void chains_there(struct data *data, struct mail *mail);
-void override_there(struct data *data, struct mail *mail);
-void reset_there(struct data *data, struct mail *mail);
+/* What the routes do, on the control thread: set status and reply at once or after some mail. */
+void status_get(struct api_call *call);
+void standing_get(struct api_call *call);
+void chains_get(struct api_call *call);
+void events_get(struct api_call *call);
+void explain_get(struct api_call *call);
+void override_post(struct api_call *call);
+void reset_post(struct api_call *call);
+
+/* Sends the call's letter to the data thread. */
+void api_send(struct api_call *call, void (*there)(struct data *, struct mail *),
+	      void (*back)(void *control, struct mail *));
+/* The reply is there. */
+void api_done(struct api_call *call);
 
 /* {"error": text} with a status. */
 void api_fail(struct api_call *call, int status, const char *fmt, ...)

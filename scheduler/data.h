@@ -8,6 +8,7 @@
  *   drain.c     outcomes, losses, the end of old chain sets
  *   install.c   swapping chain sets, reposting verdicts
  *   events.c    the list of what happened
+ *   look.c      what the control thread is shown
  *
  * The control thread talks to it by mail only (struct mail); `blame` is shared
  * with the supervisor.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The control API's explain, override and reset: which chain a URL meets and
- * why, and an operator's word to a middlepipe.  Data thread.
+ * The control API's explain: which chain a URL meets and why.  The control
+ * thread finds the chain and makes the document, the data thread only looks.
  */
 #include <errno.h>
 #include <string.h>
@@ -54,119 +54,86 @@ static int url_parse(const char *url, struct target *t)
 	return r;
 }
 
-static json_t *links_json(struct data *d, const struct chain *c)
+static json_t *links_json(const struct look *l)
 {
+	struct mp_str said = buf_slice(&l->said);
 	json_t *list = json_array();
 
-	for (uint32_t i = 0; i < c->n_units; i++) {
-		const struct unit *u = c->units[i];
+	for (uint32_t i = 0; i < l->n_units; i++) {
+		const struct look_unit *seen = &l->seen_units[i];
 
 		json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:o,s:o}", "middlepipe",
-			u->middlepipe, "type", u->filter->name, "standing",
-			standing_name(unit_standing(u, d->now_ns)), "ejected", ejected_json(u),
-			"status", unit_status_json(d, u)));
+			l->units[i]->middlepipe, "type", l->units[i]->filter->name, "standing",
+			standing_name(seen->standing), "ejected", ejected_json(seen), "status",
+			said_json(seen, &said)));
 	}
 	return list;
 }
 
-static json_t *explain(struct data *d, const char *url, const struct target *t)
+static json_t *explain_json(const struct api_call *call)
 {
-	const struct chain_destination *dest = NULL, *all;
-	const struct unit *by;
-	const struct chain *c;
-	uint32_t index = 0;
-	size_t match, n;
-	int standing;
+	const struct look *l = &call->look;
+	const struct look_chain *seen = &l->seen_chains[0];
+	const struct chain *c = &l->set->chain[l->chain];
+	const struct lane_key *match = &c->destination->matches[call->match];
 
-	if (d->current)
-		dest = chains_find(d->current->chains, slice_of(t->host), t->port, &match);
-	if (!dest)
-		return json_pack("{s:s,s:n}", "url", url, "destination");
-	all = chains_destinations(d->current->chains, &n);
-	for (const struct chain_destination *at = all; at != dest; at++)
-		index += (uint32_t)at->n_prefixes;
-	c = &d->current->chain[index + chain_prefix_find(dest, slice_of(t->path))];
-	standing = chain_standing(c, d->now_ns, &by);
-	return json_pack("{s:s,s:s,s:s%,s:s%,s:s,s:o,s:s?,s:o}", "url", url, "destination",
-		dest->name, "match", dest->matches[match].text, (size_t)dest->matches[match].size,
+	return json_pack("{s:s,s:s,s:s%,s:s%,s:s,s:o,s:s?,s:o}", "url", call->argument,
+		"destination", c->destination->name, "match", match->text, (size_t)match->size,
 		"prefix", c->prefix.ptr ? c->prefix.ptr : "", c->prefix.len, "standing",
-		standing_name(standing), "until",
-		time_json(d, standing == MP_STANDING_REPLY ? by->until_ns : 0), "why",
-		by ? by->middlepipe : NULL, "chain", links_json(d, c));
+		standing_name(seen->standing), "until", time_json(seen->until_ns), "why",
+		seen->by ? seen->by->middlepipe : NULL, "chain", links_json(l));
 }
 
-void explain_there(struct data *d, struct mail *mail)
+static void explain_back(void *ctx, struct mail *mail)
 {
 	struct api_call *call = (struct api_call *)(void *)mail;
-	struct target t = { 0 };
+
+	(void)ctx;
+	if (call->look.missed) {
+		explain_get(call);
+		/* Where no chain is met any more, the reply is there already. */
+	} else {
+		call->reply = explain_json(call);
+	}
+	if (call->reply)
+		api_done(call);
+}
+
+/* Has a look at the chain that the target meets; replies at once when there is none. */
+static void target_look(struct api_call *call, const struct target *t)
+{
+	const struct chainset *set = config_in_force(call->control);
+	const struct chain_destination *dest = NULL, *all;
+	struct look *l = &call->look;
+	size_t n;
 
 	call->status = 200;
+	if (set)
+		dest = chains_find(set->chains, slice_of(t->host), t->port, &call->match);
+	if (!dest) {
+		call->reply = json_pack("{s:s,s:n}", "url", call->argument, "destination");
+		return;
+	}
+	all = chains_destinations(set->chains, &n);
+	l->set = set;
+	l->chain = (uint32_t)chain_prefix_find(dest, slice_of(t->path));
+	for (const struct chain_destination *at = all; at != dest; at++)
+		l->chain += (uint32_t)at->n_prefixes;
+	l->n_chains = 1;
+	l->units = set->chain[l->chain].units;
+	l->n_units = set->chain[l->chain].n_units;
+	api_send(call, look_there, explain_back);
+}
+
+void explain_get(struct api_call *call)
+{
+	struct target t = { 0 };
+
 	if (!call->argument)
 		api_fail(call, 400, "explain needs ?url=URL");
 	else if (url_parse(call->argument, &t) < 0)
 		api_fail(call, 400, "cannot read the URL %.200s", call->argument);
 	else
-		call->reply = explain(d, call->argument, &t);
+		target_look(call, &t);
 	target_fini(&t);
-	data_return(d, mail);
-}
-
-/* Gives a command to every unit of the call's middlepipe; counts those who took it. */
-static void command(struct data *d, struct api_call *call, const char *name, const char *value)
-{
-	int found = 0, taken = 0, refused = 0;
-
-	for (uint32_t i = 0; d->current && i < d->current->n_units; i++) {
-		struct unit *u = d->current->units[i];
-		int r = -ENOTSUP;
-
-		if (strcmp(u->middlepipe, call->name))
-			continue;
-		found++;
-		if (u->ejected && !strcmp(name, "reset")) {
-			call->reinstall = true;
-			taken++;
-			continue;
-		}
-		if (unit_alive(u) && u->filter->command) {
-			unit_enter(u);
-			r = u->filter->command(u->self, name, value);
-			unit_leave(u);
-		}
-		taken += r >= 0;
-		data_touch(d, u);
-		refused += r == -EINVAL;
-	}
-	call->status = 200;
-	if (!found)
-		api_fail(call, 404, "no middlepipe is called %s", call->name);
-	else if (refused)
-		api_fail(call, 400, "%s: %s is none of open, closed, auto", name, value);
-	else if (!taken)
-		api_fail(call, 422, "%s has no %s", call->name, name);
-	else
-		call->reply = json_pack("{s:i}", "units", taken);
-}
-
-void override_there(struct data *d, struct mail *mail)
-{
-	struct api_call *call = (struct api_call *)(void *)mail;
-	struct err err = { 0 };
-	json_t *body = NULL;
-	const char *state = NULL;
-
-	if (json_load_text(buf_slice(&call->body), 4096, 2, &body, &err) < 0)
-		api_fail(call, 400, "body: %s", err.text);
-	else if (!(state = json_string_value(json_object_get(body, "state"))))
-		api_fail(call, 400, "body: {\"state\": \"open\", \"closed\" or \"auto\"} is expected");
-	else
-		command(d, call, "override", state);
-	json_decref(body);
-	data_return(d, mail);
-}
-
-void reset_there(struct data *d, struct mail *mail)
-{
-	command(d, (struct api_call *)(void *)mail, "reset", "");
-	data_return(d, mail);
 }

@@ -15,7 +15,9 @@ SCHEDULER_SRC += \
 	scheduler/install.c \
 	scheduler/keep.c \
 	scheduler/lane.c \
+	scheduler/look.c \
 	scheduler/memfd.c \
+	scheduler/operate.c \
 	scheduler/run.c \
 	scheduler/run_edit.c \
 	scheduler/serve.c \
@@ -30,6 +32,7 @@ UNIT_TESTS += \
 	tests/unit/scheduler/test_chainset.c \
 	tests/unit/scheduler/test_keep.c \
 	tests/unit/scheduler/test_lane.c \
+	tests/unit/scheduler/test_look.c \
 	tests/unit/scheduler/test_run.c
 
 GENERATED_MAN += $(B)/share/man/man1/mp-scheduler.1

@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The documents of the control API that tell how things are: status,
- * standing, events, chains.  Made on the data thread, which owns all that
- * they show; operators ask rarely, so they may allocate.
+ * standing, events, chains.  Made on the control thread of what a look, or
+ * several, have seen; after a swap in between they begin again.
  */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
 #include "lib/clock.h"
 #include "lib/slice.h"
 #include "scheduler/control.h"
 #include "scheduler/status_priv.h"
 
-json_t *time_json(const struct data *d, uint64_t at_ns)
+json_t *time_json(uint64_t at_ns)
 {
 	char text[CLOCK_WALL_SIZE];
 	uint64_t wall = clock_wall_now();
 
-	(void)d;
 	if (!at_ns)
 		return json_null();
 	wall += at_ns - clock_now(&clock_monotonic); /* modulo 2^64: also into the past */
@@ -44,55 +47,52 @@ const char *standing_name(int standing)
 
 /* ---------------------------------------------------------------- one filter */
 
-/* A writer that puts into a JSON object. */
-struct json_writer {
-	struct mp_writer base;
-	const struct data *data;
-	json_t *object;
-};
-
-static void write_text(struct mp_writer *w, const char *name, struct mp_str value)
+/* The JSON of one thing that a filter said. */
+static json_t *value_json(int32_t kind, struct mp_str value)
 {
-	json_object_set_new(((struct json_writer *)(void *)w)->object, name,
-			    json_stringn(value.ptr, value.len));
-}
+	uint64_t at_ns;
+	double number;
 
-static void write_number(struct mp_writer *w, const char *name, double value)
-{
-	json_t *number = value == (double)(int64_t)value ? json_integer((int64_t)value)
-							 : json_real(value);
-
-	json_object_set_new(((struct json_writer *)(void *)w)->object, name, number);
-}
-
-static void write_time(struct mp_writer *w, const char *name, uint64_t at_ns)
-{
-	struct json_writer *j = (struct json_writer *)(void *)w;
-
-	json_object_set_new(j->object, name, time_json(j->data, at_ns));
-}
-
-json_t *unit_status_json(const struct data *d, const struct unit *u)
-{
-	struct json_writer w = {
-		.base = { .size = sizeof(w.base), .text = write_text, .number = write_number,
-			  .time = write_time },
-		.data = d, .object = json_object(),
-	};
-
-	if (unit_alive(u) && u->filter->status) {
-		unit_enter(u);
-		u->filter->status(u->self, &w.base);
-		unit_leave(u);
+	if (kind == LOOK_TEXT)
+		return json_stringn(value.ptr, value.len);
+	if (kind == LOOK_NUMBER) {
+		memcpy(&number, value.ptr, sizeof(number));
+		return number == (double)(int64_t)number ? json_integer((int64_t)number)
+							 : json_real(number);
 	}
-	return w.object;
+	memcpy(&at_ns, value.ptr, sizeof(at_ns));
+	return time_json(at_ns);
 }
 
-json_t *ejected_json(const struct unit *u)
+json_t *said_json(const struct look_unit *seen, struct mp_str *said)
 {
-	if (!u->ejected)
+	struct mp_str mine = { said->ptr, seen->said_size };
+	json_t *object = json_object();
+	struct look_said head;
+
+	*said = slice_skip(*said, seen->said_size);
+	while (mine.len) {
+		char *name;
+
+		memcpy(&head, mine.ptr, sizeof(head));
+		mine = slice_skip(mine, sizeof(head));
+		name = slice_dup((struct mp_str){ mine.ptr, head.name_size });
+		mine = slice_skip(mine, head.name_size);
+		if (name)
+			json_object_set_new(object, name, value_json(head.kind,
+				(struct mp_str){ mine.ptr, head.value_size }));
+		free(name);
+		mine = slice_skip(mine, head.value_size);
+	}
+	return object;
+}
+
+json_t *ejected_json(const struct look_unit *seen)
+{
+	if (!seen->ejected)
 		return json_null();
-	return json_pack("{s:s,s:o}", "reason", u->reason, "time", wall_json(u->ejected_wall_ns));
+	return json_pack("{s:s,s:o}", "reason", seen->reason, "time",
+			 wall_json(seen->ejected_wall_ns));
 }
 
 static json_t *needs_json(uint32_t needs)
@@ -114,26 +114,55 @@ static json_t *needs_json(uint32_t needs)
 	return list;
 }
 
-static json_t *unit_json(struct data *d, const struct unit *u)
+static json_t *unit_json(const struct unit *u, const struct look_unit *seen, struct mp_str *said)
 {
 	json_t *counters = json_object();
 
 	for (uint32_t i = 0; i < u->n_counters; i++)
-		json_object_set_new(counters, u->filter->counters[i], u64_json(u->counters[i]));
+		json_object_set_new(counters, u->filter->counters[i], u64_json(seen->counters[i]));
 	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:o}", "middlepipe", u->middlepipe,
 			 "type", u->filter->name, "prefix", u->prefix,
 			 "on_failure", u->closed ? "closed" : "open",
-			 "standing", standing_name(unit_standing(u, d->now_ns)),
-			 "ejected", ejected_json(u), "needs", needs_json(u->plan.needs),
-			 "counters", counters, "status", unit_status_json(d, u));
+			 "standing", standing_name(seen->standing), "ejected", ejected_json(seen),
+			 "needs", needs_json(u->plan.needs), "counters", counters, "status",
+			 said_json(seen, said));
 }
 
-/* ------------------------------------------------------------------- chains */
+/* ------------------------------------------------------------- part by part */
 
-static json_t *entry_json(struct data *d, const struct chain *c)
+/*
+ * Asks for the next part, at most LOOK_MAX chains and units.  False when there
+ * is none: the document is whole.
+ */
+static bool part_ask(struct api_call *call, bool units, void (*back)(void *, struct mail *))
 {
-	const struct unit *by;
-	int standing = chain_standing(c, d->now_ns, &by);
+	struct look *l = &call->look;
+
+	l->chain = call->at_chain;
+	l->n_chains = l->set ? l->set->n_chains - call->at_chain : 0;
+	l->units = l->set ? l->set->units + call->at_unit : NULL;
+	l->n_units = units && l->set ? l->set->n_units - call->at_unit : 0;
+	if (!l->heads && !l->n_chains && !l->n_units)
+		return false;
+	api_send(call, look_there, back);
+	return true;
+}
+
+/* From the start; the first part has the totals. */
+static void parts_begin(struct api_call *call, bool units, void (*back)(void *, struct mail *))
+{
+	json_decref(call->list);
+	call->list = json_array();
+	call->at_chain = call->at_unit = call->at_destination = 0;
+	call->look.set = config_in_force(call->control);
+	call->look.heads = true;
+	(void)part_ask(call, units, back);
+}
+
+/* ------------------------------------------------------------------- status */
+
+static json_t *entry_json(const struct chain *c, const struct look_chain *seen)
+{
 	json_t *chain = json_array();
 
 	for (uint32_t i = 0; i < c->n_units; i++)
@@ -142,10 +171,10 @@ static json_t *entry_json(struct data *d, const struct chain *c)
 						       c->units[i]->prefix));
 	return json_pack("{s:s%,s:s,s:o,s:{s:o,s:o,s:o,s:o},s:o}", "prefix",
 			 c->prefix.ptr ? c->prefix.ptr : "", c->prefix.len,
-			 "standing", standing_name(standing), "until",
-			 time_json(d, standing == MP_STANDING_REPLY ? by->until_ns : 0), "calls",
-			 "asked", u64_json(c->counts.asked), "passed", u64_json(c->counts.passed),
-			 "replied", u64_json(c->counts.replied), "failed", u64_json(c->counts.failed),
+			 "standing", standing_name(seen->standing), "until",
+			 time_json(seen->until_ns), "calls",
+			 "asked", u64_json(seen->counts.asked), "passed", u64_json(seen->counts.passed),
+			 "replied", u64_json(seen->counts.replied), "failed", u64_json(seen->counts.failed),
 			 "chain", chain);
 }
 
@@ -158,49 +187,47 @@ static json_t *matches_json(const struct chain_destination *dest)
 	return list;
 }
 
-static json_t *destination_json(struct data *d, const struct chain_destination *dest,
-				const struct chain *chain)
+static void destinations_begin(struct api_call *call)
 {
-	json_t *entries = json_array(), *units = json_array();
-
-	for (size_t i = 0; i < dest->n_prefixes; i++)
-		json_array_append_new(entries, entry_json(d, &chain[i]));
-	for (uint32_t i = 0; i < d->current->n_units; i++)
-		if (slice_eq(slice_of(d->current->units[i]->destination), slice_of(dest->name)))
-			json_array_append_new(units, unit_json(d, d->current->units[i]));
-	return json_pack("{s:s,s:o,s:o,s:o}", "name", dest->name, "match", matches_json(dest),
-			 "entries", entries, "units", units);
-}
-
-static json_t *destinations_json(struct data *d)
-{
-	json_t *list = json_array();
-	const struct chain_destination *dest;
-	uint32_t at = 0;
+	const struct chain_destination *dest = NULL;
 	size_t n = 0;
 
-	if (!d->current)
-		return list;
-	dest = chains_destinations(d->current->chains, &n);
-	for (size_t i = 0; i < n; i++) {
-		json_array_append_new(list, destination_json(d, &dest[i], &d->current->chain[at]));
-		at += (uint32_t)dest[i].n_prefixes;
-	}
-	return list;
+	if (call->look.set)
+		dest = chains_destinations(call->look.set->chains, &n);
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(call->list, json_pack("{s:s,s:o,s:[],s:[]}", "name", dest[i].name,
+							    "match", matches_json(&dest[i]), "entries",
+							    "units"));
 }
 
-/* --------------------------------------------------------------- the document */
-
-static json_t *counters_json(const struct data *d)
+/* The part's chains and units, each to its destination; a set has both in the file's order. */
+static void status_take(struct api_call *call)
 {
-	uint64_t lane[LANE_COUNTERS];
-	const struct data_counts *n = &d->counts;
+	const struct look *l = &call->look;
+	struct mp_str said = buf_slice(&l->said);
+	const struct chain_destination *dest = NULL;
+	size_t n;
 
-	for (unsigned i = 0; i < LANE_COUNTERS; i++) {
-		lane[i] = n->lane[i];
-		LIST_FOR_EACH(link, &d->lanes)
-			lane[i] += lane_counter(LIST_ENTRY_OF(link, struct lane, link), i);
+	if (l->set)
+		dest = chains_destinations(l->set->chains, &n);
+	for (uint32_t i = 0; i < l->n_chains; i++) {
+		const struct chain *c = &l->set->chain[l->chain + i];
+
+		json_array_append_new(json_object_get(json_array_get(call->list,
+			(size_t)(c->destination - dest)), "entries"), entry_json(c, &l->seen_chains[i]));
 	}
+	for (uint32_t i = 0; i < l->n_units; i++) {
+		while (strcmp(dest[call->at_destination].name, l->units[i]->destination))
+			call->at_destination++;
+		json_array_append_new(json_object_get(json_array_get(call->list,
+			call->at_destination), "units"), unit_json(l->units[i], &l->seen_units[i], &said));
+	}
+	call->at_chain += l->n_chains;
+	call->at_unit += l->n_units;
+}
+
+static json_t *counters_json(const struct data_counts *n)
+{
 	return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
 		"asked", u64_json(n->asked), "passed", u64_json(n->passed),
 		"replied", u64_json(n->replied), "failed", u64_json(n->failed),
@@ -208,17 +235,18 @@ static json_t *counters_json(const struct data *d)
 		"abandoned", u64_json(n->abandoned), "bad_messages", u64_json(n->bad_messages),
 		"stale", u64_json(n->stale), "lost_ok", u64_json(n->lost_ok),
 		"lost_failed", u64_json(n->lost_failed),
-		"unfiltered", u64_json(lane[LANE_UNFILTERED]), "refused", u64_json(lane[LANE_REFUSED]),
-		"over_budget", u64_json(lane[LANE_OVER_BUDGET]),
-		"no_slot", u64_json(lane[LANE_NO_SLOT]));
+		"unfiltered", u64_json(n->lane[LANE_UNFILTERED]),
+		"refused", u64_json(n->lane[LANE_REFUSED]),
+		"over_budget", u64_json(n->lane[LANE_OVER_BUDGET]),
+		"no_slot", u64_json(n->lane[LANE_NO_SLOT]));
 }
 
-static json_t *ejections_json(const struct data *d)
+static json_t *ejections_json(const struct look_head *h)
 {
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < BLAME_EJECTED; i++) {
-		const struct blame_ejected *row = &d->blame->ejected[i];
+		const struct blame_ejected *row = &h->ejected[i];
 
 		if (row->middlepipe[0])
 			json_array_append_new(list, json_pack("{s:s,s:s,s:o}", "middlepipe",
@@ -228,81 +256,128 @@ static json_t *ejections_json(const struct data *d)
 	return list;
 }
 
-static unsigned epochs_alive(const struct data *d)
+static void status_finish(struct api_call *call)
 {
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < LANE_SETS; i++)
-		n += d->sets[i] != NULL;
-	return n;
-}
-
-void status_there(struct data *d, struct mail *mail)
-{
-	struct api_call *call = (struct api_call *)(void *)mail;
-	uint64_t uptime = (clock_wall_now() - call->started_wall_ns) / NS_PER_MS;
+	const struct control *c = call->control;
+	const struct chainset *set = call->look.set;
+	const struct look_head *h = &call->look.head;
+	uint64_t uptime = (clock_wall_now() - c->started_wall_ns) / NS_PER_MS;
 
 	call->status = 200;
 	call->reply = json_pack(
-		"{s:s,s:s,s:i,s:i,s:o,s:o,s:o,s:o,s:o,s:i,s:{s:i,s:i,s:o,s:o,s:o,s:i},s:o,s:o,s:o}",
-		"version", MIDDLEPIPE_VERSION, "app",
-		d->current ? chains_app(d->current->chains) : "", "pid", (int)getpid(),
-		"supervisor", (int)getppid(), "started", wall_json(call->started_wall_ns),
-		"uptime_ms", u64_json(uptime), "restarts", u64_json(d->blame->restarts),
-		"epoch", u64_json(d->current ? d->current->epoch : 0),
-		"swaps", u64_json(d->counts.swaps), "epochs_alive", (int)epochs_alive(d),
-		"lanes", "open", (int)call->lanes_open, "limit", (int)d->limits.n_lanes,
-		"opened", u64_json(call->lanes_opened), "refused", u64_json(call->lanes_refused),
-		"reclaimed", u64_json(call->lanes_reclaimed), "slots", (int)d->limits.lane.n_slots,
-		"counters", counters_json(d), "destinations", destinations_json(d),
-		"ejected", ejections_json(d));
-	data_return(d, mail);
+		"{s:s,s:s,s:i,s:i,s:o,s:o,s:o,s:o,s:o,s:i,s:{s:i,s:i,s:o,s:o,s:o,s:i},s:o,s:O,s:o}",
+		"version", MIDDLEPIPE_VERSION, "app", set ? chains_app(set->chains) : "",
+		"pid", (int)getpid(), "supervisor", (int)getppid(),
+		"started", wall_json(c->started_wall_ns), "uptime_ms", u64_json(uptime),
+		"restarts", u64_json(h->restarts), "epoch", u64_json(set ? set->epoch : 0),
+		"swaps", u64_json(h->counts.swaps), "epochs_alive", (int)h->epochs_alive,
+		"lanes", "open", (int)doorway_open_lanes(c), "limit", (int)c->options->lanes,
+		"opened", u64_json(c->lanes_opened), "refused", u64_json(c->lanes_refused),
+		"reclaimed", u64_json(c->lanes_reclaimed), "slots", (int)c->options->slots,
+		"counters", counters_json(&h->counts), "destinations", call->list,
+		"ejected", ejections_json(h));
+	api_done(call);
 }
 
-void standing_there(struct data *d, struct mail *mail)
+static void status_back(void *ctx, struct mail *mail)
 {
 	struct api_call *call = (struct api_call *)(void *)mail;
-	json_t *list = json_array();
 
-	for (uint32_t i = 0; d->current && i < d->current->n_chains; i++) {
-		const struct chain *c = &d->current->chain[i];
-		const struct unit *by;
-		int standing = chain_standing(c, d->now_ns, &by);
-
-		json_array_append_new(list, json_pack("{s:s,s:s%,s:s,s:o,s:s?}", "destination",
-			c->destination->name, "prefix", c->prefix.ptr ? c->prefix.ptr : "",
-			c->prefix.len, "verdict", standing_name(standing), "until",
-			time_json(d, standing == MP_STANDING_REPLY ? by->until_ns : 0), "pipe",
-			by ? by->middlepipe : NULL));
+	(void)ctx;
+	if (call->look.missed) {
+		status_get(call);
+		return;
 	}
-	call->status = 200;
-	call->reply = json_pack("{s:o,s:o}", "epoch", u64_json(d->current ? d->current->epoch : 0),
-				"standing", list);
-	data_return(d, mail);
+	if (call->look.heads)
+		destinations_begin(call);
+	call->look.heads = false;
+	status_take(call);
+	if (!part_ask(call, true, status_back))
+		status_finish(call);
 }
 
-void chains_there(struct data *d, struct mail *mail)
+void status_get(struct api_call *call)
+{
+	parts_begin(call, true, status_back);
+}
+
+/* ----------------------------------------------------------------- standing */
+
+static void standing_take(struct api_call *call)
+{
+	const struct look *l = &call->look;
+
+	for (uint32_t i = 0; i < l->n_chains; i++) {
+		const struct chain *c = &l->set->chain[l->chain + i];
+		const struct look_chain *seen = &l->seen_chains[i];
+
+		json_array_append_new(call->list, json_pack("{s:s,s:s%,s:s,s:o,s:s?}", "destination",
+			c->destination->name, "prefix", c->prefix.ptr ? c->prefix.ptr : "",
+			c->prefix.len, "verdict", standing_name(seen->standing), "until",
+			time_json(seen->until_ns), "pipe", seen->by ? seen->by->middlepipe : NULL));
+	}
+	call->at_chain += l->n_chains;
+}
+
+static void standing_back(void *ctx, struct mail *mail)
 {
 	struct api_call *call = (struct api_call *)(void *)mail;
 
+	(void)ctx;
+	if (call->look.missed) {
+		standing_get(call);
+		return;
+	}
+	call->look.heads = false;
+	standing_take(call);
+	if (part_ask(call, false, standing_back))
+		return;
 	call->status = 200;
-	if (d->current)
-		call->reply = json_loads(chains_text(d->current->chains), 0, NULL);
+	call->reply = json_pack("{s:o,s:O}", "epoch",
+				u64_json(call->look.set ? call->look.set->epoch : 0), "standing",
+				call->list);
+	api_done(call);
+}
+
+void standing_get(struct api_call *call)
+{
+	parts_begin(call, false, standing_back);
+}
+
+/* ------------------------------------------------------------ chains, events */
+
+void chains_get(struct api_call *call)
+{
+	const struct chainset *set = config_in_force(call->control);
+
+	call->status = 200;
+	if (set)
+		call->reply = json_loads(chains_text(set->chains), 0, NULL);
 	else
 		api_fail(call, 404, "no chains are loaded");
-	data_return(d, mail);
 }
 
-void events_there(struct data *d, struct mail *mail)
+static void events_there(struct data *d, struct mail *mail)
 {
 	struct api_call *call = (struct api_call *)(void *)mail;
 	uint64_t first = d->n_events > DATA_EVENTS ? d->n_events - DATA_EVENTS : 0;
-	json_t *list = json_array();
 
 	if (call->after > first)
 		first = call->after;
-	for (uint64_t i = first; i < d->n_events; i++) {
-		const struct data_event *e = &d->events[i % DATA_EVENTS];
+	for (uint64_t i = first; i < d->n_events; i++)
+		call->events[call->n_events++] = d->events[i % DATA_EVENTS];
+	call->next = d->n_events;
+	data_return(d, mail);
+}
+
+static void events_back(void *ctx, struct mail *mail)
+{
+	struct api_call *call = (struct api_call *)(void *)mail;
+	json_t *list = json_array();
+
+	(void)ctx;
+	for (uint32_t i = 0; i < call->n_events; i++) {
+		const struct data_event *e = &call->events[i];
 
 		json_array_append_new(list, json_pack("{s:o,s:o,s:s,s:s,s:s,s:o}", "seq",
 			u64_json(e->seq), "time", wall_json(e->wall_ns), "event", e->event,
@@ -310,6 +385,15 @@ void events_there(struct data *d, struct mail *mail)
 			json_loads(e->fields, 0, NULL)));
 	}
 	call->status = 200;
-	call->reply = json_pack("{s:o,s:o}", "next", u64_json(d->n_events), "events", list);
-	data_return(d, mail);
+	call->reply = json_pack("{s:o,s:o}", "next", u64_json(call->next), "events", list);
+	api_done(call);
+}
+
+void events_get(struct api_call *call)
+{
+	call->events = calloc(DATA_EVENTS, sizeof(*call->events));
+	if (!call->events)
+		api_fail(call, 503, "out of memory");
+	else
+		api_send(call, events_there, events_back);
 }

@@ -4,12 +4,13 @@
 #define SCHEDULER_STATUS_PRIV_H
 
 #include "lib/json.h"
-#include "scheduler/data.h"
+#include "scheduler/look.h"
 
-json_t *time_json(const struct data *data, uint64_t at_ns); /* monotonic; 0: null */
+json_t *time_json(uint64_t at_ns); /* monotonic; 0: null */
 json_t *wall_json(uint64_t wall_ns);
 const char *standing_name(int standing);
-json_t *unit_status_json(const struct data *data, const struct unit *unit);
-json_t *ejected_json(const struct unit *unit);
+json_t *ejected_json(const struct look_unit *seen);
+/* What the unit said of itself; takes its part off *said. */
+json_t *said_json(const struct look_unit *seen, struct mp_str *said);
 
 #endif

@@ -79,7 +79,7 @@ int unit_new(struct data *data, struct blame *blame, const struct chain_destinat
 	u->destination = strdup(destination->name);
 	u->prefix = slice_dup(prefix);
 	u->config = strdup(binding->config);
-	u->n_counters = counters_of(binding->filter, sizeof(u->counters) / sizeof(u->counters[0]));
+	u->n_counters = counters_of(binding->filter, UNIT_COUNTERS_MAX);
 	u->number = blame_number(blame, binding->middlepipe);
 	if (!u->key || !u->middlepipe || !u->destination || !u->prefix || !u->config)
 		r = err_set(err, -ENOMEM, "out of memory");

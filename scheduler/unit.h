@@ -27,6 +27,7 @@ struct data;
 #define UNIT_STATE_MAX 65536  /* bytes of its "state" */
 #define UNIT_REPLY_MAX 16384  /* bytes of a standing REPLY: head and body */
 #define UNIT_REASON_MAX 128
+#define UNIT_COUNTERS_MAX 32
 
 struct unit {
 	uint32_t magic;  /* UNIT_MAGIC */
@@ -63,7 +64,7 @@ struct unit {
 	char *blob;         /* of a REPLY: struct board_blob, head, body */
 	uint32_t blob_size;
 	uv_timer_t *timer;  /* for on_timer; its own allocation, freed when its handle is closed */
-	uint64_t counters[32]; /* by row of filter->counters */
+	uint64_t counters[UNIT_COUNTERS_MAX]; /* by row of filter->counters */
 	uint32_t n_counters;
 	struct unit *next_judged; /* list of those with judging set */
 };

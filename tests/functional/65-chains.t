@@ -12,12 +12,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import mp
 import survive
 
 BAD = sorted(glob.glob(os.path.join(mp.ROOT, "tests/data/chains/bad/*.json")))
+MANY = 1000  # destinations, two units each
 TOO_LARGE = 1024 * 1024 + 1
 
 mp.need(mp.SCHEDULER, survive.prog("load"), survive.prog("counting_service"))
@@ -261,6 +263,40 @@ def outlives_worker():
     mp.is_(process.stop(), 0, "it ends well")
 
 
+def large():
+    """Documents of many destinations are made in parts, but are whole, also when a swap comes in between."""
+    place = mp.workdir()
+    many = [mp.destination("d%d" % i, "d%d.example" % i, survive.breaker(prefixes=["/pay"]))
+            for i in range(MANY)]
+    big = mp.Scheduler(mp.chain_file(os.path.join(place, "chain.json"), *many))
+    names = [d["name"] for d in many]
+    swaps = 0
+
+    def swap():
+        nonlocal swaps
+        for epoch in range(2, 6):
+            document = {"app": "test", "epoch": epoch, "destinations": many[:MANY - epoch]}
+            swaps += big.control.call("PUT", "/v1/chains", document)[0] == 200
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    whole = looks = 0
+    while swapper.is_alive() or not looks:
+        status, standing = big.status(), big.control.ok("GET", "/v1/standing")
+        got = [d["name"] for d in status["destinations"]]
+        rows = [(row["destination"], row["prefix"]) for row in standing["standing"]]
+        epochs = status["epoch"], standing["epoch"]
+        want = [names[:MANY - (epoch if epoch > 1 else 0)] for epoch in epochs]
+        whole += got == want[0] and rows == [(n, p) for n in want[1] for p in ("/pay", "")] and all(
+            [e["prefix"] for e in d["entries"]] == [u["prefix"] for u in d["units"]] == ["/pay", ""]
+            and all(u["status"]["state"] == "closed" for u in d["units"]) for d in status["destinations"])
+        looks += 1
+    swapper.join()
+    mp.is_(swaps, 4, "chains of %d destinations are swapped" % MANY)
+    mp.is_(whole, looks, "all the while %d documents of each kind are whole and of one epoch" % looks)
+    mp.is_(big.control.call("GET", "/v1/chains")[1]["destinations"], many[:MANY - 5], "so are the chains")
+    mp.is_(big.stop(), 0, "it ends well")
+
 
 wrong_by_put()
 wrong_by_reload()
@@ -275,4 +311,5 @@ mp.is_([n["failed"], n["unfiltered"], n["refused"], service.n["bare"]], [0] * 4,
        "all the while none of %d calls failed or went unfiltered" % n["made"])
 without_chains()
 outlives_worker()
+large()
 mp.done()

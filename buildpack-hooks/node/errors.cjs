@@ -43,7 +43,9 @@ function kindOf(error, otherwise = OTHER) {
 	const code = typeof error.code === 'string' ? error.code : '';
 	if (code === 'UND_ERR_ABORTED' && /^Proxy response/.test(error.message))
 		return REFUSED; // undici's word for a proxy that makes no tunnel
-	return KINDS.get(code) ?? (FAMILIES.test(code) ? PROTOCOL : otherwise);
+	if (FAMILIES.test(code) || error.name === 'HTTPParserError') // which has no code since undici 7
+		return PROTOCOL;
+	return KINDS.get(code) ?? otherwise;
 }
 
 // The same of what undici tells.  An error without a code is neither its own nor the

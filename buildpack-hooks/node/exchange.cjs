@@ -374,7 +374,7 @@ class Exchange {
 		}
 		if (body !== undefined) {
 			this.replaced = true;
-			tap.give(null, status, fields, body);
+			tap.give(null, status, fields, hasBody(status, this.opts.method) ? body : undefined);
 			return true;
 		}
 		let more = tap.head(status, fields, statusText);

@@ -225,15 +225,16 @@ class Asking {
 	}
 }
 
-// Gives a verdict to a request that has no socket (any more).
-function deliver(call, req, verdict) {
+// Gives a verdict to a request that has no socket (any more).  isWritten: all of it has
+// gone to another socket already.
+function deliver(call, req, verdict, isWritten = false) {
 	if (verdict.raise) {
 		onSocket.call(req, null, new MiddlepipeError(call, verdict));
 		return;
 	}
 	// Kept alive as far as Node.js is concerned: then a body that the app still
-	// writes is taken to its end.
-	req.shouldKeepAlive = true;
+	// writes is taken to its end.  But what failed to be written never ends.
+	req.shouldKeepAlive = !isWritten;
 	onSocket.call(req, new ReplySocket(replyBytes(verdict, req.method), req.protocol === 'https:'));
 }
 

@@ -135,20 +135,13 @@ function edit(req, res, verdict, replied) {
 		res.statusCode = verdict.status;
 		res.statusMessage = STATUS_CODES[verdict.status] ?? '';
 	}
-	return hasBody(res.statusCode, req.method) ? body : undefined;
+	return body !== undefined && !hasBody(res.statusCode, req.method) ? Buffer.alloc(0) : body;
 }
 
-// Gives the response to the app, or discards it when nobody wants it.  One that was held
-// to its end is not complete for the app yet: Node.js 26 cancels nothing that is.
+// Gives the response to the app, or discards it when nobody wants it.
 function forward(req, res) {
-	const { complete } = res;
-	res.complete = false;
-	try {
-		if (!base.emit.call(req, 'response', res))
-			res._dump();
-	} finally {
-		res.complete = complete;
-	}
+	if (!base.emit.call(req, 'response', res))
+		res._dump();
 }
 
 function refuse(call, req, res, verdict) {
@@ -159,7 +152,7 @@ function refuse(call, req, res, verdict) {
 
 // What the chain has decided: the response as it is, edited, replaced, or an error.
 function act(call, req, res, code, held) {
-	const { statusCode } = res;
+	const { statusCode, complete } = res;
 	const verdict = code === PASS ? null : native.verdict(call.slot);
 	const replied = code === REPLIED;
 	if (replied)
@@ -167,6 +160,7 @@ function act(call, req, res, code, held) {
 	else
 		calls.head(call, statusCode, true); // the head's time is taken
 	let body;
+	res.complete = false; // not for the app yet: Node.js 26 neither cancels nor reads what is
 	try {
 		if (replied && verdict.raise) {
 			refuse(call, req, res, verdict);
@@ -175,6 +169,7 @@ function act(call, req, res, code, held) {
 			forward(req, res);
 		}
 	} finally { // a listener may throw
+		res.complete = complete;
 		if (body === undefined)
 			restore(res, held);
 		else
@@ -299,7 +294,7 @@ function reviveAfterClose(call, req, verdict) {
 			req.outputData = unsent;
 			req._closed = req.destroyed = false;
 			req.res = null;
-			deliver(call, req, verdict);
+			deliver(call, req, verdict, req.writableEnded);
 		});
 		return true;
 	};

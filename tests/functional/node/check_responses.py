@@ -38,7 +38,7 @@ def check_edit(app, service):
     for wants in (HELD, BODY):
         for lib, got in app.both(wants + "rbody other\n", url=service.url(), count=3):
             mp.is_([(r.get("status"), r.get("body"), r["headers"].get("content-length")) for r in got],
-                   [(200, "other", "5")] * 3, app.name("%s: wants %s: body replaced" % (lib, wants[-3:])))
+                   [(200, "other", "5")] * 3, app.name("%s: %s: body replaced" % (lib, wants[9:16].strip())))
     service.forget()
     app.calls(BODY + "rbody other\n", dict(url=service.url(), count=5))
     mp.is_(service.connections, 1, app.name("http: a replaced body leaves the connection usable"))
@@ -49,17 +49,22 @@ def check_replied(app, service):
     for wants in (HELD, BODY):
         for lib, got in app.both(wants + REPLIED, url=service.url(), count=2):
             mp.is_([(r.get("status"), r.get("body"), r["headers"].get("x-from")) for r in got],
-                   [(418, "instead", "chain")] * 2, app.name("%s: replied: %s" % (lib, wants[9:16])))
+                   [(418, "instead", "chain")] * 2, app.name("%s: replied: %s" % (lib, wants[9:16].strip())))
         raised = wants + REPLIED + "raise 1\npipe guard\nstate open\n"
         for lib, got in app.both(raised, url=service.url(), count=2):
             mp.is_([(h.cause(r).get("code"), h.cause(r).get("pipe")) for r in got],
-                   [("EMIDDLEPIPE", "guard")] * 2, app.name("%s: raised: %s" % (lib, wants[9:16])))
+                   [("EMIDDLEPIPE", "guard")] * 2, app.name("%s: raised: %s" % (lib, wants[9:16].strip())))
             app.once(lib, "raised", (200, 0))
     service.forget()
     app.calls(HELD + REPLIED, dict(url=service.url(), count=5))
     mp.is_(service.connections, 1, app.name("http: a replaced response leaves its connection usable"))
-    got = app.calls(BODY + REPLIED, dict(url=service.url(), method="HEAD"))
-    mp.is_((got.get("status"), got.get("body")), (418, ""), app.name("http: HEAD is replaced without a body"))
+    for wants in (HELD, BODY):
+        for lib, got in app.both(wants + REPLIED, url=service.url(), method="HEAD"):
+            mp.is_((got.get("status"), got.get("body")), (418, ""),
+                   app.name("%s: HEAD is replaced without a body: %s" % (lib, wants[9:16].strip())))
+        for lib, got in app.both(wants + REPLIED.replace("418", "204"), url=service.url()):
+            mp.is_((got.get("status"), got.get("body")), (204, ""),
+                   app.name("%s: 204 is replaced without a body: %s" % (lib, wants[9:16].strip())))
 
 
 def check_copied(app, service):

@@ -113,13 +113,14 @@ def check_reply_shapes(app, service):
                                   headers={"Expect": "100-continue"}))
     mp.is_((got.get("status"), "continue" in got["events"]), (503, False),
            app.name("http: Expect: 100-continue is answered at once"))
+    service.take()
+    service = h.Recorder()  # of connections that are made, and dropped at some time
     for agent in ("none", "own", "connect", "foreign"):
         got = app.calls(h.REPLY, dict(url=service.url(), agent=agent, count=2))
         mp.is_([r.get("status") for r in got], [503, 503], app.name("http: agent %s: reply" % agent))
         got = app.calls(h.REFUSAL, dict(url=service.url(), agent=agent, count=2))
         mp.is_([h.cause(r).get("code") for r in got], ["EMIDDLEPIPE"] * 2,
                app.name("http: agent %s: error" % agent))
-    service.take()
 
 
 def check_edits(app, service):

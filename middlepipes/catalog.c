@@ -72,25 +72,39 @@ static const struct mp_filter *shared_open(const char *path, const char *type, s
 	return NULL;
 }
 
-static const struct mp_filter *shared_find(struct catalog *c, const char *type)
+/* The file is there: is it a filter that we take? */
+static const struct mp_filter *shared_take(struct catalog *c, const char *path, const char *type)
 {
 	struct err err = { 0 };
+	const struct mp_filter *f = NULL;
+
+	if (!type_ok(type))
+		err_set(&err, -EINVAL, "a type is [a-z][a-z0-9-]*, at most %d bytes", CHAIN_NAME_MAX - 1);
+	else if (c->n_shared == SHARED_MAX)
+		err_set(&err, -ENOSPC, "more than %d filters from the folder", SHARED_MAX);
+	else
+		f = shared_open(path, type, &err);
+	if (f)
+		c->shared[c->n_shared++] = f;
+	else
+		c->options.refused(path, err.text);
+	return f;
+}
+
+static const struct mp_filter *shared_find(struct catalog *c, const char *type)
+{
 	const struct mp_filter *f = NULL;
 	char *path = NULL;
 
 	for (unsigned i = 0; i < c->n_shared; i++)
 		if (!strcmp(c->shared[i]->name, type))
 			return c->shared[i];
-	if (!c->options.folder || !type_ok(type) || c->n_shared == SHARED_MAX ||
+	/* A type is no path: nothing outside of the folder is looked at. */
+	if (!c->options.folder || strchr(type, '/') ||
 	    asprintf(&path, "%s/%s.so", c->options.folder, type) < 0)
 		return NULL;
-	if (access(path, F_OK) == 0) {
-		f = shared_open(path, type, &err);
-		if (f)
-			c->shared[c->n_shared++] = f;
-		else
-			c->options.refused(path, err.text);
-	}
+	if (access(path, F_OK) == 0)
+		f = shared_take(c, path, type);
 	free(path);
 	return f;
 }
@@ -159,10 +173,25 @@ const struct mp_filter **catalog_all(struct catalog *c)
 	return all;
 }
 
+static int folder_check(const char *folder, struct err *err)
+{
+	DIR *dir = folder ? opendir(folder) : NULL;
+
+	if (folder && !dir)
+		return err_set(err, -errno, "filter folder %s: %s", folder, strerror(errno));
+	if (dir)
+		closedir(dir);
+	return 0;
+}
+
 int catalog_new(const struct catalog_options *options, struct catalog **ret, struct err *err)
 {
-	struct catalog *c = calloc(1, sizeof(*c));
+	struct catalog *c;
+	int r = folder_check(options->folder, err);
 
+	if (r < 0)
+		return r;
+	c = calloc(1, sizeof(*c));
 	if (!c)
 		return err_set(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; registry[i] && i < NAMES_MAX - 1; i++)

@@ -21,6 +21,7 @@ struct catalog_options {
 	void (*refused)(const char *path, const char *reason); /* told of each `.so` that is not taken */
 };
 
+/* 0, or a negative errno: -ENOENT when the folder is not there, for instance. */
 int catalog_new(const struct catalog_options *options, struct catalog **ret, struct err *err);
 
 /* The filters stay: they may be in use. */

@@ -219,12 +219,18 @@ static void on_filter_refused(const char *path, const char *reason)
 
 static int catalog_open(struct control *c, struct err *err)
 {
-	const struct catalog_options options = {
+	struct catalog_options options = {
 		.folder = c->options->filters_dir,
 		.prefer_shared = c->options->prefer_shared,
 		.refused = on_filter_refused,
 	};
+	int r = catalog_new(&options, &c->catalog, err);
 
+	if (r >= 0 || !atomic_load(&c->blame->ready))
+		return r;
+	/* It was there once: better some of the chains than no worker at all. */
+	log_error("filter folder is gone", "reason=%s", LOG_STR(err->text));
+	options.folder = NULL;
 	return catalog_new(&options, &c->catalog, err);
 }
 

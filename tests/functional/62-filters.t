@@ -8,6 +8,7 @@ that are refused.
 
 import os
 import shutil
+import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
@@ -288,6 +289,8 @@ def part_refused():
     filters = mp.workdir()
     for name in ("wrongabi", "wrongsize", "noop"):
         shutil.copy(os.path.join(survive.TEST_FILTERS, name + ".so"), filters)
+    for name in ("my_noop", "Noop", "7up"):
+        shutil.copy(os.path.join(filters, "noop.so"), os.path.join(filters, name + ".so"))
     shutil.copy(os.path.join(filters, "noop.so"), os.path.join(filters, "other.so"))
     with open(os.path.join(filters, "text.so"), "w") as out:
         out.write("this is no library\n")
@@ -298,6 +301,7 @@ def part_refused():
                          ("wrongsize", r"has an incomplete table \(16 of \d+ bytes\)"),
                          ("other", r"filter other calls itself noop"),
                          ("text", r"text\.so: "),
+                         ("my_noop", r"my_noop\.so\S* reason=\S*a type is \[a-z\]\[a-z0-9-\]\*"),
                          ("nothing", None), ("../filters/noop", None)):
         status, document, _ = survive.put_chains(
             scheduler, 2, mp.destination("svc", service.authority, mp.binding("n", name)))
@@ -309,7 +313,45 @@ def part_refused():
             mp.like(scheduler.err, reason, "and the log says why")
     n = one_call(scheduler, service, folder)
     mp.is_([n["asked"], n["served"], scheduler.status()["epoch"]], [1, 1, 1], "the old chain works on")
+    _, _, err = mp.middlepipe("filters", "--filters-dir", filters)
+    for name in ("my_noop", "Noop", "7up"):
+        mp.like(err, r"/%s\.so: a type is \[a-z\]\[a-z0-9-\]\*" % name, "filters says why, too: " + name)
+    folder_gone(scheduler, service, folder, filters)
     mp.is_(scheduler.stop(), 0, "it ends well")
+
+
+def folder_gone(scheduler, service, folder, filters):
+    """A folder that is not there is refused at the start, and survived later."""
+    chain = mp.chain_file(os.path.join(folder, "built-in.json"),
+                          mp.destination("svc", service.authority, survive.edits("one", "A", 2, "A", "a")),
+                          epoch=2)
+    nope = os.path.join(folder, "nope")
+    for argv, code in ((("check", "--filters-dir", nope, chain), 1), (("filters", "--filters-dir", nope), 1),
+                       (("run", "--filters-dir", nope, "--chain", chain, "--", "true"), 125)):
+        got, out, err = mp.middlepipe(*argv)
+        mp.is_((got, out), (code, ""), "%s: a folder that is not there" % argv[0])
+        mp.like(err, r"filter folder %s: No such file or directory" % nope, "is refused by name")
+    place = mp.workdir()
+    got, _, err = mp.run([mp.SCHEDULER, "--socket", place + "/a", "--control", place + "/c",
+                          "--chain", chain, "--filters-dir", nope])
+    mp.is_(got, 111, "and so it is by the scheduler")
+    mp.like(err, r"filter folder %s: No such file or directory" % nope, "which says why")
+    os.rename(chain, scheduler.chain)
+    scheduler.reload()
+    shutil.rmtree(filters)
+    worker = scheduler.worker()
+    os.kill(worker, signal.SIGKILL)
+
+    def back():
+        try:
+            status, document = scheduler.control.call("GET", "/v1/status")
+        except OSError:
+            return False
+        return status == 200 and document["pid"] != worker and document["epoch"] == 2
+    mp.wait_for(back, "the next worker")
+    n = one_call(scheduler, service, folder)
+    mp.is_([n["asked"], n["served"], service.n["edited"]], [1, 1, 1],
+           "one that goes away later ends no worker, and built-in filters work on")
 
 
 for bad in BAD:

@@ -248,7 +248,8 @@ def sockets():
     process = mp.Process([mp.SCHEDULER, "--socket", os.path.join(place.folder, "dead"),
                           "--control", new])
     mp.wait_for(lambda: os.path.exists(new), "a scheduler in the place of a dead one")
-    mp.is_(process.stop(), 0, "a dead one's path is taken over")
+    mp.is_(mp.Control(new).call("GET", "/v1/status")[0], 200, "a dead one's path is taken over")
+    mp.is_(process.stop(), 0, "it ends well")
     place.end()
 
 

@@ -81,6 +81,7 @@ static void test_find(void)
 {
 	const struct catalog_options none = { .prefer_shared = true, .refused = told };
 	const struct catalog_options absent = { .folder = "/nonexistent", .refused = told };
+	const struct catalog_options empty = { .folder = "/proc/self/fdinfo", .refused = told };
 	const struct chain_catalog *chain;
 	struct catalog *c = NULL;
 	struct err err = { 0 };
@@ -95,9 +96,11 @@ static void test_find(void)
 	ok(!chain->find(chain, "nothing"), "and nothing else");
 	test_all(c);
 	catalog_free(c);
-	is_int(catalog_new(&absent, &c, &err), 0, "a folder that is not there");
+	is_int(catalog_new(&absent, &c, &err), -ENOENT, "a folder that is not there");
+	is_str(err.text, "filter folder /nonexistent: No such file or directory", "and why");
+	is_int(catalog_new(&empty, &c, &err), 0, "a folder without filters");
 	chain = catalog_chain(c);
-	ok(chain->find(chain, "breaker") && !chain->find(chain, "nothing"), "is an empty one");
+	ok(chain->find(chain, "breaker") && !chain->find(chain, "nothing"), "has the built-in ones");
 	ok(!chain->find(chain, "../x") && !chain->find(chain, "") && !chain->find(chain, "A") &&
 	   !chain->find(chain, "a/b"), "a type is no path");
 	test_all(c);

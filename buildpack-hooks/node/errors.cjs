@@ -57,7 +57,9 @@ function kindOfTold(error) {
 function message(authority, verdict) {
 	const said = verdict.state ? `is ${verdict.state}` : 'refused the call';
 	const after = verdict.retryAfter >= 0 ? `, retry after ${verdict.retryAfter} s` : '';
-	return `[${authority}] middlepipe ${verdict.pipe || verdict.type || 'chain'} ${said}${after}`;
+	const name = verdict.pipe || verdict.type || 'chain';
+	const who = name === 'middlepipe' ? name : `middlepipe ${name}`; // all of it, or one
+	return `[${authority}] ${who} ${said}${after}`;
 }
 
 // The response that the chain gave for the service's, in plain values.

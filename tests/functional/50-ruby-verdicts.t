@@ -113,6 +113,14 @@ for way in WAYS:
     is_((used(before), len(told(log, "begin")), len(told(log, "end"))), ((0, 0), 1, 1),
         "%s: once, without a connection" % way)
 
+REQUIRED = ("begin REPLY", "raise 1", "type middlepipe", "state unavailable", "retry_after 1")
+for url, where in (("http://payments.internal/", "payments.internal"),
+                   ("http://payments.internal:8080/", "payments.internal:8080")):
+    for way in WAYS:
+        got, log = last(script(*REQUIRED), do(way, url=url))
+        is_(got.get("text"), "[%s] middlepipe is unavailable, retry after 1 s" % where,
+            "%s: %s: all of Middlepipe is not there" % (way, where))
+
 dead = "http://127.0.0.1:%d/" % mp.free_port()
 got, log = last(script("begin REPLY", *REFUSE), do("get_response", url=dead))
 is_(got["error"], "Middlepipe::NetHTTPRefused", "a dead service is not dialled while the circuit is open")

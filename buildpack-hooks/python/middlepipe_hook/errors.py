@@ -133,7 +133,9 @@ def _restore(cls, args, reply):
 def message(where, reply):
     """The text of a refusal: "[payments:80] middlepipe guard is open, retry after 4 s"."""
     pipe, state, after = reply[5], reply[6], reply[7]
-    text = "[%s] middlepipe %s is %s" % (where, pipe or reply[4] or "?", state or "refusing")
+    name = pipe or reply[4] or "?"
+    who = name if name == "middlepipe" else "middlepipe " + name  # all of it, or one
+    text = "[%s] %s is %s" % (where, who, state or "refusing")
     return text if after < 0 else "%s, retry after %d s" % (text, after)
 
 

@@ -14,7 +14,9 @@ module Middlepipe
     attr_reader :retry_after
 
     def self.message(authority, answer)
-      text = "[#{authority}] middlepipe #{answer.pipe || answer.type || "chain"}"
+      text = "[#{authority}] middlepipe"
+      name = answer.pipe || answer.type || "chain"
+      text += " #{name}" unless name == "middlepipe" # all of it
       text += answer.state ? " is #{answer.state}" : " refused the call"
       text += ", retry after #{answer.retry_after} s" if answer.retry_after
       text

@@ -26,7 +26,7 @@ module Middlepipe
 
     def initialize(http, request, answer)
       refused_by(answer) { NetHTTP.synthesize(http, request, answer) {} }
-      super(Refused.message("#{http.address}:#{http.port}", answer))
+      super(Refused.message(NetHTTP.authority(http), answer))
     end
   end
 

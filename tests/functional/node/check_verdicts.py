@@ -67,6 +67,12 @@ def check_raise(app, service):
             else:
                 mp.is_((got["error"]["name"], got["error"]["message"]),
                        ("TypeError", "fetch failed"), app.name("fetch: %s: rejects" % how))
+    required = "begin REPLY\nraise 1\ntype middlepipe\nstate unavailable\nretry_after 1\n"
+    for where in ("payments.internal", "payments.internal:8080"):
+        for lib, got in app.both(required, url="http://%s/" % where):
+            mp.is_(h.cause(got).get("message"),
+                   "[%s] middlepipe is unavailable, retry after 1 s" % where,
+                   app.name("%s: %s: all of Middlepipe is not there" % (lib, where)))
     for lib, got in app.both("begin REPLY\nraise 1\ntype breaker\n", url=service.url()):
         mp.like(h.cause(got).get("message"), r"\] middlepipe breaker refused the call$",
                 app.name("%s: a refusal that says little" % lib))

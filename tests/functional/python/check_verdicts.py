@@ -83,6 +83,14 @@ def refused(app):
         mp.like(inner.get("text"), r"^\[127\.0\.0\.1:\d+\] middlepipe guard is open, "
                 r"retry after 4 s$", app.name(lib + ": its message"))
         mp.is_(len(app.told("begin")), 1, app.name(lib + ": not retried (total=5)"))
+    required = ("begin REPLY\nraise 1\ntype middlepipe\nstate unavailable\nretry_after 1\n"
+                "rbody sorry\n")
+    for where in ("payments.internal", "payments.internal:8080"):
+        for lib in app.libs:
+            got = app.calls(required, {"lib": lib, "url": "http://%s/" % where})[0]
+            mp.is_(got.get("reason", got).get("text"),
+                   "[%s] middlepipe is unavailable, retry after 1 s" % where,
+                   app.name("%s: %s: all of Middlepipe is not there" % (lib, where)))
     out = app.run([os.path.join(HERE, "pickled.py"), dead], REFUSAL)
     mp.is_(out, "guard 4\n" * (2 if "requests" in app.libs else 1),
            app.name("refusals can be pickled"))

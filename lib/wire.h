@@ -28,6 +28,7 @@ enum wire_tag {
 	WIRE_MARKER_STATE = 11,
 	WIRE_MARKER_PIPE = 12,
 	WIRE_MARKER_CALLBACK = 13,
+	WIRE_MARKER_RETRY = 14, /* decimal seconds from the call on; a retry_at_ns wins */
 };
 
 /* One item; decoded strings borrow from the input. */

@@ -3,6 +3,8 @@
 #include "scheduler/run.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/slice.h"
@@ -256,12 +258,18 @@ uint32_t run_response(struct run *run)
 
 static void put_marker(struct wire_writer *w, const struct mp_marker *m)
 {
+	char seconds[24];
+
 	if (!m->type.len)
 		return;
 	wire_put_value(w, WIRE_MARKER_TYPE, m->type);
 	wire_put_value(w, WIRE_MARKER_STATE, m->state);
 	wire_put_value(w, WIRE_MARKER_PIPE, m->pipe);
 	wire_put_value(w, WIRE_MARKER_CALLBACK, m->callback);
+	if (m->retry_after <= 0)
+		return;
+	snprintf(seconds, sizeof(seconds), "%" PRId64, m->retry_after);
+	wire_put_value(w, WIRE_MARKER_RETRY, slice_of(seconds));
 }
 
 static void put_edits(struct run *run, struct wire_writer *w)
@@ -356,8 +364,9 @@ int reply_render(const struct unit *u, const struct mp_reply *reply, void *memor
 
 int refusal_render(const struct unit *u, void *memory, size_t size)
 {
-	struct mp_marker marker = { .state = MP_LIT("ejected"), .callback = MP_LIT("raise"),
-				    .retry_after = -1 };
+	/* Word for word what the library says when an answer tells it to refuse. */
+	struct mp_marker marker = { .type = MP_LIT("middlepipe"), .state = MP_LIT("ejected"),
+				    .callback = MP_LIT("raise"), .retry_after = 1 };
 	struct mp_reply reply = { .size = sizeof(reply), .status = 503, .marker = &marker };
 
 	return reply_render(u, &reply, memory, size);

@@ -18,6 +18,7 @@
 #include "lib/wire.h"
 
 #define OWN_FIELDS 2u /* Retry-After and the marker */
+#define RETRY_MAX_S UINT64_C(999999999999999) /* the largest Integer of a marker */
 #define RETRY_SIZE 24u /* digits of a Retry-After and a NUL */
 #define TEXT_SIZE (RETRY_SIZE + MP_MARKER_MAX + 1)
 
@@ -28,7 +29,6 @@ struct build {
 	struct mp_edit *edits;   /* of a pass, or NULL */
 	size_t n;                /* of these */
 	size_t room;             /* how many may be taken from the wire */
-	bool retry;              /* the library writes Retry-After */
 	struct mp_marker marker;
 	char *text;              /* TEXT_SIZE bytes */
 };
@@ -55,10 +55,8 @@ static int take_field(struct build *b, const struct wire_item *item)
 		return 0;
 	if (!wire_field_ok(item->name, item->value) || b->n == b->room)
 		return -EPROTO;
-	/* The marker is ours to write, and so is a Retry-After that ages. */
-	if (slice_eq_nocase(item->name, MP_LIT(MP_MARKER_FIELD)) ||
-	    (b->retry && slice_eq_nocase(item->name, MP_LIT("Retry-After"))))
-		return 0;
+	if (slice_eq_nocase(item->name, MP_LIT(MP_MARKER_FIELD)))
+		return 0; /* ours to write */
 	b->fields[b->n++] = (struct mp_field){ item->name, item->value };
 	return 0;
 }
@@ -109,6 +107,16 @@ static int take_marker(struct build *b, const struct wire_item *item)
 	return 0;
 }
 
+static int take_retry(struct build *b, const struct wire_item *item)
+{
+	uint64_t seconds;
+
+	if (slice_to_u64(item->value, &seconds) < 0 || seconds > RETRY_MAX_S)
+		return -EPROTO;
+	b->marker.retry_after = (int64_t)seconds;
+	return 0;
+}
+
 /* What to do with each tag; others are skipped. */
 static int (*const takers[])(struct build *b, const struct wire_item *item) = {
 	[WIRE_AUTHORITY] = take_authority,
@@ -121,6 +129,7 @@ static int (*const takers[])(struct build *b, const struct wire_item *item) = {
 	[WIRE_MARKER_STATE] = take_marker,
 	[WIRE_MARKER_PIPE] = take_marker,
 	[WIRE_MARKER_CALLBACK] = take_marker,
+	[WIRE_MARKER_RETRY] = take_retry,
 };
 
 static int items_take(struct build *b, struct mp_str head)
@@ -179,6 +188,16 @@ static int build_fail(struct build *b, char *block, int r)
 	return r;
 }
 
+static void fields_drop(struct build *b, struct mp_str name)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->n; i++)
+		if (!slice_eq_nocase(b->fields[i].name, name))
+			b->fields[n++] = b->fields[i];
+	b->n = n;
+}
+
 static void field_add(struct build *b, const char *name, const char *value)
 {
 	b->fields[b->n++] = (struct mp_field){ slice_of(name), slice_of(value) };
@@ -195,7 +214,8 @@ static void own_fields(struct build *b)
 	v->pipe = b->marker.pipe;
 	v->state = b->marker.state;
 	v->raise = slice_eq(b->marker.callback, MP_LIT("raise"));
-	if (b->retry) {
+	if (v->retry_after >= 0) {
+		fields_drop(b, MP_LIT("Retry-After")); /* a filter's own does not age */
 		(void)snprintf(b->text, RETRY_SIZE, "%lld", (long long)v->retry_after); /* fits */
 		field_add(b, "Retry-After", b->text);
 	}
@@ -217,7 +237,7 @@ static int64_t seconds_until(uint64_t at_ns, uint64_t now)
 int client_verdict_reply(struct mp_verdict *verdict, const struct raw_verdict *raw, uint64_t now)
 {
 	struct build b = { .verdict = verdict, .room = items_max(raw->head_size),
-			   .retry = raw->retry_at_ns, .marker = { .retry_after = -1 } };
+			   .marker = { .retry_after = -1 } };
 	struct mp_str head;
 	char *block;
 	int r;

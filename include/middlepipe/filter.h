@@ -159,7 +159,11 @@ struct mp_reply {
 	size_t n_fields;
 	struct mp_str body;
 	const struct mp_marker *marker; /* calls back into the application; or NULL */
-	uint64_t retry_at_ns; /* gives Retry-After and the marker's retry-after, which age; 0: none */
+	/*
+	 * Gives Retry-After and the marker's retry-after, which age.  0: none, or
+	 * the marker's own, when that is above 0: so long from each call on.
+	 */
+	uint64_t retry_at_ns;
 };
 
 /* What stands for a unit until it posts again. */

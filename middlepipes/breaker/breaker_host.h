@@ -17,7 +17,7 @@ static const struct mp_field plain_text[] = {
 	{{"content-type", 12}, {"text/plain; charset=utf-8", 25}}};
 static const char open_text[] = "The circuit breaker of this service is open.\n";
 
-/* When a refused caller may try again; 0: unknown. */
+/* When a refused caller may try again; 0: nobody knows, see retry_after(). */
 static inline uint64_t retry_at(const struct self *self, uint64_t now_ns)
 {
 	const struct breaker *b = &self->breaker;
@@ -29,6 +29,16 @@ static inline uint64_t retry_at(const struct self *self, uint64_t now_ns)
 	if (b->state == BREAKER_RECOVERING)
 		return b->since_ns + b->rules->ramp_ns;
 	return now_ns + 1000 * BREAKER_MS; /* probes are on their way: soon */
+}
+
+/* Seconds from the call on, when the open time has no end; -1: retry_at() says it. */
+static inline int64_t retry_after(const struct self *self)
+{
+	uint64_t second_ns = 1000 * BREAKER_MS, open_ns = self->breaker.rules->open_ns;
+
+	if (rule_of(self) != RULE_OPEN)
+		return -1;
+	return open_ns > second_ns ? (int64_t)((open_ns - 1) / second_ns + 1) : 1;
 }
 
 /* The response of a refusal; its parts live as long as the unit, and *marker. */
@@ -47,7 +57,7 @@ static inline struct mp_reply make_reply(const struct self *self, struct mp_mark
 	*marker = (struct mp_marker){.type = cache_word("breaker"),
 				     .state = cache_word(state_word(self)),
 				     .callback = cache_word(raise ? "raise" : ""),
-				     .retry_after = -1};
+				     .retry_after = retry_after(self)};
 	if (raise) {
 		reply.fields = plain_text;
 		reply.n_fields = 1;
@@ -79,6 +89,7 @@ static inline bool reply_last_good(struct self *self, struct mp_exchange *x, uin
 	fields[entry->n_fields] = (struct mp_field){{"age", 3}, cache_word(age)};
 	reply = make_reply(self, &marker, now_ns);
 	marker.callback = (struct mp_str){0};
+	marker.retry_after = -1;
 	reply.status = 200;
 	reply.fields = fields;
 	reply.n_fields = entry->n_fields + 1;

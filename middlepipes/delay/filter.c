@@ -105,8 +105,10 @@ static int32_t inject(struct self *self, struct mp_exchange *x)
 				 .body = self->error_body,
 				 .marker = &marker};
 
-	if (self->error == ERROR_RAISE)
+	if (self->error == ERROR_RAISE) {
 		marker.callback = (struct mp_str){"raise", 5};
+		marker.retry_after = 1; /* the next call has its chance */
+	}
 	self->host->count(self->unit, C_INJECTED, 1);
 	return self->host->reply(x, &reply) ? MP_VERDICT_ERROR : MP_VERDICT_REPLY;
 }

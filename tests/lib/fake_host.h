@@ -43,6 +43,7 @@ struct fake_reply {
 	size_t body_len;
 	bool has_marker;
 	char marker_type[32], marker_state[32], marker_callback[32];
+	int64_t marker_retry_after;
 	uint64_t retry_at_ns;
 };
 
@@ -138,6 +139,7 @@ static inline void fake_take_reply(struct fake_reply *out, const struct mp_reply
 		return;
 	fake_copy(out->marker_type, sizeof(out->marker_type), reply->marker->type);
 	fake_copy(out->marker_state, sizeof(out->marker_state), reply->marker->state);
+	out->marker_retry_after = reply->marker->retry_after;
 	fake_copy(out->marker_callback, sizeof(out->marker_callback), reply->marker->callback);
 }
 

@@ -132,6 +132,30 @@ static void reply(void)
 	fake_end(&fake);
 }
 
+static void answer_reply_soon(struct fake *f, struct fake_lane *l, uint32_t slot, struct fake_answer *a)
+{
+	answer_reply(f, l, slot, a);
+	a->retry_at_ns = 0;
+	wire_put_value(&a->head, WIRE_MARKER_RETRY, MP_LIT("7"));
+}
+
+/* A time that each call is told from its own begin on. */
+static void reply_soon(void)
+{
+	struct mp_verdict v = { .size = sizeof(v) };
+	struct mp_request request = request_make("");
+	struct mp_call call;
+
+	start(answer_reply_soon);
+	(void)fake_begin("payments", 80, "/pay", &call, &v);
+	is_int(mp_ask(&call, &request, &v), MP_VERDICT_REPLY, "REPLY");
+	is_int(v.retry_after, 7, "7 s from now");
+	ok(fake_has(&v, "Retry-After", "7"), "as the field, too");
+	ok(fake_has(&v, "Middlepipe", "throttle;retry-after=7"), "and in the marker");
+	end(&call, &v);
+	fake_end(&fake);
+}
+
 static void answer_delay(struct fake *f, struct fake_lane *l, uint32_t slot, struct fake_answer *a)
 {
 	(void)f;
@@ -492,6 +516,7 @@ int main(void)
 	scenario("a round trip with edits", edits);
 	scenario("plain round trips", plain);
 	scenario("a REPLY", reply);
+	scenario("a REPLY for a while", reply_soon);
 	scenario("a DELAY", delay);
 	scenario("answers that make no sense", bad_answers);
 	scenario("an ejected filter", ejected);

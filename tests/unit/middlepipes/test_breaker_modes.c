@@ -50,11 +50,16 @@ static void forced_modes(void)
 	is_int(host.post.verdict, MP_STANDING_REPLY, "forced-open refuses from the start");
 	is_u64(host.post.until_ns, 0, "without an end");
 	is_u64(host.post.reply.retry_at_ns, 0, "and without a time to come back");
+	is_int(host.post.reply.marker_retry_after, 5, "but each call is told the open time");
 	is_int(succeed(&host, 3), 0, "everything");
 	is_str(state(&host), "open", "its state is open");
 	is_str(reason(&host), "mode forced-open", "because of the mode");
 	is_u64(fake_counter(&host, "rejected"), 3, "refusals are counted");
 	is_u64((uint64_t)number(&host, "probes_at"), 0, "it never probes");
+	fake_unload(&host);
+
+	make(&host, "{\"mode\":\"forced-open\",\"open_ms\":100,\"fallback\":\"static\"}");
+	is_int(host.post.reply.marker_retry_after, 1, "at least a second");
 	fake_unload(&host);
 
 	make(&host, "{\"mode\":\"forced-closed\",\"consecutive\":1}");
@@ -78,6 +83,7 @@ static void overrides(void)
 	is_int(override(&host, "open"), 0, "override open");
 	is_int(succeed(&host, 2), 0, "refuses all");
 	is_str(reason(&host), "override open", "as an operator's word");
+	is_int(host.post.reply.marker_retry_after, 5, "callers are told the open time");
 	is_int(override(&host, "auto"), 0, "override auto");
 	is_int(succeed(&host, 2), 2, "takes it back");
 	is_str(reason(&host), "no call was judged yet", "the circuit was closed all the time");

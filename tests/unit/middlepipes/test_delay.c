@@ -79,6 +79,7 @@ static void errors(void)
 	is_str(fx.reply.body, "teapot", "and the body");
 	is_str(fx.reply.marker_type, "delay", "marked");
 	is_str(fx.reply.marker_callback, "", "without an exception");
+	is_int(fx.reply.marker_retry_after, -1, "and no Retry-After");
 	is_u64(fx.delay_ns, 0, "without a delay");
 	is_u64(fake_counter(&host, "injected"), 1, "counted");
 	fake_unload(&host);
@@ -87,6 +88,7 @@ static void errors(void)
 	is_int(ask(&host, &fx, "GET"), MP_VERDICT_REPLY, "raises");
 	is_int(fx.reply.status, 503, "503");
 	is_str(fx.reply.marker_callback, "raise", "with an exception");
+	is_int(fx.reply.marker_retry_after, 1, "that says when to come back");
 	is_str(fx.reply.fields, "", "no body, no content-type");
 	fake_unload(&host);
 

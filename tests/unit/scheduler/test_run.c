@@ -447,6 +447,24 @@ static void test_no_room(void)
 	ok(!run_answer(run, MP_VERDICT_PASS, answer_memory, 8, &a), "an answer that does not fit says so");
 }
 
+/* The values of a blob's marker. */
+static const char *marker_of(const char *memory)
+{
+	static char text[128];
+	struct board_blob blob;
+	struct mp_str head;
+	struct wire_item item;
+
+	memcpy(&blob, memory, sizeof(blob));
+	head = (struct mp_str){ memory + sizeof(blob), blob.head_size };
+	text[0] = '\0';
+	while (wire_next(&head, &item) > 0)
+		if (item.tag >= WIRE_MARKER_TYPE)
+			(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%.*s",
+				       text[0] ? " " : "", SLICE_ARG(item.value));
+	return text;
+}
+
 static void test_render(void)
 {
 	static const struct mp_field bad[] = { { { "A", 1 }, { "b\n", 2 } } };
@@ -474,6 +492,7 @@ static void test_render(void)
 	reply.n_fields = 1;
 	is_int(reply_render(&units[0], &reply, memory, sizeof(memory)), -EINVAL, "a field with LF");
 	ok(refusal_render(&units[0], memory, sizeof(memory)) > 0, "the refusal of an ejected one");
+	is_str(marker_of(memory), "middlepipe ejected guard raise 1", "says what the library says of it, and when to come back");
 }
 
 int main(void)

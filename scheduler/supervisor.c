@@ -165,17 +165,24 @@ static bool backoff(unsigned failures)
 	return sigtimedwait(&ends, NULL, &t) < 0;
 }
 
-/* Restarts workers; returns the exit code of the last one. */
-static int watch(struct scheduler_options *options, struct blame *blame)
+/* Of a worker that was told to end: a signal before it listens to them, or a filter, may be quicker. */
+static int end_code(int status, const struct blame_ejected *row)
 {
-	sigset_t handled = handled_signals(), old;
+	if (row || (WIFSIGNALED(status) && (WTERMSIG(status) == SIGTERM || WTERMSIG(status) == SIGINT)))
+		return 0;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_SYSTEM;
+}
+
+/* Restarts workers; returns the exit code of the last one. */
+static int watch(struct scheduler_options *options, struct blame *blame, const sigset_t *old)
+{
+	sigset_t handled = handled_signals();
 	unsigned failures = 0;
 	bool stop = false;
 
-	sigprocmask(SIG_BLOCK, &handled, &old);
 	for (;;) {
 		uint64_t started = clock_now(&clock_monotonic);
-		pid_t pid = worker_start(options, blame, &old);
+		pid_t pid = worker_start(options, blame, old);
 		const struct blame_ejected *row;
 		int status;
 
@@ -185,7 +192,7 @@ static int watch(struct scheduler_options *options, struct blame *blame)
 		row = blame_verdict(blame, status);
 		/* What could not start, for a reason of its own, will not do so the next time. */
 		if (stop || (WIFEXITED(status) && !row && !atomic_load(&blame->ready)))
-			return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_SYSTEM;
+			return end_code(status, row);
 		blame->restarts++;
 		log_warn("worker died, starting another", "status=0x%x restarts=%u ejected=%s reason=%s",
 			 status, blame->restarts, LOG_STR(row ? row->middlepipe : ""),
@@ -200,6 +207,7 @@ static int watch(struct scheduler_options *options, struct blame *blame)
 int supervisor_run(struct scheduler_options *options)
 {
 	struct blame *blame = blame_new();
+	sigset_t handled = handled_signals(), old;
 	struct err err = { 0 };
 	int r;
 
@@ -210,6 +218,9 @@ int supervisor_run(struct scheduler_options *options)
 	}
 	blame->budget_ms = (uint64_t)options->filter_budget_ms;
 	blame->load_ms = blame->budget_ms > LOAD_MS ? blame->budget_ms : LOAD_MS;
+	/* From here on a signal ends the worker, not the one who has the sockets to remove. */
+	if (!options->no_supervisor)
+		sigprocmask(SIG_BLOCK, &handled, &old);
 	if (sockets_bind(options, &err) < 0) {
 		fprintf(stderr, "mp-scheduler: %s\n", err.text);
 		return EXIT_SYSTEM;
@@ -217,7 +228,7 @@ int supervisor_run(struct scheduler_options *options)
 	if (options->no_supervisor)
 		r = control_run(options, blame);
 	else
-		r = watch(options, blame);
+		r = watch(options, blame, &old);
 	(void)unlink(options->socket);
 	(void)unlink(options->control);
 	return r;

@@ -146,6 +146,22 @@ def bad_load(how, reason):
     mp.is_([scheduler.status()["restarts"], scheduler.stop()], [1, 0], "%s: one restart" % what)
 
 
+def told_to_end(how):
+    """SIGTERM while load() does not return; and a run whose only filter does that."""
+    folder = mp.workdir()
+    service = survive.Service(folder)
+    bad = mp.destination("svc", service.authority, mp.binding("bad", "badload", {"load": how}))
+    path = mp.chain_file(os.path.join(folder, "chain.json"), bad)
+    process = mp.Process([mp.SCHEDULER, "--socket", folder + "/a", "--control", folder + "/c",
+                          "--chain", path, "--filters-dir", survive.TEST_FILTERS])
+    mp.wait_for(lambda: os.path.exists(folder + "/c"), "a scheduler")
+    mp.is_([process.stop(), os.listdir(folder).count("a")], [0, 0], "load: %s: SIGTERM ends it" % how)
+    code, out, err = mp.middlepipe("run", "--filters-dir", survive.TEST_FILTERS, "--chain", path,
+                                   "--", "echo", "here")
+    mp.is_([code, out], [0, "here\n"], "load: %s: the command of a run is started" % how)
+    mp.like(err, r"did not return from load", "and why it took longer is told")
+
+
 def bad_unload(how, reason):
     what = "unload: %s" % how
     folder = mp.workdir()
@@ -360,6 +376,7 @@ for bad in BAD:
 for bad in BAD_LOAD:
     bad_load(*bad)
     bad_unload(*bad)
+told_to_end("loop")
 part_many()
 part_hold()
 part_command_line()

@@ -251,6 +251,19 @@ def sockets():
     mp.is_(mp.Control(new).call("GET", "/v1/status")[0], 200, "a dead one's path is taken over")
     mp.is_(process.stop(), 0, "it ends well")
     place.end()
+    ended_early(place.folder)
+
+
+def ended_early(folder):
+    """SIGTERM at any moment of its start ends it well, and takes the sockets away."""
+    codes, left = [], 0
+    for i in range(20):
+        paths = [os.path.join(folder, "%s%d" % (name, i)) for name in "ac"]
+        process = mp.Process([mp.SCHEDULER, "--socket", paths[0], "--control", paths[1]])
+        mp.wait_for(lambda: os.path.exists(paths[i % 2]), "a socket")
+        codes.append(process.stop())
+        left += sum(os.path.exists(path) for path in paths)
+    mp.is_([set(codes), left], [{0}, 0], "ended at its start, %d times" % len(codes))
 
 
 # Says hello, prints how many bytes the answer has.

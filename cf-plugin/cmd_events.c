@@ -28,7 +28,7 @@ static const struct opt_command command = {
 	.usage = "[OPTION]...",
 	.summary = "print what middlepipes reported",
 	.text = "The scheduler keeps the newest 256 events: circuits that opened and closed, filters\n"
-		"that were ejected, chains that were swapped.",
+		"that were ejected, chains that were swapped (`before` is the epoch that was in force).",
 	.opts = options,
 	.examples = "middlepipe events --follow",
 	.exit_codes = CONTROL_EXIT_CODES,

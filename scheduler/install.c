@@ -4,6 +4,9 @@
  * Data thread, between two exchanges.
  */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "lib/log.h"
 #include "lib/slice.h"
@@ -57,12 +60,38 @@ static int slot_free(const struct data *d)
 	return -1;
 }
 
+/* True when the unit was left out in the set before, so that it is no news. */
+static bool was_ejected(const struct data *d, const struct unit *u)
+{
+	for (uint32_t i = 0; d->current && i < d->current->n_units; i++)
+		if (!strcmp(d->current->units[i]->key, u->key))
+			return d->current->units[i]->ejected;
+	return false;
+}
+
 static void units_start(struct data *d, struct chainset *set)
 {
 	d->installing = true;
-	for (uint32_t i = 0; i < set->n_units; i++)
-		unit_start(set->units[i]);
+	for (uint32_t i = 0; i < set->n_units; i++) {
+		struct unit *u = set->units[i];
+		bool news = !u->started && u->ejected && !was_ejected(d, u);
+
+		unit_start(u);
+		/* Who ejected it, a worker before this one, is not there to tell. */
+		if (news)
+			unit_tell_ejected(u);
+	}
 	d->installing = false;
+}
+
+static void tell_swapped(struct data *d, uint64_t from, uint64_t to)
+{
+	char before[24], epoch[24];
+
+	snprintf(before, sizeof(before), "%" PRIu64, from);
+	snprintf(epoch, sizeof(epoch), "%" PRIu64, to);
+	data_event(d, NULL, "swapped", (const struct mp_field[]){
+		{ MP_LIT("before"), slice_of(before) }, { MP_LIT("epoch"), slice_of(epoch) } }, 2);
 }
 
 static void set_install(struct data *d, struct chainset *set)
@@ -78,6 +107,7 @@ static void set_install(struct data *d, struct chainset *set)
 		d->current->retired_ns = d->now_ns;
 		d->counts.swaps++;
 	}
+	tell_swapped(d, d->current ? d->current->epoch : 0, set->epoch);
 	d->current = set;
 	for (uint32_t i = 0; i < set->n_units; i++)
 		data_touch(d, set->units[i]);

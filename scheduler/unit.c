@@ -187,6 +187,11 @@ void unit_start(struct unit *u)
 	}
 }
 
+void unit_tell_ejected(const struct unit *u)
+{
+	data_event(u->data, u, "ejected", &(struct mp_field){ { "reason", 6 }, slice_of(u->reason) }, 1);
+}
+
 void unit_eject(struct unit *u, const char *reason)
 {
 	if (u->ejected)
@@ -198,7 +203,7 @@ void unit_eject(struct unit *u, const char *reason)
 	(void)blame_eject(u->data->blame, u->middlepipe, reason);
 	log_warn("filter ejected", "middlepipe=%s destination=%s reason=%s", LOG_STR(u->middlepipe),
 		 LOG_STR(u->destination), LOG_STR(reason));
-	data_event(u->data, u, "ejected", &(struct mp_field){ { "reason", 6 }, slice_of(u->reason) }, 1);
+	unit_tell_ejected(u);
 	data_repost(u->data, u);
 }
 

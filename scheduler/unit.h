@@ -25,7 +25,7 @@ struct data;
 
 /* Bounds of what a filter may hand to the host. */
 #define UNIT_STATE_MAX 65536  /* bytes of its "state" */
-#define UNIT_REPLY_MAX 16384  /* bytes of a standing REPLY: head and body */
+#define UNIT_REPLY_MAX 32768  /* bytes of a standing REPLY: a body of 16 KiB, and as much for its head */
 #define UNIT_REASON_MAX 128
 #define UNIT_COUNTERS_MAX 32
 
@@ -87,6 +87,9 @@ void unit_start(struct unit *unit);
 
 /* Takes a unit out of its chains: `reason` is for people. */
 void unit_eject(struct unit *unit, const char *reason);
+
+/* An event of its ejection. */
+void unit_tell_ejected(const struct unit *unit);
 
 /* What stands for it, ejection included: MP_STANDING_*. */
 int unit_standing(const struct unit *unit, uint64_t now_ns);

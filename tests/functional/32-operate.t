@@ -119,6 +119,9 @@ mp.is_(tool("reload"), (0, "epoch 1: nothing has changed\n"), "reload of the sam
 chain(2, volume=50)
 mp.is_(tool("reload"), (0, "epoch 2\n"), "reload of the next epoch")
 mp.like(tool("status")[1], "^app shop, epoch 2,", "which is in force")
+swapped = [event["fields"] for event in map(json.loads, tool("events", "--json")[1].splitlines())
+           if event["event"] == "swapped"]
+mp.is_(swapped, [{"before": "0", "epoch": "1"}, {"before": "1", "epoch": "2"}], "events of the swaps")
 with open(path, "w") as out:
     out.write('{"app":"shop","epoch":3,"destinations":[{"name":"x"}]}')
 code, out, err = mp.middlepipe("reload")

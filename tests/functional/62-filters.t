@@ -78,6 +78,10 @@ def eject(type_, field, restarts, reason, closed):
     mp.is_(status["restarts"], restarts, "%s: %d restarts" % (what, restarts))
     mp.is_([row["middlepipe"] for row in status["ejected"]], ["bad"], "%s: nobody else" % what)
     mp.like(scheduler.unit("bad")["ejected"]["reason"], reason, "%s: the unit says so, too" % what)
+    events = scheduler.control.ok("GET", "/v1/events")["events"]
+    events = [e for e in events if e["event"] == "ejected"]
+    mp.is_([(e["middlepipe"], e["destination"]) for e in events], [("bad", "svc")], "%s: one event" % what)
+    mp.like(events[0]["fields"]["reason"], reason, "%s: with the reason" % what)
     take_back(scheduler, loads[0], service, what)
     for name, load, s in zip(("its chain", "another"), loads, (service, other)):
         n = load.finish()
@@ -112,6 +116,20 @@ def left_out(scheduler, service, folder, reason, what):
     n = one_call(scheduler, service, folder)
     mp.is_([n["asked"], n["served"], service.n["edited"] - before], [1, 1, 1],
            "%s: calls go on, with the other filter" % what)
+
+
+def largest_body():
+    """The largest response that a breaker may be given stands, so that nobody has to ask for it."""
+    folder = mp.workdir()
+    service = survive.Service(folder)
+    config = {"mode": "forced-open", "fallback": "static", "static_status": 503, "static_body": "x" * 16384,
+              "static_fields": {"X-Field-%d" % i: "y" * 200 for i in range(32)}}
+    scheduler = start(folder, mp.destination("svc", service.authority, survive.breaker(**config)))
+    mp.is_([row["verdict"] for row in scheduler.control.ok("GET", "/v1/standing")["standing"]], ["reply"],
+           "the largest static body stands as REPLY")
+    n = one_call(scheduler, service, folder)
+    mp.is_([n["replied"], n["answered"], n["asked"]], [1, 1, 0], "and a call is replied to")
+    mp.is_(scheduler.stop(), 0, "it ends well")
 
 
 def put_or_die(scheduler, epoch, *destinations):
@@ -382,4 +400,5 @@ part_hold()
 part_command_line()
 part_breaker()
 part_refused()
+largest_body()
 mp.done()

@@ -3,9 +3,10 @@
  * A C program that sends its calls through its pipes: one GET over a plain
  * socket, asked about, observed, and not made when the chain answers.
  *
- *	cc -o client client.c -lmiddlepipe
+ *	cc -std=c17 -o client client.c -lmiddlepipe
  *	middlepipe run --chain chain.json --app shop -- ./client 127.0.0.1 9292 /pay
  */
+#define _POSIX_C_SOURCE 200809L /* sockets and nanosleep(), under -std=c17 */
 #include <middlepipe/client.h>
 
 #include <netdb.h>

@@ -47,6 +47,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/30-run.t \
 	tests/functional/31-terminal.t \
 	tests/functional/32-operate.t \
+	tests/functional/33-private.t \
 	tests/functional/50-ruby-verdicts.t \
 	tests/functional/50-ruby.t \
 	tests/functional/51-python.t \

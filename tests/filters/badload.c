@@ -32,7 +32,7 @@ static void misbehave(enum how how)
 
 	while (how == LOOP && forever)
 		continue;
-	while (how == SLEEP)
+	while (how == SLEEP && forever)
 		pause();
 	if (how == CRASH)
 		*nowhere = 1;

@@ -156,6 +156,12 @@ function head(call, status, small) {
 		end(call, status, 0);
 }
 
+// A small body that nobody may ever read: the time is that of its head after all.
+function unread(call) {
+	if (!call.done)
+		native.head(call.slot);
+}
+
 // A failure after the head is the service's only when the app has not turned away.
 function fail(call, error) {
 	const dropped = call.dropped || error;
@@ -166,6 +172,6 @@ function fail(call, error) {
 }
 
 module.exports = {
-	native, begin, end, head, fail, GO, ASK, REPLY, WANT_REQUEST_BODY, WANT_RESPONSE,
+	native, begin, end, head, unread, fail, GO, ASK, REPLY, WANT_REQUEST_BODY, WANT_RESPONSE,
 	WANT_COPY, WANT_EITHER, WANT_RESPONSE_BODY, SMALL_DIGITS,
 };

@@ -195,7 +195,10 @@ function onResponse(call, req, res) {
 	if ((call.wants & WANT_EITHER) !== 0)
 		return showing().onResponse(call, req, res, small);
 	calls.head(call, res.statusCode, small);
-	return base.emit.call(req, 'response', res);
+	const out = base.emit.call(req, 'response', res);
+	if (small && res.readableFlowing === null)
+		calls.unread(call);
+	return out;
 }
 
 function onError(call, req, error) {

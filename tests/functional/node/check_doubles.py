@@ -7,7 +7,8 @@ import shutil
 import mp
 import node_harness as h
 
-PACKAGES = ("nock@14", "nock13@npm:nock@13", "undici@6", "undici7@npm:undici@7", "axios@1", "got@14", "node-fetch@2",
+PACKAGES = ("nock@14", "nock13@npm:nock@13", "undici@6", "undici7@npm:undici@7",
+            "undici8@npm:undici@8", "axios@1", "got@14", "node-fetch@2",
             "http-proxy-agent@7")
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "doubles.cjs")
 _folder = None
@@ -78,11 +79,14 @@ def check_libraries(app, service):
     service.take()
 
 
+def undicis(app):
+    """The undici packages whose dispatchers the fetch of this Node.js takes."""
+    return ("undici8",) if app.major >= 26 else ("undici", "undici7") if app.major >= 22 else ("undici",)
+
+
 def check_composed(app, url):
     """Dispatchers that send through one that is met, too: one call each."""
-    for name in ("undici", "undici7"):
-        if name == "undici7" and app.major < 22:
-            continue  # its versions differ in which Node.js 20 they need
+    for name in undicis(app):
         mp.is_((program(app, "composed", "begin GO\n", url, TEST_UNDICI=name), app.ends()),
                (["200 200 200"], [(200, 0)] * 3), app.name("%s: composed dispatchers" % name))
         mp.is_((program(app, "composed", h.REFUSAL, url, TEST_UNDICI=name), len(app.told("begin"))),
@@ -92,10 +96,10 @@ def check_composed(app, url):
 def check_doubles(app, service):
     """What a double answers never leaves the process; what it lets through is a call."""
     url = service.url("")
-    got = program(app, "mockagent", h.REFUSAL, url)
-    mp.is_((got, app.told("begin")), (["299"], []), app.name("undici's MockAgent wins"))
-    got = program(app, "mockpool", h.REFUSAL, url)
-    mp.is_((got, app.told("begin")), (["299"], []), app.name("undici's MockPool wins"))
+    for name in undicis(app):
+        for what in ("mockagent", "mockpool"):
+            got = program(app, what, h.REFUSAL, url, TEST_UNDICI=name)
+            mp.is_((got, app.told("begin")), (["299"], []), app.name("%s: %s wins" % (name, what)))
     for nock, begun in (("nock", 0), ("nock13", 1)):
         got = program(app, nock, "begin GO\n", url)
         mp.is_(got, ["299 200"], app.name("%s: mocked and let through" % nock))

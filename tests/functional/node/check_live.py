@@ -18,6 +18,7 @@ def check(app):
         mp.skip(app.name("live"), "the scheduler or its test filters are not built")
         return
     check_breaker(app)
+    check_time(app)
     check_last_good(app)
     check_edits(app)
     check_crowds(app)
@@ -87,6 +88,22 @@ def check_breaker(app):
     live.exactly(sum(tally.values()), "breaker")
     mp.is_(live.service.count, tally["200"] + tally["500"],
            app.name("the service sees what was not refused"))
+    live.stop()
+
+
+def check_time(app):
+    """A call takes until its response's head, whether anybody reads the body or not."""
+    live = Live(app, mp.binding("guard", "breaker", {"slow_ms": "400ms", "slow_percent": 100}))
+    code = ("const get = (read) => require('http').get('%s', (res) => { if (read) res.resume(); });"
+            "for (let i = 0; i < 3; i++) { get(true); get(false); fetch('%s'); }"
+            "setTimeout(() => process.exit(0), 2600);" % (live.service.url(), live.service.url()))
+    process = mp.Process([app.python, "-e", code], env=live.env())
+    def ended():
+        status = live.scheduler.unit("guard")["status"]
+        return status if status["calls"] == 9 else None
+    mp.is_(mp.wait_for(ended, "nine calls in the window")["slow"], 0,
+           app.name("a small body that nobody reads makes no slow call"))
+    process.wait()
     live.stop()
 
 

@@ -26,14 +26,14 @@ const programs = {
 		return programs.nock('nock13');
 	},
 	async mockagent() {
-		const { MockAgent, setGlobalDispatcher } = require('undici');
+		const { MockAgent, setGlobalDispatcher } = require(process.env.TEST_UNDICI);
 		const agent = new MockAgent();
 		agent.get(url).intercept({ path: '/mocked' }).reply(299, 'mocked');
 		setGlobalDispatcher(agent);
 		console.log(await word(fetch(`${url}/mocked`)));
 	},
 	async mockpool() {
-		const { MockAgent } = require('undici');
+		const { MockAgent } = require(process.env.TEST_UNDICI);
 		const pool = new MockAgent().get(url);
 		pool.intercept({ path: '/mocked' }).reply(299, 'mocked');
 		console.log(await word(fetch(`${url}/mocked`, { dispatcher: pool })));

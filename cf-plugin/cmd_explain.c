@@ -25,7 +25,9 @@ static const struct opt_command command = {
 	.usage = "[OPTION]... URL",
 	.summary = "say what a call to a URL would meet, and why",
 	.text = "Names the destination, the match, the path prefix, the chain, and what stands for it:\n"
-		"for an open circuit since when, the last error, and when it lets probes through.",
+		"for an open circuit since when, the last error, and when it lets probes through.\n"
+		"URL is http://host[:port]/path, https://..., or for a socket unix:/socket[:/path] or\n"
+		"http+unix://%2Fsocket/path.",
 	.opts = options,
 	.examples = "middlepipe explain http://payments.internal/charge",
 	.exit_codes = CONTROL_EXIT_CODES,

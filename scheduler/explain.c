@@ -4,6 +4,8 @@
  * thread finds the chain and makes the document, the data thread only looks.
  */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <curl/curl.h>
@@ -12,17 +14,21 @@
 #include "scheduler/control.h"
 #include "scheduler/status_priv.h"
 
-/* The parts of a URL that choose a chain. */
+#define URL_FORMS                                                                  \
+	"http://host[:port]/path, https://..., unix:/socket[:/path] or "           \
+	"http+unix://%2Fsocket/path is expected"
+
+/* The parts of a URL that choose a chain; owned. */
 struct target {
-	char *host;
+	char *host; /* or unix:/socket */
 	char *path;
-	uint32_t port; /* with the scheme's default filled in */
+	uint32_t port; /* with the scheme's default filled in; 0: none */
 };
 
 static void target_fini(struct target *t)
 {
-	curl_free(t->host);
-	curl_free(t->path);
+	free(t->host);
+	free(t->path);
 }
 
 /* The document repeats it: only text can stand there. */
@@ -34,24 +40,84 @@ static bool is_text(const char *url)
 	return text;
 }
 
-static int url_parse(const char *url, struct target *t)
+/* unix:/socket or unix:/socket:/path */
+static int socket_parse(const char *url, struct target *t)
+{
+	const char *colon = strstr(url + strlen("unix:"), ":/");
+
+	t->host = strndup(url, colon ? (size_t)(colon - url) : strlen(url));
+	t->path = strdup(colon ? colon + 1 : "/");
+	return t->host && t->path ? 0 : -ENOMEM;
+}
+
+/* http+unix://%2Fsocket/path, as requests_unixsocket and others write it. */
+static int socket_url_parse(const char *url, struct target *t)
+{
+	const char *host = url + strlen("http+unix://");
+	size_t size = strcspn(host, "/?#");
+	int n = 0;
+	char *socket = size ? curl_easy_unescape(NULL, host, (int)size, &n) : NULL;
+	int r = -EINVAL;
+
+	if (socket && socket[0] == '/' && strlen(socket) == (size_t)n) {
+		if (asprintf(&t->host, "unix:%s", socket) < 0)
+			t->host = NULL; /* asprintf() leaves it undefined */
+		t->path = strdup(host[size] == '/' ? host + size : "/");
+		r = t->host && t->path ? 0 : -ENOMEM;
+	}
+	curl_free(socket);
+	return r;
+}
+
+/* A part of a URL, malloc'd, or NULL. */
+static char *part(CURLU *u, CURLUPart what)
+{
+	char *text = NULL, *copy = NULL;
+
+	if (curl_url_get(u, what, &text, CURLU_DEFAULT_PORT) == CURLUE_OK)
+		copy = strdup(text);
+	curl_free(text);
+	return copy;
+}
+
+static int http_parse(const char *url, struct target *t)
 {
 	CURLU *u = curl_url();
 	char *port = NULL;
 	uint64_t number = 0;
 	int r = -EINVAL;
 
-	*t = (struct target){ 0 };
-	if (u && is_text(url) && curl_url_set(u, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK &&
-	    curl_url_get(u, CURLUPART_HOST, &t->host, 0) == CURLUE_OK &&
-	    curl_url_get(u, CURLUPART_PATH, &t->path, 0) == CURLUE_OK &&
-	    curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
-	    slice_to_u64(slice_of(port), &number) == 0)
+	if (u && curl_url_set(u, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK) {
+		t->host = part(u, CURLUPART_HOST);
+		t->path = part(u, CURLUPART_PATH);
+		port = part(u, CURLUPART_PORT);
+	}
+	if (t->host && t->path && port && slice_to_u64(slice_of(port), &number) == 0)
 		r = 0;
 	t->port = (uint32_t)number;
-	curl_free(port);
+	free(port);
 	curl_url_cleanup(u);
 	return r;
+}
+
+static int url_parse(const char *url, struct target *t)
+{
+	static const struct {
+		const char *start;
+		int (*parse)(const char *url, struct target *t);
+	} forms[] = {
+		{ "unix:/", socket_parse },
+		{ "http+unix://", socket_url_parse },
+		{ "", http_parse },
+	};
+	size_t i = 0;
+
+	*t = (struct target){ 0 };
+	if (!is_text(url))
+		return -EINVAL;
+	while (strncmp(url, forms[i].start, strlen(forms[i].start)))
+		i++;
+	return forms[i].parse(url, t);
 }
 
 static json_t *links_json(const struct look *l)
@@ -132,7 +198,7 @@ void explain_get(struct api_call *call)
 	if (!call->argument)
 		api_fail(call, 400, "explain needs ?url=URL");
 	else if (url_parse(call->argument, &t) < 0)
-		api_fail(call, 400, "cannot read the URL %.200s", call->argument);
+		api_fail(call, 400, "cannot read the URL %.200s: %s", call->argument, URL_FORMS);
 	else
 		target_look(call, &t);
 	target_fini(&t);

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import mp
@@ -148,7 +149,8 @@ def epochs():
     mp.is_(put(9, svc), (200, {"epoch": 9, "changed": True}), "epoch 9: numbers may be left out")
     mp.is_(scheduler.status()["swaps"], swaps + 2, "two swaps")
     mp.is_(put(8, svc, other)[0], 409, "never back to 8")
-    mp.chain_file(chain, svc, other, epoch=10)
+    local = mp.destination("local", "unix:/run/s:1.sock", mp.binding("near", "breaker", {"prefixes": ["/pay"]}))
+    mp.chain_file(chain, svc, other, local, epoch=10)
     scheduler.signal(signal.SIGHUP)
     mp.wait_for(lambda: scheduler.status()["epoch"] == 10, "epoch 10")
     mp.ok(True, "SIGHUP loads a right file")
@@ -207,6 +209,16 @@ def answers():
             [link["middlepipe"] for link in document["chain"]]],
            [200, "svc", "/pay", "mark", ["mark", "guard"]], "explain: destination, prefix, chain, why")
     mp.is_(api("GET", "/v1/explain?url=http://elsewhere/")[1]["destination"], None, "explain: no chain")
+    sockets = [api("GET", "/v1/explain?url=" + urllib.parse.quote(url, ""))[1] for url in
+               ("unix:/run/s:1.sock", "unix:/run/s:1.sock:/pay/1", "http+unix://%2Frun%2Fs%3A1.sock/pay?x=1",
+                "http+unix://%2Frun%2Fs%3a1.sock", "unix:/run/other")]
+    mp.is_([(s["destination"], s.get("match"), s.get("prefix")) for s in sockets],
+           [("local", "unix:/run/s:1.sock", p) for p in ("", "/pay", "/pay", "")] + [(None, None, None)],
+           "explain: Unix sockets")
+    for url in ("127.0.0.1:80/pay", "http+unix://run/x", "http+unix://", "http+unix://%2Fa%00b/"):
+        status, document = api("GET", "/v1/explain?url=" + urllib.parse.quote(url, ""))
+        mp.is_(status, 400, "explain: %s" % url)
+        mp.like(document["error"], r"http://host\[:port\]/path.* is expected", "and what is expected")
     events = api("GET", "/v1/events?after=0")[1]
     mp.ok([e["seq"] for e in events["events"]] == sorted(e["seq"] for e in events["events"]),
           "events come in their order")

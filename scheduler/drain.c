@@ -84,7 +84,8 @@ static void outcome_take(struct data *d, struct lane *lane, const struct outcome
 		e = NULL;
 	c = e ? e->chain : set && o->entry < set->n_chains ? &set->chain[o->entry] : NULL;
 	if (!c) {
-		d->counts.stale++;
+		/* On a board that overflows calls that meet no chain are asked about, too. */
+		d->counts.stale += o->exchange || o->entry != LANE_ENTRY_NONE;
 		return;
 	}
 	count(d, c, o);

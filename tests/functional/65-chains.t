@@ -275,6 +275,21 @@ def outlives_worker():
     mp.is_(process.stop(), 0, "it ends well")
 
 
+def overflow():
+    """More matches than the board has room for: calls that meet no chain are asked about, which is no mistake."""
+    place = mp.workdir()
+    service = survive.Service(place)
+    matches = [["d%d-%d.example" % (i, j) for j in range(5)] for i in range(MANY)]
+    big = mp.Scheduler(mp.chain_file(os.path.join(place, "chain.json"),
+                                     *[mp.destination("d%d" % i, m) for i, m in enumerate(matches)]))
+    one = survive.Load(big, service, place, "--calls", 5)
+    one.wait()
+    mp.is_(one.n["served"], 5, "overflow: 5 calls that meet no chain are served")
+    mp.wait_for(lambda: big.status()["lanes"]["reclaimed"] == 1, "the end of the lane")
+    mp.is_([big.counters()[name] for name in ("stale", "bad_messages")], [0, 0], "and none of them is called stale")
+    mp.is_(big.stop(), 0, "it ends well")
+
+
 def large():
     """Documents of many destinations are made in parts, but are whole, also when a swap comes in between."""
     place = mp.workdir()
@@ -323,5 +338,6 @@ mp.is_([n["failed"], n["unfiltered"], n["refused"], service.n["bare"]], [0] * 4,
        "all the while none of %d calls failed or went unfiltered" % n["made"])
 without_chains()
 outlives_worker()
+overflow()
 large()
 mp.done()

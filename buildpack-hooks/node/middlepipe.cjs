@@ -6,8 +6,9 @@
 'use strict';
 
 const inert = process.env.MIDDLEPIPE_DISABLED === '1' ||
-	// A worker may have an environment of its own; then the library's decides.
-	(!process.env.MIDDLEPIPE_SOCK && require('worker_threads').isMainThread);
+	// A worker may have an environment of its own; then the library's decides.  It is
+	// known by what it cannot do, because to load worker_threads takes longer than all else.
+	(!process.env.MIDDLEPIPE_SOCK && !process.chdir.disabled);
 
 if (!inert) {
 	try {

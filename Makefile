@@ -61,6 +61,7 @@ ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -DMIDDLEPIPE_VERSION='"$(VERSION)"' -Iinclu
 ALL_LDFLAGS := -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE)
 LIBS_CORE := -ljansson -lcurl -lpthread -lm
 LIBS_SCHEDULER := -luv -lmicrohttpd -ldl
+LIBS_AGGREGATOR := -lisal -lxxhash
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')
@@ -69,6 +70,7 @@ LIB_SRC :=
 PIPES_SRC :=
 PIPES_SHARED :=
 SCHEDULER_SRC :=
+AGGREGATOR_SRC :=
 CLI_SRC :=
 CLIENT_SRC :=
 UNIT_TESTS :=
@@ -80,7 +82,7 @@ HOOKS :=
 GENERATED_MAN :=
 
 MODULES := lib middlepipes $(patsubst %/module.mk,%,$(wildcard middlepipes/*/module.mk)) \
-	scheduler cf-plugin buildpack-hooks/client buildpack-hooks/ruby \
+	scheduler aggregator cf-plugin buildpack-hooks/client buildpack-hooks/ruby \
 	buildpack-hooks/python buildpack-hooks/node tests
 include $(wildcard $(addsuffix /module.mk,$(MODULES)))
 
@@ -88,6 +90,7 @@ objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LIB_A := $(B)/obj/liblib.a
 PIPES_A := $(B)/obj/libpipes.a
 SCHEDULER_A := $(B)/obj/libscheduler.a
+AGGREGATOR_A := $(B)/obj/libaggregator.a
 CLI_A := $(B)/obj/libcli.a
 CLIENT_A := $(B)/obj/libmiddlepipe.a
 CLIENT_SO := $(B)/lib/libmiddlepipe.so.1
@@ -116,9 +119,10 @@ $(B)/obj/%.o: %.c Makefile
 $(LIB_A): $(call objects,$(LIB_SRC))
 $(PIPES_A): $(call objects,$(PIPES_SRC))
 $(SCHEDULER_A): $(call objects,$(SCHEDULER_SRC))
+$(AGGREGATOR_A): $(call objects,$(AGGREGATOR_SRC))
 $(CLI_A): $(call objects,$(CLI_SRC))
 $(CLIENT_A): $(call objects,$(CLIENT_SRC) $(CLIENT_LIB_SRC))
-$(LIB_A) $(PIPES_A) $(SCHEDULER_A) $(CLI_A) $(CLIENT_A):
+$(LIB_A) $(PIPES_A) $(SCHEDULER_A) $(AGGREGATOR_A) $(CLI_A) $(CLIENT_A):
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
@@ -151,16 +155,16 @@ $(B)/tests/%.so: tests/%.c Makefile
 	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS) -DMP_SHARED -shared $(ALL_LDFLAGS) -o $@ $<
 
 # Tests link everything: an archive costs nothing when it is not used.
-$(UNIT_BINS) $(TEST_BINS): $(B)/%: $(B)/obj/%.o $(SCHEDULER_A) $(CLI_A) $(PIPES_A) $(CLIENT_A) $(LIB_A)
+$(UNIT_BINS) $(TEST_BINS): $(B)/%: $(B)/obj/%.o $(SCHEDULER_A) $(AGGREGATOR_A) $(CLI_A) $(PIPES_A) $(CLIENT_A) $(LIB_A)
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_LDFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS_SCHEDULER) $(LIBS_CORE)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS_SCHEDULER) $(LIBS_AGGREGATOR) $(LIBS_CORE)
 
-$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(SCHEDULER_A) $(PIPES_A) $(CLIENT_A) $(LIB_A)
+$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(SCHEDULER_A) $(AGGREGATOR_A) $(PIPES_A) $(CLIENT_A) $(LIB_A)
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(LDFLAGS) $(if $(filter fuzz,$(SAN)),-fsanitize=fuzzer) -o $@ $^ \
-		$(LIBS_SCHEDULER) $(LIBS_CORE)
+		$(LIBS_SCHEDULER) $(LIBS_AGGREGATOR) $(LIBS_CORE)
 
 DEPS := $(shell test -d $(B) && find $(B) -name '*.d')
 -include $(DEPS)

@@ -20,6 +20,9 @@
 /* Slice of a string literal. */
 #define MP_LIT(literal) ((struct mp_str){"" literal, sizeof(literal) - 1})
 
+/* The same as an initializer, for tables. */
+#define MP_LIT_INIT(literal) {"" literal, sizeof(literal) - 1}
+
 /* Arguments of a "%.*s" conversion. */
 #define SLICE_ARG(s) (int)(s).len, (s).ptr ? (s).ptr : ""
 

@@ -33,6 +33,7 @@ TEST_FILTERS += \
 # One for each source of bytes; seeds in tests/fuzz/corpus/NAME/.
 FUZZ_TARGETS += \
 	tests/fuzz/fuzz_api.c \
+	tests/fuzz/fuzz_batch.c \
 	tests/fuzz/fuzz_chain.c \
 	tests/fuzz/fuzz_lane.c \
 	tests/fuzz/fuzz_marker.c \

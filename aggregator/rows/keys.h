@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names of rows, and the keys that an engine holds for a tenant (rows.md 2):
+ *
+ *	middlepipe/<tenant>/meta
+ *	                   /member/<id>
+ *	                   /owner/<shard, 2 hex digits>
+ *	                   /row/<name>
+ *	                   /cells/<name>/<incarnation, 16 hex digits>/<first seq, 16 hex digits>
+ *	                   /fork/<uuid>
+ *
+ * Tenant, name and ids are escaped: '/', '%' and control bytes become %xx, so
+ * that the range of one row never reaches into another's.
+ *
+ * Pure; for everything in aggregator/rows.  Numbers are lower-case hex of fixed
+ * width, so that keys of one row sort by seq.
+ */
+#ifndef AGGREGATOR_ROWS_KEYS_H
+#define AGGREGATOR_ROWS_KEYS_H
+
+#include <stdint.h>
+
+#include "lib/buf.h"
+#include "lib/err.h"
+
+#define ROW_NAME_MAX 256                                /* bytes, not escaped */
+#define ROW_TENANT_MAX 128                              /* likewise; ids too */
+#define KEY_MAX (16 + 3 * (ROW_NAME_MAX + ROW_TENANT_MAX) + 64) /* bytes of a key */
+#define SHARDS_MAX 256                                  /* an owner's key has two digits */
+
+enum key_kind { KEY_META, KEY_MEMBER, KEY_OWNER, KEY_HEAD, KEY_CELLS, KEY_FORK };
+
+/* What a key says. */
+struct key {
+	enum key_kind kind;
+	uint32_t shard;             /* KEY_OWNER */
+	uint64_t incarnation;       /* KEY_CELLS */
+	uint64_t seq;               /* KEY_CELLS: of the first cell; from 1 */
+	char name[ROW_NAME_MAX + 1]; /* KEY_HEAD, KEY_CELLS: the row; MEMBER, FORK: the id */
+	size_t name_size;           /* without the NUL; a name has no NUL of its own */
+};
+
+/*
+ * May a client use that name?  1 to ROW_NAME_MAX bytes of UTF-8 without control
+ * characters; '~' belongs to forks.  0, or -EINVAL and err says what is wrong.
+ */
+int row_name_check(struct mp_str name, struct err *err);
+
+/* All keys of the tenant begin so.  0 or -errno, as buf_add() says. */
+int key_prefix(struct buf *out, struct mp_str tenant);
+
+/* Each appends a whole key, prefix first; `prefix` is what key_prefix() gave. */
+int key_meta(struct buf *out, struct mp_str prefix);
+int key_member(struct buf *out, struct mp_str prefix, struct mp_str id);
+int key_owner(struct buf *out, struct mp_str prefix, uint32_t shard);
+int key_head(struct buf *out, struct mp_str prefix, struct mp_str name);
+int key_cells(struct buf *out, struct mp_str prefix, struct mp_str name, uint64_t incarnation,
+	      uint64_t first_seq);
+int key_fork(struct buf *out, struct mp_str prefix, struct mp_str uuid);
+
+/*
+ * Appends where the heads of all rows begin whose names begin so ("" for all):
+ * the range of that prefix, see key_range_end().
+ */
+int key_heads(struct buf *out, struct mp_str prefix, struct mp_str names);
+
+/* Appends the end of a prefix's range: the first key behind all that begin so. */
+int key_range_end(struct buf *out, struct mp_str prefix);
+
+/* 0 and *ret; -EINVAL for what is no key of ours below that prefix (a newer program's, say). */
+int key_parse(struct mp_str key, struct mp_str prefix, struct key *ret);
+
+/* The shard of a row: xxh64 of the escaped name. */
+uint32_t row_shard(struct mp_str name, uint32_t n_shards);
+
+#endif

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "lib/hex.h"
 #include "lib/slice.h"
 
 #define ROOT "middlepipe/"
@@ -68,19 +69,16 @@ static bool is_plain(char c)
 /* Writes at most ESCAPED_MAX bytes; how many.  What is longer than a name may be is cut. */
 static size_t escape_to(char *out, struct mp_str name)
 {
-	static const char digits[] = "0123456789abcdef";
 	size_t n = 0;
 
 	for (size_t i = 0; i < name.len && i < ROW_NAME_MAX; i++) {
-		unsigned char c = (unsigned char)name.ptr[i];
-
 		if (is_plain(name.ptr[i])) {
 			out[n++] = name.ptr[i];
 			continue;
 		}
 		out[n++] = '%';
-		out[n++] = digits[c >> 4];
-		out[n++] = digits[c & 15];
+		hex_encode(out + n, &name.ptr[i], 1);
+		n += 2;
 	}
 	return n;
 }
@@ -92,29 +90,6 @@ static int escape(struct buf *out, struct mp_str name)
 	if (name.len > ROW_NAME_MAX)
 		return out->error = out->error ? out->error : -E2BIG;
 	return buf_add(out, memory, escape_to(memory, name));
-}
-
-/* -1: no lower-case hex digit. */
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool hex_number(struct mp_str text, size_t digits, uint64_t *ret)
-{
-	*ret = 0;
-	if (text.len != digits)
-		return false;
-	for (size_t i = 0; i < digits; i++) {
-		int digit = hex_digit(text.ptr[i]);
-
-		if (digit < 0)
-			return false;
-		*ret = *ret << 4 | (uint64_t)digit;
-	}
-	return true;
 }
 
 /* Only what escape() writes: there is one key for a name. */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Batches and keys of any bytes, as a damaged disk or another program could
+ * Batches, heads and keys of any bytes, as a damaged disk or another program could
  * leave them: what is taken can be written, and gives the same bytes again.
  * The checksum is set right first, else nothing else would ever be looked at.
  * With FUZZ_PLANT the target keeps an origin where it has no room.
  */
 #include "aggregator/rows/batch.h"
+#include "aggregator/rows/head.h"
 #include "aggregator/rows/keys.h"
 
 #include <stdlib.h>
@@ -91,8 +92,24 @@ static void check_key(struct mp_str text)
 	buf_fini(&again);
 }
 
+static void check_head(struct mp_str text)
+{
+	struct head head, again;
+	struct buf out;
+	struct err err;
+
+	if (head_read(text, &head, &err))
+		return;
+	buf_init(&out, HEAD_SIZE_MAX);
+	FUZZ_CHECK(!head_write(&out, &head) && !head_read(buf_slice(&out), &again, &err));
+	FUZZ_CHECK(again.last == head.last && again.floor == head.floor &&
+		   again.incarnation == head.incarnation && !strcmp(again.check, head.check));
+	buf_fini(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	check_head(slice_make(data, size));
 	check_batch(data, size);
 	check_key(slice_make(data, size));
 	return 0;

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The head of a row: the value of its one key `row/<name>` (rows.md 2), which
+ * every commit compares and rewrites.  JSON, so that an operator can read it
+ * with the engine's own tools:
+ *
+ *	{"format":1,"incarnation":"00000000000000ff","batch":"000102030405060708090a0b0c0d0e0f",
+ *	 "deleted":false,"check":"unique","partition":"live","last":17,"floor":1,
+ *	 "keep_cells":1000,"keep_bytes":0,"keep_ms":0,"snapshot":0}
+ *
+ * Members compare heads by value: there is exactly one text for a head.
+ * Pure; any thread.
+ */
+#ifndef AGGREGATOR_ROWS_HEAD_H
+#define AGGREGATOR_ROWS_HEAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "aggregator/rows/batch.h"
+
+#define HEAD_FORMAT 1
+#define HEAD_SIZE_MAX 512 /* bytes of the text, at most */
+#define CHECK_NAME_MAX 63 /* bytes */
+
+/* What a row does without a majority (rows.md 5). */
+enum row_partition { ROW_SAFE, ROW_LIVE };
+
+struct head {
+	uint64_t incarnation;  /* random; a row that is made again has another */
+	uint64_t last;         /* greatest seq; 0: no cell yet */
+	struct batch_id batch; /* the batch that `last` is in; zeros when there is none */
+	uint64_t floor;        /* smallest seq that may be read, 1 to last + 1 */
+	bool deleted;          /* a tombstone: nothing but the incarnation counts */
+	char check[CHECK_NAME_MAX + 1]; /* name of the semantic check, "" for none */
+	enum row_partition partition;
+	uint64_t keep_cells;   /* retention: newest cells that stay; 0: all */
+	uint64_t keep_bytes;   /* bytes of cells; 0: all */
+	uint64_t keep_ms;      /* age; 0: any */
+	uint64_t snapshot;     /* seq of the state snapshot that the floor rests on; 0: none */
+};
+
+/* May a check be called so?  [a-z][a-z0-9-]*, at most CHECK_NAME_MAX bytes. */
+bool check_name_ok(struct mp_str name);
+
+/* Appends the text.  0, or -EINVAL for a head that head_read() would not take, or as buf_add(). */
+int head_write(struct buf *out, const struct head *head);
+
+/*
+ * 0 and *ret.  -EINVAL: no head; -EPROTONOSUPPORT: of a newer format; err says
+ * what is wrong, with the path.  -ENOMEM.
+ */
+int head_read(struct mp_str text, struct head *ret, struct err *err);
+
+#endif

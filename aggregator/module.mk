@@ -1,3 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/head.c aggregator/rows/keys.c
-UNIT_TESTS += tests/unit/aggregator/test_batch.c tests/unit/aggregator/test_head.c tests/unit/aggregator/test_keys.c
+AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/deliver.c aggregator/rows/engine_sqlite.c \
+	aggregator/rows/head.c aggregator/rows/keys.c aggregator/rows/sqlite_file.c
+UNIT_TESTS += tests/unit/aggregator/test_batch.c tests/unit/aggregator/test_engine_sqlite.c \
+	tests/unit/aggregator/test_head.c tests/unit/aggregator/test_keys.c

@@ -52,6 +52,15 @@ static inline bool slice_eq(struct mp_str a, struct mp_str b)
 	return a.len == b.len && (!a.len || !memcmp(a.ptr, b.ptr, a.len));
 }
 
+/* Like memcmp(): by bytes, a prefix before what is longer. */
+static inline int slice_compare(struct mp_str a, struct mp_str b)
+{
+	size_t least = a.len < b.len ? a.len : b.len;
+	int order = least ? memcmp(a.ptr, b.ptr, least) : 0;
+
+	return order ? order : (a.len > b.len) - (a.len < b.len);
+}
+
 static inline bool slice_eq_nocase(struct mp_str a, struct mp_str b)
 {
 	if (a.len != b.len)

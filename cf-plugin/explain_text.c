@@ -141,6 +141,24 @@ static void add_verdict(const json_t *explain, uint64_t wall_ns, struct buf *out
 	buf_add_str(out, i ? ".\n" : "\n");
 }
 
+/* Where calls are asked about, a filter that answers may stand further on; the first counts. */
+static void add_answerer(const json_t *explain, struct buf *out)
+{
+	const json_t *chain = json_object_get(explain, "chain");
+
+	if (strcmp(member_text(explain, "standing"), "ask"))
+		return;
+	for (size_t i = 0; i < json_array_size(chain); i++) {
+		const json_t *link = json_array_get(chain, i);
+
+		if (strcmp(member_text(link, "standing"), "reply"))
+			continue;
+		buf_printf(out, "One that comes as far as %s is answered by it, without the service.\n",
+			   member_text(link, "middlepipe"));
+		return;
+	}
+}
+
 void explain_text(const json_t *explain, uint64_t wall_ns, struct buf *out)
 {
 	const char *destination = member_text(explain, "destination");
@@ -155,6 +173,7 @@ void explain_text(const json_t *explain, uint64_t wall_ns, struct buf *out)
 		   member_text(explain, "url"), destination, member_text(explain, "match"),
 		   member_prefix(explain));
 	add_verdict(explain, wall_ns, out);
+	add_answerer(explain, out);
 	if (!json_array_size(chain)) {
 		buf_add_str(out, "Its chain is empty.\n");
 		return;

@@ -79,6 +79,18 @@ static const struct row explains[] = {
 	  "     It was ejected: it crashed, at 2026-11-21T09:59:00.000Z (1m03s ago).\n"
 	  "  3. r (t) stands at pass\n"
 	  "     because of this.\n" },
+	{ "{\"url\":\"http://x/\",\"destination\":\"d\",\"match\":\"x\",\"prefix\":\"\","
+	  "\"standing\":\"ask\",\"why\":\"tag\",\"chain\":["
+	  "{\"middlepipe\":\"tag\",\"type\":\"headers\",\"standing\":\"ask\",\"status\":{}},"
+	  "{\"middlepipe\":\"guard\",\"type\":\"breaker\",\"standing\":\"reply\",\"status\":{}},"
+	  "{\"middlepipe\":\"g\",\"type\":\"breaker\",\"standing\":\"reply\",\"status\":{}}]}",
+	  "http://x/ is a call to d (matched by x), path prefix /.\n"
+	  "Each call is asked about because of tag.\n"
+	  "One that comes as far as guard is answered by it, without the service.\n"
+	  "Its chain, in the order of the request:\n"
+	  "  1. tag (headers) stands at ask\n"
+	  "  2. guard (breaker) stands at reply\n"
+	  "  3. g (breaker) stands at reply\n" },
 };
 
 static const struct row events[] = {

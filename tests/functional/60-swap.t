@@ -5,7 +5,8 @@
 Part 1: 1,000 swaps while four processes call, between chains that edit
 requests in different orders and ways, or answer them.  Part 2: some of the
 chains only watch, so that ASK, PASS and REPLY take turns.  Part 3: swaps while
-PASS stands; the breaker's window has every call once.
+PASS stands; the breaker's window has every call once.  Part 4: as many epochs as there is room
+for, and the end of one whose call does not end.
 """
 
 import os
@@ -19,9 +20,11 @@ APPS = 4
 SWAPS = int(os.environ.get("MP_TEST_SWAPS", "1000"))
 TURNS = SWAPS // 5
 PASS_SWAPS = SWAPS // 2
+EPOCHS = 16  # LANE_SETS
 QUIET = {"volume": 1000000, "window_ms": "10m"}
 
-mp.need(mp.SCHEDULER, survive.prog("load"), survive.prog("counting_service"))
+mp.need(mp.SCHEDULER, survive.prog("load"), survive.prog("counting_service"),
+        os.path.join(survive.TEST_FILTERS, "hold.so"))
 
 
 def chain_of(epoch):
@@ -115,6 +118,59 @@ def part_edits(what, swaps, chain):
     return service.n.all(), dict(sums, asked_bare=survive.total(numbers, "asked_bare"))
 
 
+def part_full():
+    """As many epochs as there is room for, each with a call in progress."""
+    folder = mp.workdir()
+    service = survive.Service(folder)
+
+    def put(epoch):
+        chain = [mp.binding("hold", "hold", {"ms": 30000 + epoch})]
+        return scheduler.control.call("PUT", "/v1/chains", {
+            "app": "test", "epoch": epoch, "destinations": [mp.destination("svc", service.authority, *chain)]})
+
+    path = mp.chain_file(os.path.join(folder, "chain.json"),
+                         mp.destination("svc", service.authority, mp.binding("hold", "hold", {"ms": 30000})))
+    scheduler = mp.Scheduler(path, "--filters-dir", survive.TEST_FILTERS)
+    loads, codes = [], []
+    for epoch in range(1, EPOCHS + 1):
+        if epoch > 1:
+            codes.append(put(epoch)[0])
+        loads.append(survive.Load(scheduler, service, folder, "--await", "--calls", 1, number=epoch))
+        mp.wait_for(lambda: scheduler.unit("hold")["counters"]["held"] == 1, "a call under epoch %d" % epoch)
+    mp.is_([codes, scheduler.status()["epochs_alive"]], [[200] * (EPOCHS - 1), EPOCHS],
+           "%d epochs with a call in progress" % EPOCHS)
+    status, document = put(EPOCHS + 1)
+    mp.is_(status, 503, "there is no room for one more")
+    mp.like(document["error"], "%d epochs still have calls in progress: try again" % EPOCHS, "and why")
+    mp.is_(scheduler.status()["epoch"], EPOCHS, "what was in force still is")
+    loads[0].kill()
+    mp.wait_for(lambda: put(EPOCHS + 1)[0] == 200, "room")
+    mp.ok(True, "there is when a call has ended")
+    for load in loads[1:]:
+        load.kill()
+    mp.wait_for(lambda: scheduler.status()["epochs_alive"] == 1, "the end of all others")
+    mp.is_(scheduler.stop(), 0, "it ends well")
+
+
+def part_age():
+    """A call that does not end keeps its epoch no longer than --call-age."""
+    folder, service = mp.workdir(), survive.Mute()
+    path = mp.chain_file(os.path.join(folder, "chain.json"),
+                         mp.destination("svc", service.authority, survive.breaker()))
+    for age, alive in (("1h", 2), ("1s", 1)):
+        scheduler = mp.Scheduler(path, "--call-age", age)
+        kept = len(service.kept)
+        load = survive.Load(scheduler, service, folder, "--await", "--calls", 1)
+        mp.wait_for(lambda: len(service.kept) > kept, "a call")
+        survive.put_chains(scheduler, 2, mp.destination("svc", service.authority, survive.breaker(volume=7)))
+        mp.wait_for(lambda: scheduler.status()["epochs_alive"] == alive, "%d epochs" % alive)
+        mp.is_([load.running(), scheduler.status()["lanes"]["open"]], [True, 1],
+               "--call-age %s: %d epochs alive while the call of the first goes on" % (age, alive))
+        load.kill()
+        mp.wait_for(lambda: scheduler.status()["epochs_alive"] == 1, "the end of the old epoch")
+        mp.is_(scheduler.stop(), 0, "it ends well")
+
+
 def part_pass():
     """Every other swap changes the breaker's configuration, the others only its company."""
     folder = mp.workdir()
@@ -154,4 +210,6 @@ mp.is_(seen["bare"], sums["passed"] + sums["asked_bare"], "requests without edit
 mp.is_(seen["edited"], sums["served"] - seen["bare"], "all others carry exactly one epoch's edits: %d" %
        seen["edited"])
 part_pass()
+part_full()
+part_age()
 mp.done()

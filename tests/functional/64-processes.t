@@ -103,6 +103,31 @@ def exits():
     place.end()
 
 
+def probes():
+    """The probe of a half-open circuit is given back by the death of the app that makes it."""
+    folder, service = mp.workdir(), survive.Mute(breaks=1)
+    guard = survive.breaker(consecutive=1, open_ms=50)
+    scheduler = mp.Scheduler(mp.chain_file(os.path.join(folder, "chain.json"),
+                                           mp.destination("svc", service.authority, guard)))
+    survive.Load(scheduler, service, folder, "--await", "--calls", 1).wait()
+
+    def probing(n):
+        status = scheduler.unit("guard")["status"]
+        return (status["state"], status["probes_out"]) == ("half-open", n)
+    mp.wait_for(lambda: scheduler.unit("guard")["counters"]["opened"] == 1 and
+                scheduler.unit("guard")["standing"] == "ask", "a circuit that was open for its time")
+    app = survive.Load(scheduler, service, folder, "--calls", 1, number=1)
+    mp.wait_for(lambda: probing(1) and service.kept, "a probe on its way")
+    app.kill()
+    mp.wait_for(lambda: probing(0), "the probe of a dead app")
+    mp.is_(scheduler.counters()["abandoned"], 1, "the probe of a dead app is abandoned, its lease given back")
+    app = survive.Load(scheduler, service, folder, "--calls", 1, number=2)
+    mp.wait_for(lambda: probing(1) and len(service.kept) == 2, "the next probe")
+    mp.ok(True, "and the next app makes the next probe")
+    app.kill()
+    mp.is_(scheduler.stop(), 0, "it ends well")
+
+
 def slots(n, options):
     """One call more than there are slots."""
     for closed in (False, True):
@@ -247,7 +272,7 @@ def sockets():
     first.close(), busy.close()
     process = mp.Process([mp.SCHEDULER, "--socket", os.path.join(place.folder, "dead"),
                           "--control", new])
-    mp.wait_for(lambda: os.path.exists(new), "a scheduler in the place of a dead one")
+    mp.wait_for(mp.Control(new).listens, "a scheduler in the place of a dead one")
     mp.is_(mp.Control(new).call("GET", "/v1/status")[0], 200, "a dead one's path is taken over")
     mp.is_(process.stop(), 0, "it ends well")
     place.end()
@@ -297,6 +322,7 @@ def users():
 forks()
 threads()
 exits()
+probes()
 slots(64, ())
 slots(4, ("--slots", 4))
 lanes()

@@ -233,7 +233,7 @@ def without_chains():
     process = mp.Process([mp.SCHEDULER, "--socket", os.path.join(place, "a"), "--control",
                           os.path.join(place, "c")])
     control = mp.Control(os.path.join(place, "c"))
-    mp.wait_for(lambda: os.path.exists(control.path), "a scheduler without chains")
+    mp.wait_for(control.listens, "a scheduler without chains")
     mp.is_(control.call("GET", "/v1/chains")[0], 404, "no chains yet")
     mp.is_(control.call("POST", "/v1/reload")[0], 404, "no file to load")
     mp.is_(control.call("GET", "/v1/status")[1]["epoch"], 0, "epoch 0")

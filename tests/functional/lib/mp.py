@@ -423,6 +423,17 @@ class Control:
         finally:
             conn.close()
 
+    def listens(self):
+        """True when somebody takes connections there: a socket's path is there before that."""
+        conn = _UnixConnection(self.path, DEADLINE)
+        try:
+            conn.connect()
+        except OSError:
+            return False
+        finally:
+            conn.close()
+        return True
+
     def ok(self, method, url, body=None):
         """The document of an answer that must be 200."""
         status, document = self.call(method, url, body)

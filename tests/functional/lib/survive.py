@@ -10,8 +10,10 @@ import itertools
 import mmap
 import os
 import signal
+import socket
 import struct
 import subprocess
+import threading
 
 import mp
 
@@ -60,6 +62,27 @@ class Service(mp.Process):
         self.wait_out("\n")
         self.port = int(self.out.split()[1])
         self.authority = "127.0.0.1:%d" % self.port
+
+
+class Mute:
+    """A service that breaks the first `breaks` connections and never answers on the others."""
+
+    def __init__(self, breaks=0):
+        self.server = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self.server.getsockname()[1]
+        self.authority = "127.0.0.1:%d" % self.port
+        self.breaks = breaks
+        self.kept = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            conn, _ = self.server.accept()
+            if self.breaks:
+                self.breaks -= 1
+                conn.close()
+            else:
+                self.kept.append(conn)
 
 
 class Load(mp.Process):

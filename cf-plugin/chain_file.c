@@ -13,6 +13,7 @@
 
 #include "cf-plugin/chain_try.h"
 #include "lib/file.h"
+#include "middlepipes/registry.h"
 
 #define MISTAKES_MAX 200 /* lines that are printed; the rest is counted */
 #define LINES_MAX ((size_t)64 << 10) /* bytes of what filters say */
@@ -78,7 +79,7 @@ static int try_filters(const char *path, const struct chains *chains)
 	size_t refused;
 
 	buf_init(&lines, LINES_MAX);
-	refused = chain_try(chains, &lines);
+	refused = chain_try(chains, registry, &lines);
 	if (refused)
 		print_mistakes(path, buf_str(&lines), refused);
 	buf_fini(&lines);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * See chain_try.h.  Called by chain_file.c.  Built-in filters only: one from a
- * folder may crash or loop, which the scheduler survives and a command does not.
+ * See chain_try.h.  Called by chain_file.c.  It names the built-in filters: one from
+ * a folder may crash or loop, which the scheduler survives and a command does not.
  *
  * load() may ask for the time and for random bits; the other services belong
  * to hooks that are never called here.  They are there, and refuse.
@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "lib/clock.h"
-#include "middlepipes/registry.h"
 
 static uint64_t host_now(struct mp_unit *unit)
 {
@@ -106,7 +105,14 @@ static const struct mp_host host = {
 	.reply = host_reply, .delay = host_time, .hold = host_time,
 };
 
-/* 0, also for one from a folder; or what load() said. */
+static bool is_one_of(const struct mp_filter *filter, const struct mp_filter *const *filters)
+{
+	while (*filters && *filters != filter)
+		filters++;
+	return *filters;
+}
+
+/* 0, or what load() said. */
 static int try_binding(const struct chain_binding *binding, char *text, size_t size)
 {
 	const struct mp_filter *filter = binding->filter;
@@ -115,15 +121,13 @@ static int try_binding(const struct chain_binding *binding, char *text, size_t s
 	int rc;
 
 	text[0] = '\0';
-	if (registry_find(filter->name) != filter)
-		return 0;
 	rc = filter->load(&host, NULL, binding->values, &plan, &self, text, size);
 	if (self)
 		filter->unload(self);
 	return rc;
 }
 
-size_t chain_try(const struct chains *chains, struct buf *out)
+size_t chain_try(const struct chains *chains, const struct mp_filter *const *filters, struct buf *out)
 {
 	const struct chain_destination *all;
 	char text[256];
@@ -132,8 +136,12 @@ size_t chain_try(const struct chains *chains, struct buf *out)
 	all = chains_destinations(chains, &n);
 	for (size_t i = 0; i < n; i++) {
 		for (size_t j = 0; j < all[i].n_bindings; j++) {
-			int rc = try_binding(&all[i].bindings[j], text, sizeof(text));
+			const struct chain_binding *binding = &all[i].bindings[j];
+			int rc;
 
+			if (!is_one_of(binding->filter, filters))
+				continue;
+			rc = try_binding(binding, text, sizeof(text));
 			if (rc >= 0)
 				continue;
 			buf_printf(out, "$.destinations[%zu].chain[%zu].config: %s\n", i, j,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an option table cannot say: each built-in filter of a chain file is loaded once
- * with its configuration, under a host that does nothing, and freed again.
+ * What an option table cannot say: a filter is loaded once with each of its
+ * configurations in a chain file, under a host that does nothing, and freed again.
  */
 #ifndef CF_PLUGIN_CHAIN_TRY_H
 #define CF_PLUGIN_CHAIN_TRY_H
@@ -9,7 +9,10 @@
 #include "lib/buf.h"
 #include "lib/chain.h"
 
-/* Appends "$.path: text\n" for each configuration that a filter refuses; returns how many. */
-size_t chain_try(const struct chains *chains, struct buf *out);
+/*
+ * Tries the filters of that list (NULL ends it) and no others.  Appends
+ * "$.path: text\n" for each configuration that is refused; returns how many.
+ */
+size_t chain_try(const struct chains *chains, const struct mp_filter *const *filters, struct buf *out);
 
 #endif

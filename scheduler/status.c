@@ -205,11 +205,12 @@ static void status_take(struct api_call *call)
 {
 	const struct look *l = &call->look;
 	struct mp_str said = buf_slice(&l->said);
-	const struct chain_destination *dest = NULL;
+	const struct chain_destination *dest;
 	size_t n;
 
-	if (l->set)
-		dest = chains_destinations(l->set->chains, &n);
+	if (!l->set)
+		return; /* no chains, hence no units */
+	dest = chains_destinations(l->set->chains, &n);
 	for (uint32_t i = 0; i < l->n_chains; i++) {
 		const struct chain *c = &l->set->chain[l->chain + i];
 

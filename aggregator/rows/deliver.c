@@ -10,7 +10,7 @@
 #define BYTES_MAX ((size_t)1 << 30) /* of one answer, or of the events of one transaction */
 
 struct watch {
-	struct list link;          /* in struct deliver */
+	struct watch *next;        /* in struct deliver */
 	uint64_t id;               /* from 1 */
 	struct buf from, end;      /* its range */
 	struct engine_watch calls; /* what it calls */
@@ -20,20 +20,21 @@ struct watch {
 
 /* ------------------------------------------------------------------- the loop */
 
-static struct watch *watch_find(struct deliver *deliver, uint64_t id)
+/* Where the watch is linked; what stands there is NULL when there is none. */
+static struct watch **watch_find(struct deliver *deliver, uint64_t id)
 {
-	LIST_FOR_EACH(link, &deliver->watches) {
-		struct watch *w = LIST_ENTRY_OF(link, struct watch, link);
+	struct watch **at = &deliver->watches;
 
-		if (w->id == id)
-			return w;
-	}
-	return NULL;
+	while (*at && (*at)->id != id)
+		at = &(*at)->next;
+	return at;
 }
 
-static void watch_free(struct watch *w)
+static void watch_remove(struct watch **at)
 {
-	list_remove(&w->link);
+	struct watch *w = *at;
+
+	*at = w->next;
 	buf_fini(&w->from);
 	buf_fini(&w->end);
 	free(w);
@@ -41,17 +42,17 @@ static void watch_free(struct watch *w)
 
 static void call_watch(struct deliver *deliver, struct delivery *d)
 {
-	struct watch *w = watch_find(deliver, d->watch);
+	struct watch **at = watch_find(deliver, d->watch);
 	struct engine_watch calls;
 
-	if (!w)
+	if (!*at)
 		return; /* nobody watches any more */
-	calls = w->calls;
+	calls = (*at)->calls;
 	if (d->events) {
 		calls.events(calls.ctx, d->answer.revision, d->events, d->n);
 		return;
 	}
-	watch_free(w);
+	watch_remove(at);
 	calls.ended(calls.ctx, d->answer.revision, d->why);
 }
 
@@ -84,8 +85,8 @@ static void on_closed(uv_handle_t *handle)
 
 static void close_now(struct deliver *deliver)
 {
-	while (!list_empty(&deliver->watches))
-		watch_free(LIST_ENTRY_OF(deliver->watches.next, struct watch, link));
+	while (deliver->watches)
+		watch_remove(&deliver->watches);
 	if (!uv_is_closing((uv_handle_t *)&deliver->idle))
 		uv_close((uv_handle_t *)&deliver->idle, on_closed);
 }
@@ -94,18 +95,16 @@ static void close_now(struct deliver *deliver)
 static void on_idle(uv_idle_t *idle)
 {
 	struct deliver *deliver = idle->data;
-	const struct list *last = deliver->deliveries.prev;
-	struct list *link = NULL;
+	struct delivery *next, *d = deliver->first;
 
-	while (link != last && !list_empty(&deliver->deliveries)) {
-		struct delivery *d;
-
-		link = list_pop_front(&deliver->deliveries);
-		d = LIST_ENTRY_OF(link, struct delivery, link);
+	deliver->first = NULL;
+	deliver->last = &deliver->first;
+	for (; d; d = next) {
+		next = d->next;
 		call(deliver, d);
 		delivery_free(d);
 	}
-	if (!list_empty(&deliver->deliveries))
+	if (deliver->first)
 		return;
 	uv_idle_stop(&deliver->idle);
 	if (deliver->closed)
@@ -114,15 +113,15 @@ static void on_idle(uv_idle_t *idle)
 
 static void post(struct deliver *deliver, struct delivery *d)
 {
-	list_push_back(&deliver->deliveries, &d->link);
+	*deliver->last = d;
+	deliver->last = &d->next;
 	uv_idle_start(&deliver->idle, on_idle);
 }
 
 void deliver_init(struct deliver *deliver, uv_loop_t *loop)
 {
 	*deliver = (struct deliver){ .revision = 1 };
-	list_init(&deliver->deliveries);
-	list_init(&deliver->watches);
+	deliver->last = &deliver->first;
 	uv_idle_init(loop, &deliver->idle); /* cannot fail */
 	deliver->idle.data = deliver;
 }
@@ -287,12 +286,9 @@ void deliver_changes(struct deliver *deliver, struct changes *c)
 {
 	deliver->revision++;
 	changes_settle(c);
-	LIST_FOR_EACH(link, &deliver->watches) {
-		struct watch *w = LIST_ENTRY_OF(link, struct watch, link);
-
+	for (struct watch *w = deliver->watches; w; w = w->next)
 		if (!w->over && (w->missed || c->lost || !tell(deliver, w, c)))
 			watch_end(deliver, w, "out of memory");
-	}
 }
 
 /* ------------------------------------------------------------------- watching */
@@ -310,9 +306,10 @@ uint64_t deliver_watch(struct deliver *deliver, struct mp_str from, struct mp_st
 	buf_init(&w->end, ENGINE_KEY_MAX);
 	buf_add_slice(&w->from, from);
 	buf_add_slice(&w->end, end);
-	list_push_back(&deliver->watches, &w->link);
+	w->next = deliver->watches;
+	deliver->watches = w;
 	if (w->from.error || w->end.error) {
-		watch_free(w);
+		watch_remove(&deliver->watches);
 		return 0;
 	}
 	if (after && after != deliver->revision)
@@ -322,8 +319,8 @@ uint64_t deliver_watch(struct deliver *deliver, struct mp_str from, struct mp_st
 
 void deliver_unwatch(struct deliver *deliver, uint64_t id)
 {
-	struct watch *w = watch_find(deliver, id);
+	struct watch **at = watch_find(deliver, id);
 
-	if (w)
-		watch_free(w);
+	if (*at)
+		watch_remove(at);
 }

@@ -13,13 +13,13 @@
 
 #include "aggregator/rows/engine.h"
 #include "lib/buf.h"
-#include "lib/list.h"
 
 /* All that is on its way. */
 struct deliver {
 	uv_idle_t idle;            /* runs while there is something */
-	struct list deliveries;    /* struct delivery, oldest first */
-	struct list watches;       /* struct watch */
+	struct delivery *first;    /* oldest of what is on its way, or NULL */
+	struct delivery **last;    /* where the next one is linked */
+	struct watch *watches;     /* newest first */
 	uint64_t last_watch;       /* id given last */
 	uint64_t revision;         /* of the map: transactions so far, from 1 */
 	void (*closed)(void *ctx); /* of deliver_close(), NULL before */
@@ -28,7 +28,7 @@ struct deliver {
 
 /* An answer, or the events of one transaction for one watch. */
 struct delivery {
-	struct list link;            /* in struct deliver */
+	struct delivery *next;       /* in struct deliver */
 	engine_done_fn *done;        /* NULL: it is for a watch */
 	void *ctx;                   /* of done */
 	uint64_t watch;              /* its id */
@@ -69,7 +69,7 @@ void deliver_answer(struct deliver *deliver, struct delivery *d, enum engine_out
 /* True when a change would be told to anybody. */
 static inline bool deliver_watched(const struct deliver *deliver)
 {
-	return !list_empty(&deliver->watches);
+	return deliver->watches;
 }
 
 void changes_init(struct changes *changes);

@@ -99,8 +99,10 @@ static int compare_all(struct engine_sqlite *e, const struct engine_txn *txn)
 		rc = sqlite_get(&e->file, want->key, &have);
 		if (rc != SQLITE_ROW && rc != SQLITE_DONE)
 			break;
-		rc = (rc == SQLITE_ROW) == (want->value.ptr != NULL) && slice_eq(have, want->value) ?
-			     SQLITE_OK : SQLITE_MISMATCH;
+		if (want->value.ptr)
+			rc = rc == SQLITE_ROW && slice_eq(have, want->value) ? SQLITE_OK : SQLITE_MISMATCH;
+		else
+			rc = rc == SQLITE_DONE ? SQLITE_OK : SQLITE_MISMATCH;
 	}
 	sqlite3_reset(e->file.statement[GET]); /* nothing is borrowed from it any more */
 	return rc;

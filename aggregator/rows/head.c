@@ -97,7 +97,7 @@ static void get_check(const struct json_at *at, struct head *ret, struct json_er
 	if (!check_name_ok(slice_of(name)))
 		json_errs_add(errs, &member, "is no name of a check: %s", JSON_QUOTE(name));
 	else
-		strcpy(ret->check, name); /* check_name_ok() has measured it */
+		memcpy(ret->check, name, strlen(name) + 1); /* check_name_ok() has measured it */
 }
 
 static void get_numbers(const struct json_at *at, struct head *ret, struct json_errs *errs)

@@ -123,6 +123,7 @@ static void test_try(void)
 		"{\"app\":\"a\",\"destinations\":[{\"name\":\"d\",\"match\":[\"h\"],\"chain\":["
 		"{\"middlepipe\":\"m\",\"type\":\"sample\"},"
 		"{\"middlepipe\":\"n\",\"type\":\"sample\",\"config\":{\"count\":13}}]}]}";
+	static const struct mp_filter *const ours[] = { &sample, NULL }, *const nobody[] = { NULL };
 	const struct chain_catalog catalog = { find, NULL };
 	struct chains *chains = NULL;
 	struct json_errs errs;
@@ -131,7 +132,9 @@ static void test_try(void)
 	json_errs_init(&errs, 10);
 	is_int(chains_parse(slice_of(text), &catalog, &chains, &errs), 0, "a file");
 	buf_init(&out, 10000);
-	is_int((int64_t)chain_try(chains, &out), 1, "one is refused by the filter");
+	is_int((int64_t)chain_try(chains, nobody, &out), 0, "what is not to be tried is not");
+	is_int(loads, 0, "nor loaded");
+	is_int((int64_t)chain_try(chains, ours, &out), 1, "one is refused by the filter");
 	is_str(buf_str(&out), "$.destinations[0].chain[1].config: count: 13 brings bad luck; any "
 			      "other is allowed\n", "and why");
 	is_int(loads, 2, "both were loaded");

@@ -98,7 +98,7 @@ static void bells_rearm(struct data *d)
 	LIST_FOR_EACH(link, &d->lanes) {
 		struct lane *lane = LIST_ENTRY_OF(link, struct lane, link);
 
-		if (lane->idle_bells > BELLS_A_TICK)
+		if (!uv_is_active((uv_handle_t *)&lane->bell))
 			uv_poll_start(&lane->bell, UV_READABLE, on_bell);
 		lane->idle_bells = 0;
 	}

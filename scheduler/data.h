@@ -32,9 +32,9 @@
 #include "scheduler/lane.h"
 #include "scheduler/run.h"
 
-#define DATA_TICK_MS 4        /* drains while lanes are busy (request-path.md 3.1) */
+#define DATA_TICK_MS 12       /* drains while lanes are busy (request-path.md 3.1) */
 #define DATA_SERVE_NS (NS_PER_MS / 2) /* questions at a stretch; then beat, ticks and mail */
-#define DATA_IDLE_TICKS 25    /* ticks without an outcome before it sleeps */
+#define DATA_IDLE_TICKS 8     /* ticks without an outcome before it sleeps */
 #define DATA_EVENTS 256       /* newest events kept */
 #define DATA_HELD_MAX 64      /* exchanges on HOLD at once */
 #define DATA_EXCHANGES_A_SLOT 4 /* exchanges in progress a lane: this times its slots */

@@ -121,8 +121,10 @@ static bool drain_lane(struct data *d, struct lane *lane, uint64_t now_ns)
 
 	while (left-- && lane_outcome_next(lane, &o, &skipped, now_ns))
 		outcome_take(d, lane, &o);
-	if (lane->ring_tail != tail)
+	if (lane->ring_tail != tail) {
+		lane->idle_bells = 0; /* it rang for something */
 		lane_ring_release(lane);
+	}
 	lane_lost(lane, &ok, &failed);
 	ok += skipped;
 	if (ok || failed)

@@ -98,7 +98,7 @@ struct lane {
 	int closing;           /* control thread: handles still to be closed */
 	bool ending;           /* control thread: on its way out */
 	bool attached;         /* data thread has it */
-	unsigned idle_bells;   /* rings without a question since the last tick */
+	unsigned idle_bells;   /* rings without a question or outcome since the last tick */
 	struct lane_mail *detach; /* answered when the doorbell's handle is closed */
 };
 #define LANE_STRUCT_MAGIC 0x6c616e65u

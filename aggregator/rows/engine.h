@@ -15,8 +15,9 @@
  *  - a watch sees each change of its range once, in order, transactions whole.
  *
  * One loop, one thread.  Callbacks come from the loop, never from within the
- * call; each is called exactly once, also when the engine is closed meanwhile.  What a call gets is copied or used before it returns; what a
- * callback gets is borrowed for its duration.
+ * call; each is called exactly once, also when the engine is closed meanwhile.
+ * What a call gets is copied or used before it returns; what a callback gets is
+ * borrowed for its duration.
  */
 #ifndef AGGREGATOR_ROWS_ENGINE_H
 #define AGGREGATOR_ROWS_ENGINE_H
@@ -33,7 +34,7 @@
 
 enum engine_outcome {
 	ENGINE_COMMITTED, /* it happened */
-	ENGINE_FAILED,    /* a comparison failed: it did not; `items` are the reads */
+	ENGINE_FAILED,    /* a comparison failed: it did not; `items` are those of the reads that exist */
 	ENGINE_REFUSED,   /* the engine does not take it (too large, no space): it did not */
 	ENGINE_UNKNOWN,   /* it may have happened, or may happen later */
 };
@@ -54,15 +55,24 @@ struct engine_op {
 	enum engine_op_kind kind;
 	struct mp_str key;
 	struct mp_str value; /* of a PUT; the end of a DELETE_RANGE */
+	/*
+	 * A PUT of a key that goes by itself some seconds after this process has
+	 * gone.  In an engine that one process has alone it may stay.
+	 */
+	bool leased;
 };
 
-/* No key twice among the ops. */
+/*
+ * No key twice among the ops.  One without comparisons and ops reads its keys,
+ * all at one point, as a range that is not `stale` would, and is COMMITTED.
+ */
 struct engine_txn {
 	const struct engine_compare *compares; /* all must hold */
 	size_t n_compares;
 	const struct engine_op *ops;           /* what happens then */
 	size_t n_ops;
-	const struct mp_str *reads;            /* keys that are read when one does not hold */
+	const struct mp_str *reads;            /* keys that are read when one does not hold,
+						  or when nothing is to be done */
 	size_t n_reads;
 };
 

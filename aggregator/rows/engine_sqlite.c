@@ -133,7 +133,9 @@ static int give_up(struct engine_sqlite *e, struct delivery *d, int rc)
 	return answer(e, d, ENGINE_REFUSED, e->file.health.text);
 }
 
-static int fail(struct engine_sqlite *e, const struct engine_txn *txn, struct delivery *d)
+/* Ends a transaction that changes nothing by its reads. */
+static int look(struct engine_sqlite *e, const struct engine_txn *txn, struct delivery *d,
+		enum engine_outcome outcome, const char *why)
 {
 	int rc = read_all(e, txn, d);
 
@@ -142,7 +144,7 @@ static int fail(struct engine_sqlite *e, const struct engine_txn *txn, struct de
 	if (rc != SQLITE_OK)
 		return give_up(e, d, rc);
 	sqlite_succeeded(&e->file, false);
-	return answer(e, d, ENGINE_FAILED, "a comparison failed");
+	return answer(e, d, outcome, why);
 }
 
 static int finish(struct engine_sqlite *e, struct delivery *d, struct changes *c)
@@ -193,7 +195,9 @@ static int engine_commit(struct engine *engine, const struct engine_txn *txn, en
 	if (rc == SQLITE_OK)
 		rc = compare_all(e, txn);
 	if (rc == SQLITE_MISMATCH)
-		return fail(e, txn, d);
+		return look(e, txn, d, ENGINE_FAILED, "a comparison failed");
+	if (rc == SQLITE_OK && !txn->n_compares && !txn->n_ops)
+		return look(e, txn, d, ENGINE_COMMITTED, "");
 	changes_init(&changes);
 	if (rc == SQLITE_OK)
 		rc = apply_all(e, txn, deliver_watched(&e->deliver) ? &changes : NULL);

@@ -121,7 +121,7 @@ static inline struct suite_answer suite_range(const struct engine_range *range)
 
 static inline struct suite_answer suite_put(const char *key, const char *value)
 {
-	const struct engine_op op = { ENGINE_PUT, slice_of(key), slice_of(value) };
+	const struct engine_op op = { ENGINE_PUT, slice_of(key), slice_of(value), false };
 
 	return suite_commit(&(struct engine_txn){ .ops = &op, .n_ops = 1 });
 }
@@ -148,11 +148,11 @@ static inline void suite_transactions(void)
 {
 	const struct engine_compare fresh[] = { { MP_LIT("t/a"), { 0 } } };
 	const struct engine_compare same[] = { { MP_LIT("t/a"), MP_LIT("1") }, { MP_LIT("t/b"), MP_LIT("") } };
-	const struct engine_op make[] = { { ENGINE_PUT, MP_LIT("t/a"), MP_LIT("1") },
-					  { ENGINE_PUT, MP_LIT("t/b"), MP_LIT("") } };
-	const struct engine_op change[] = { { ENGINE_PUT, MP_LIT("t/a"), MP_LIT("2") },
-					    { ENGINE_DELETE, MP_LIT("t/b"), { 0 } },
-					    { ENGINE_DELETE, MP_LIT("t/none"), { 0 } } };
+	const struct engine_op make[] = { { ENGINE_PUT, MP_LIT("t/a"), MP_LIT("1"), false },
+					  { ENGINE_PUT, MP_LIT("t/b"), MP_LIT(""), false } };
+	const struct engine_op change[] = { { ENGINE_PUT, MP_LIT("t/a"), MP_LIT("2"), false },
+					    { ENGINE_DELETE, MP_LIT("t/b"), { 0 }, false },
+					    { ENGINE_DELETE, MP_LIT("t/none"), { 0 }, false } };
 	const struct mp_str reads[] = { MP_LIT("t/a"), MP_LIT("t/none"), MP_LIT("t/b") };
 	struct engine_txn txn = { fresh, 1, make, 2, reads, 3 };
 	struct suite_answer answer = suite_commit(&txn);
@@ -176,13 +176,19 @@ static inline void suite_transactions(void)
 	is_int((int)answer.outcome, ENGINE_FAILED, "a value that has changed fails");
 	is_int((long)answer.n, 0, "without reads there are none");
 	suite_is("t/a", "2", "nothing of it was done");
+	txn = (struct engine_txn){ NULL, 0, NULL, 0, reads, 3 };
+	revision = answer.revision;
+	answer = suite_commit(&txn);
+	is_int((int)answer.outcome, ENGINE_COMMITTED, "nothing to do and to compare: it reads");
+	ok(answer.n == 1 && !strcmp(answer.key[0], "t/a") && !strcmp(answer.value[0], "2"), "what there is");
+	ok(answer.revision == revision, "and that is no change");
 }
 
 static inline void suite_ranges(void)
 {
 	struct suite_answer answer;
 	struct engine_range range = { .from = MP_LIT("r/b"), .end = MP_LIT("r/d") };
-	const struct engine_op op = { ENGINE_DELETE_RANGE, MP_LIT("r/b"), MP_LIT("r/c\xff") };
+	const struct engine_op op = { ENGINE_DELETE_RANGE, MP_LIT("r/b"), MP_LIT("r/c\xff"), false };
 
 	for (const char *const *key = (const char *const[]){ "r/c", "r/a", "r/d", "r/b", "r/ca", NULL }; *key; key++)
 		(void)suite_put(*key, *key + 2);
@@ -212,11 +218,11 @@ static inline void suite_watches(void)
 {
 	struct suite_watch all = { .text = "" }, one = { .text = "" }, late = { .text = "" };
 	struct engine_watch calls = { suite_events, suite_ended, &all };
-	const struct engine_op ops[] = { { ENGINE_PUT, MP_LIT("w/b"), MP_LIT("2") },
-					 { ENGINE_DELETE, MP_LIT("w/none"), { 0 } },
-					 { ENGINE_PUT, MP_LIT("x"), MP_LIT("9") },
-					 { ENGINE_DELETE, MP_LIT("w/a"), { 0 } } };
-	const struct engine_op range = { ENGINE_DELETE_RANGE, MP_LIT("w/"), MP_LIT("w0") };
+	const struct engine_op ops[] = { { ENGINE_PUT, MP_LIT("w/b"), MP_LIT("2"), false },
+					 { ENGINE_DELETE, MP_LIT("w/none"), { 0 }, false },
+					 { ENGINE_PUT, MP_LIT("x"), MP_LIT("9"), false },
+					 { ENGINE_DELETE, MP_LIT("w/a"), { 0 }, false } };
+	const struct engine_op range = { ENGINE_DELETE_RANGE, MP_LIT("w/"), MP_LIT("w0"), false };
 	const struct engine_compare no = { MP_LIT("w/none"), MP_LIT("something") };
 	uint64_t id, id_one;
 
@@ -246,7 +252,7 @@ static inline void suite_watches(void)
 static inline void suite_bounds(void)
 {
 	static char key[ENGINE_KEY_MAX + 1];
-	struct engine_op op = { ENGINE_PUT, { key, sizeof(key) }, MP_LIT("v") };
+	struct engine_op op = { ENGINE_PUT, { key, sizeof(key) }, MP_LIT("v"), false };
 	const struct engine_txn txn = { .ops = &op, .n_ops = 1 };
 	struct suite_answer answer;
 
@@ -267,7 +273,7 @@ static inline void suite_closed(void *ctx)
 static inline void suite_close(void)
 {
 	struct suite_answer answer = { 0 };
-	const struct engine_op op = { ENGINE_PUT, MP_LIT("last"), MP_LIT("1") };
+	const struct engine_op op = { ENGINE_PUT, MP_LIT("last"), MP_LIT("1"), false };
 	const struct engine_txn txn = { .ops = &op, .n_ops = 1 };
 	int closed = 0;
 

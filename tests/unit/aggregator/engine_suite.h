@@ -3,6 +3,9 @@
  * The promises of aggregator/rows/engine.h, checked on any engine: the
  * conformance suite.  A test binary opens an empty engine and runs suite_run();
  * what only that engine can do it tests itself, with the helpers below.
+ *
+ * Engines that live on a libuv loop use suite_loop, between suite_uv_init() and
+ * suite_uv_fini().  Another kind of time sets suite_until (test_engine_sim.c).
  */
 #ifndef TESTS_UNIT_AGGREGATOR_ENGINE_SUITE_H
 #define TESTS_UNIT_AGGREGATOR_ENGINE_SUITE_H
@@ -16,8 +19,10 @@
 #include "tests/lib/tap.h"
 
 #define SUITE_ITEMS 16
+#define SUITE_PATIENCE_MS 10000 /* for one answer; a slow machine is no failure */
+#define SUITE_ASKED 64         /* answers that are kept, to see one that is given twice */
 
-/* A copy of the last answer. */
+/* A copy of an answer. */
 struct suite_answer {
 	enum engine_outcome outcome;
 	int calls;                       /* of done() */
@@ -36,8 +41,19 @@ struct suite_watch {
 	uint64_t compacted;
 };
 
+/* Is what was waited for there?  ctx as suite_until() got it. */
+typedef bool suite_enough_fn(const void *ctx);
+
+static inline void suite_uv_until(suite_enough_fn *enough, const void *ctx);
+
 static uv_loop_t suite_loop;
+static uv_timer_t suite_patience; /* wakes a loop on which nothing happens */
 static struct engine *suite_engine;
+static struct suite_answer suite_asked[SUITE_ASKED];
+static size_t suite_n_asked; /* calls so far; the next one's answer is suite_asked[n % SUITE_ASKED] */
+
+/* Turns time on until enough() holds, nothing can come any more, or patience ends. */
+static void (*suite_until)(suite_enough_fn *enough, const void *ctx) = suite_uv_until;
 
 static inline void suite_copy(char to[32], struct mp_str from)
 {
@@ -87,36 +103,89 @@ static inline void suite_ended(void *ctx, uint64_t compacted, const char *why)
 	to->compacted = compacted;
 }
 
-static inline void suite_turn(void)
+static inline void suite_on_patience(uv_timer_t *timer)
 {
-	uv_run(&suite_loop, UV_RUN_DEFAULT);
+	*(bool *)timer->data = true;
 }
 
-/* Waits for the answer of a transaction. */
+static inline void suite_uv_until(suite_enough_fn *enough, const void *ctx)
+{
+	bool late = false;
+
+	suite_patience.data = &late;
+	uv_timer_start(&suite_patience, suite_on_patience, SUITE_PATIENCE_MS, 0);
+	uv_unref((uv_handle_t *)&suite_patience);
+	while (!enough(ctx) && !late && uv_run(&suite_loop, UV_RUN_ONCE))
+		;
+	uv_timer_stop(&suite_patience);
+}
+
+/* 0 or a negative errno.  suite_uv_fini() is due when the engine was closed. */
+static inline int suite_uv_init(void)
+{
+	int r = uv_loop_init(&suite_loop);
+
+	return r ? r : uv_timer_init(&suite_loop, &suite_patience);
+}
+
+static inline void suite_uv_fini(void)
+{
+	uv_close((uv_handle_t *)&suite_patience, NULL);
+	uv_run(&suite_loop, UV_RUN_DEFAULT);
+	is_int(uv_loop_close(&suite_loop), 0, "nothing is left on the loop");
+}
+
+static inline bool suite_never(const void *ctx)
+{
+	(void)ctx;
+	return false;
+}
+
+/* Until nothing can come any more: only for engines that come to rest. */
+static inline void suite_turn(void)
+{
+	suite_until(suite_never, NULL);
+}
+
+static inline bool suite_answered(const void *ctx)
+{
+	return ((const struct suite_answer *)ctx)->calls;
+}
+
+/* An empty answer; what lay there was given once, or the test fails. */
+static inline struct suite_answer *suite_ask(void)
+{
+	struct suite_answer *answer = &suite_asked[suite_n_asked++ % SUITE_ASKED];
+
+	if (suite_n_asked > SUITE_ASKED && answer->calls != 1)
+		ok(false, "an answer was given %d times", answer->calls);
+	*answer = (struct suite_answer){ 0 };
+	return answer;
+}
+
+/* Waits for the answer of a call that returned r. */
+static inline struct suite_answer suite_await(const struct suite_answer *answer, int r)
+{
+	if (r || answer->calls)
+		ok(false, "the call said %d and answered %d times from within", r, answer->calls);
+	suite_until(suite_answered, answer);
+	if (answer->calls != 1)
+		ok(false, "one answer, not %d", answer->calls);
+	return *answer;
+}
+
 static inline struct suite_answer suite_commit(const struct engine_txn *txn)
 {
-	struct suite_answer answer = { 0 };
-	int r = suite_engine->ops->commit(suite_engine, txn, suite_done, &answer);
+	struct suite_answer *answer = suite_ask();
 
-	if (r || answer.calls)
-		ok(false, "commit() said %d and answered %d times from within", r, answer.calls);
-	suite_turn();
-	if (answer.calls != 1)
-		ok(false, "one answer, not %d", answer.calls);
-	return answer;
+	return suite_await(answer, suite_engine->ops->commit(suite_engine, txn, suite_done, answer));
 }
 
 static inline struct suite_answer suite_range(const struct engine_range *range)
 {
-	struct suite_answer answer = { 0 };
-	int r = suite_engine->ops->range(suite_engine, range, suite_done, &answer);
+	struct suite_answer *answer = suite_ask();
 
-	if (r || answer.calls)
-		ok(false, "range() said %d and answered %d times from within", r, answer.calls);
-	suite_turn();
-	if (answer.calls != 1)
-		ok(false, "one answer, not %d", answer.calls);
-	return answer;
+	return suite_await(answer, suite_engine->ops->range(suite_engine, range, suite_done, answer));
 }
 
 static inline struct suite_answer suite_put(const char *key, const char *value)
@@ -214,38 +283,90 @@ static inline void suite_ranges(void)
 	ok(answer.n == 2 && !strcmp(answer.key[0], "r/a") && !strcmp(answer.key[1], "r/d"), "and no more");
 }
 
+/* What a watch is to be told in the end. */
+struct suite_wanted {
+	const struct suite_watch *watch;
+	const char *text;
+};
+
+static inline bool suite_told(const void *ctx)
+{
+	const struct suite_wanted *wanted = ctx;
+
+	return !strcmp(wanted->watch->text, wanted->text);
+}
+
+static inline void suite_watched(const struct suite_watch *watch, const char *text, const char *name)
+{
+	const struct suite_wanted wanted = { watch, text };
+
+	suite_until(suite_told, &wanted);
+	is_str(watch->text, text, "%s", name);
+}
+
+static inline uint64_t suite_watch(const char *from, const char *end, uint64_t after, struct suite_watch *to)
+{
+	const struct engine_watch calls = { suite_events, suite_ended, to };
+
+	return suite_engine->ops->watch(suite_engine, slice_of(from), slice_of(end), after, &calls);
+}
+
+/* One from a revision on sees all that comes behind it, whole; each is waited for before the next. */
 static inline void suite_watches(void)
 {
-	struct suite_watch all = { .text = "" }, one = { .text = "" }, late = { .text = "" };
-	struct engine_watch calls = { suite_events, suite_ended, &all };
+	static struct suite_watch all, one, late; /* they outlive an engine that calls too late */
 	const struct engine_op ops[] = { { ENGINE_PUT, MP_LIT("w/b"), MP_LIT("2"), false },
 					 { ENGINE_DELETE, MP_LIT("w/none"), { 0 }, false },
 					 { ENGINE_PUT, MP_LIT("x"), MP_LIT("9"), false },
 					 { ENGINE_DELETE, MP_LIT("w/a"), { 0 }, false } };
 	const struct engine_op range = { ENGINE_DELETE_RANGE, MP_LIT("w/"), MP_LIT("w0"), false };
 	const struct engine_compare no = { MP_LIT("w/none"), MP_LIT("something") };
-	uint64_t id, id_one;
+	uint64_t now = suite_put("w", "0").revision, id, id_one, id_late;
 
-	id = suite_engine->ops->watch(suite_engine, MP_LIT("w/"), MP_LIT("w0"), 0, &calls);
-	calls.ctx = &one;
-	id_one = suite_engine->ops->watch(suite_engine, MP_LIT("w/b"), MP_LIT("w/b\x01"), 0, &calls);
+	all = one = late = (struct suite_watch){ .text = "" };
+	id = suite_watch("w/", "w0", now, &all);
+	id_one = suite_watch("w/b", "w/b\x01", now, &one);
 	ok(id && id_one && id != id_one, "two watches");
 	(void)suite_put("w/a", "1");
+	suite_watched(&all, "+w/a=1|", "a change is told");
 	(void)suite_commit(&(struct engine_txn){ .ops = ops, .n_ops = 4 });
+	suite_watched(&all, "+w/a=1|+w/b=2-w/a|", "each change once, in order, transactions whole");
 	(void)suite_commit(&(struct engine_txn){ .compares = &no, .n_compares = 1, .ops = ops, .n_ops = 4 });
-	is_str(all.text, "+w/a=1|+w/b=2-w/a|", "each change once, in order, transactions whole");
-	is_str(one.text, "+w/b=2|", "only of its range");
+	suite_watched(&one, "+w/b=2|", "only of its range");
 	suite_engine->ops->unwatch(suite_engine, id_one);
 	(void)suite_put("w/b", "3");
+	suite_watched(&all, "+w/a=1|+w/b=2-w/a|+w/b=3|", "nothing of what failed");
 	(void)suite_put("w/c", "");
+	suite_watched(&all, "+w/a=1|+w/b=2-w/a|+w/b=3|+w/c=|", "an empty value is told as such");
 	ok(all.revision == suite_get("w/b").revision, "the revision is that of the change");
 	(void)suite_commit(&(struct engine_txn){ .ops = &range, .n_ops = 1 });
-	is_str(all.text, "+w/a=1|+w/b=2-w/a|+w/b=3|+w/c=|-w/b-w/c|", "a deleted range is told key by key");
+	suite_watched(&all, "+w/a=1|+w/b=2-w/a|+w/b=3|+w/c=|-w/b-w/c|", "a deleted range is told key by key");
 	is_str(one.text, "+w/b=2|", "nothing after unwatch()");
-	calls.ctx = &late;
-	(void)suite_engine->ops->watch(suite_engine, MP_LIT("w/"), MP_LIT("w0"), all.revision, &calls);
+	id_late = suite_watch("w/", "w0", all.revision, &late);
 	(void)suite_put("w/d", "4");
-	is_str(late.text, "+w/d=4|", "a watch from a revision goes on behind it");
+	suite_watched(&late, "+w/d=4|", "a watch from a revision goes on behind it");
+	suite_engine->ops->unwatch(suite_engine, id);
+	suite_engine->ops->unwatch(suite_engine, id_late);
+}
+
+static inline bool suite_any(const void *ctx)
+{
+	return ((const struct suite_watch *)ctx)->text[0];
+}
+
+/* "From now on" begins when the engine has heard of it: changes are made until one is told. */
+static inline void suite_watch_now(void)
+{
+	static struct suite_watch watch;
+	uint64_t id;
+
+	(void)suite_put("n/a", "before");
+	watch = (struct suite_watch){ .text = "" };
+	id = suite_watch("n/", "n0", 0, &watch);
+	for (int i = 0; i < 100 && !watch.text[0]; i++)
+		(void)suite_put("n/a", "after");
+	suite_until(suite_any, &watch);
+	ok(!strncmp(watch.text, "+n/a=after", 10), "a watch from now on: %s", watch.text);
 	suite_engine->ops->unwatch(suite_engine, id);
 }
 
@@ -270,18 +391,33 @@ static inline void suite_closed(void *ctx)
 	(*(int *)ctx)++;
 }
 
+static inline bool suite_is_closed(const void *ctx)
+{
+	return *(const int *)ctx;
+}
+
 static inline void suite_close(void)
 {
-	struct suite_answer answer = { 0 };
+	struct suite_answer *answer = suite_ask();
 	const struct engine_op op = { ENGINE_PUT, MP_LIT("last"), MP_LIT("1"), false };
 	const struct engine_txn txn = { .ops = &op, .n_ops = 1 };
-	int closed = 0;
+	static int closed;
 
-	suite_engine->ops->commit(suite_engine, &txn, suite_done, &answer);
+	closed = 0;
+	suite_engine->ops->commit(suite_engine, &txn, suite_done, answer);
 	suite_engine->ops->close(suite_engine, suite_closed, &closed);
-	suite_turn();
-	is_int(answer.calls, 1, "what was under way is answered");
+	suite_until(suite_is_closed, &closed);
+	is_int(answer->calls, 1, "what was under way is answered");
 	is_int(closed, 1, "then it is closed");
+}
+
+/* Nothing was answered twice, however late. */
+static inline void suite_once(void)
+{
+	for (size_t i = 0; i < SUITE_ASKED && i < suite_n_asked; i++)
+		if (suite_asked[i].calls != 1)
+			ok(false, "an answer was given %d times", suite_asked[i].calls);
+	suite_n_asked = 0;
 }
 
 /* Leaves the engine closed. */
@@ -291,8 +427,10 @@ static inline void suite_run(struct engine *engine)
 	suite_transactions();
 	suite_ranges();
 	suite_watches();
+	suite_watch_now();
 	suite_bounds();
 	suite_close();
+	suite_once();
 }
 
 #endif

@@ -226,7 +226,7 @@ static void test_watch_before(void)
 
 int main(void)
 {
-	if (!mkdtemp(folder) || uv_loop_init(&suite_loop))
+	if (!mkdtemp(folder) || suite_uv_init())
 		return 1;
 	(void)snprintf(path, sizeof(path), "%s/rows", folder);
 	vfs_register();
@@ -241,6 +241,6 @@ int main(void)
 	test_watch_before();
 	remove_file();
 	(void)rmdir(folder);
-	uv_loop_close(&suite_loop);
+	suite_uv_fini();
 	return done();
 }

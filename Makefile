@@ -5,6 +5,7 @@
 #   LIB_SRC          objects of every program (lib/)
 #   PIPES_SRC        the built-in middlepipes and their registry
 #   PIPES_SHARED     filter.c files that are built as .so too
+#   PIPES_HALVES     aggregator.c files likewise
 #   SCHEDULER_SRC    mp-scheduler, without its main
 #   CLI_SRC          middlepipe, without its main
 #   CLIENT_SRC       libmiddlepipe
@@ -69,6 +70,7 @@ say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')
 LIB_SRC :=
 PIPES_SRC :=
 PIPES_SHARED :=
+PIPES_HALVES :=
 SCHEDULER_SRC :=
 AGGREGATOR_SRC :=
 CLI_SRC :=
@@ -95,7 +97,8 @@ CLI_A := $(B)/obj/libcli.a
 CLIENT_A := $(B)/obj/libmiddlepipe.a
 CLIENT_SO := $(B)/lib/libmiddlepipe.so.1
 PROGRAMS := $(B)/bin/mp-scheduler $(B)/bin/middlepipe
-FILTERS := $(patsubst middlepipes/%/filter.c,$(B)/lib/middlepipe/filters/%.so,$(PIPES_SHARED))
+FILTERS := $(patsubst middlepipes/%/filter.c,$(B)/lib/middlepipe/filters/%.so,$(PIPES_SHARED)) \
+	$(patsubst middlepipes/%/aggregator.c,$(B)/lib/middlepipe/filters/%.so,$(PIPES_HALVES))
 TEST_FILTER_SO := $(patsubst %.c,$(B)/%.so,$(TEST_FILTERS))
 TEST_BINS := $(patsubst %.c,$(B)/%,$(TEST_PROGRAMS))
 UNIT_BINS := $(patsubst %.c,$(B)/%,$(UNIT_TESTS))
@@ -149,6 +152,11 @@ $(B)/lib/middlepipe/filters/%.so: middlepipes/%/filter.c Makefile
 	$(call say,SO,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS) -DMP_SHARED -shared $(ALL_LDFLAGS) -o $@ $<
+# A half has what it uses of lib/ inside.
+$(B)/lib/middlepipe/filters/%.so: middlepipes/%/aggregator.c $(LIB_A) Makefile
+	$(call say,SO,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS) -DMP_SHARED -shared $(ALL_LDFLAGS) -o $@ $< $(LIB_A) $(LIBS_CORE)
 $(B)/tests/%.so: tests/%.c Makefile
 	$(call say,SO,$@)
 	@mkdir -p $(@D)

@@ -12,13 +12,19 @@
 
 #include "middlepipes/registry.h"
 
-#define SHARED_MAX 64 /* `.so` filters */
-#define NAMES_MAX 128 /* built-in filters */
+#define SHARED_MAX 64 /* `.so` files */
+#define NAMES_MAX 128 /* built-in filters, and halves */
+
+/* What a `.so` that was loaded holds: one of the two at the least. */
+struct shared {
+	const struct mp_filter *filter;   /* NULL: none */
+	const struct mp_aggregator *half; /* likewise */
+};
 
 struct catalog {
 	struct chain_catalog chain; /* first, so that find() gets back to us */
 	struct catalog_options options; /* folder is our own copy */
-	const struct mp_filter *shared[SHARED_MAX]; /* loaded so far */
+	struct shared shared[SHARED_MAX]; /* loaded so far */
 	unsigned n_shared;
 	const char *names[NAMES_MAX]; /* of the built-in ones, for suggestions */
 };
@@ -54,75 +60,131 @@ int catalog_check(const struct mp_filter *f, const char *type, struct err *err)
 	return 0;
 }
 
-static const struct mp_filter *shared_open(const char *path, const char *type, struct err *err)
+static bool half_complete(const struct mp_aggregator *h)
 {
-	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	const struct mp_filter *f;
-
-	if (!handle) {
-		err_set(err, -EINVAL, "%s", dlerror());
-		return NULL;
-	}
-	f = dlsym(handle, MP_FILTER_SYMBOL);
-	if (!f)
-		err_set(err, -EINVAL, "%s has no symbol %s", path, MP_FILTER_SYMBOL);
-	else if (catalog_check(f, type, err) == 0)
-		return f; /* stays loaded: units point into it */
-	dlclose(handle);
-	return NULL;
+	return h->size >= MP_AGGREGATOR_1_0 && h->name && h->rules && h->options && h->init &&
+	       h->fini && h->apply && h->check && h->snapshot && h->restore;
 }
 
-/* The file is there: is it a filter that we take? */
-static const struct mp_filter *shared_take(struct catalog *c, const char *path, const char *type)
+int catalog_check_half(const struct mp_aggregator *h, const char *name, struct err *err)
 {
+	if (h->abi_major != MP_AGGREGATOR_ABI_MAJOR || h->abi_minor > MP_AGGREGATOR_ABI_MINOR)
+		return err_set(err, -EINVAL, "half %s needs ABI %u.%u, we have %u.%u", name,
+			       h->abi_major, h->abi_minor, MP_AGGREGATOR_ABI_MAJOR,
+			       MP_AGGREGATOR_ABI_MINOR);
+	if (!half_complete(h))
+		return err_set(err, -EINVAL, "half %s has an incomplete table (%u of %zu bytes)",
+			       name, h->size, MP_AGGREGATOR_1_0);
+	if (strcmp(h->name, name))
+		return err_set(err, -EINVAL, "half %s calls itself %s", name, h->name);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ .so files */
+
+/* The tables that fit; of the others refused() is told. */
+static struct shared shared_open(struct catalog *c, const char *path, const char *type)
+{
+	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	struct shared found = { NULL, NULL };
 	struct err err = { 0 };
-	const struct mp_filter *f = NULL;
+
+	if (!handle) {
+		c->options.refused(path, dlerror());
+		return found;
+	}
+	found.filter = dlsym(handle, MP_FILTER_SYMBOL);
+	found.half = dlsym(handle, MP_AGGREGATOR_SYMBOL);
+	if (!found.filter && !found.half)
+		(void)err_set(&err, -EINVAL, "%s has neither symbol %s nor %s", path,
+			      MP_FILTER_SYMBOL, MP_AGGREGATOR_SYMBOL);
+	if (found.filter && catalog_check(found.filter, type, &err))
+		found.filter = NULL;
+	if (err.text[0])
+		c->options.refused(path, err.text);
+	if (found.half && catalog_check_half(found.half, type, &err)) {
+		found.half = NULL;
+		c->options.refused(path, err.text);
+	}
+	if (!found.filter && !found.half)
+		dlclose(handle); /* else it stays: units point into it */
+	return found;
+}
+
+/* The file is there: do we take what it holds? */
+static const struct shared *shared_take(struct catalog *c, const char *path, const char *type)
+{
+	struct shared found;
+	struct err err = { 0 };
 
 	if (!type_ok(type))
 		err_set(&err, -EINVAL, "a type is [a-z][a-z0-9-]*, at most %d bytes", CHAIN_NAME_MAX - 1);
 	else if (c->n_shared == SHARED_MAX)
-		err_set(&err, -ENOSPC, "more than %d filters from the folder", SHARED_MAX);
-	else
-		f = shared_open(path, type, &err);
-	if (f)
-		c->shared[c->n_shared++] = f;
-	else
+		err_set(&err, -ENOSPC, "more than %d files from the folder", SHARED_MAX);
+	if (err.text[0]) {
 		c->options.refused(path, err.text);
-	return f;
+		return NULL;
+	}
+	found = shared_open(c, path, type);
+	if (!found.filter && !found.half)
+		return NULL;
+	c->shared[c->n_shared] = found;
+	return &c->shared[c->n_shared++];
 }
 
-static const struct mp_filter *shared_find(struct catalog *c, const char *type)
+static const struct shared *shared_known(const struct catalog *c, const char *type)
 {
-	const struct mp_filter *f = NULL;
+	for (unsigned i = 0; i < c->n_shared; i++) {
+		const struct shared *s = &c->shared[i];
+
+		if (!strcmp(s->filter ? s->filter->name : s->half->name, type))
+			return s;
+	}
+	return NULL;
+}
+
+/* What the `.so` of that name holds. */
+static struct shared shared_find(struct catalog *c, const char *type)
+{
+	const struct shared *s = shared_known(c, type);
 	char *path = NULL;
 
-	for (unsigned i = 0; i < c->n_shared; i++)
-		if (!strcmp(c->shared[i]->name, type))
-			return c->shared[i];
 	/* A type is no path: nothing outside of the folder is looked at. */
-	if (!c->options.folder || strchr(type, '/') ||
-	    asprintf(&path, "%s/%s.so", c->options.folder, type) < 0)
-		return NULL;
-	if (access(path, F_OK) == 0)
-		f = shared_take(c, path, type);
-	free(path);
-	return f;
+	if (!s && c->options.folder && !strchr(type, '/') &&
+	    asprintf(&path, "%s/%s.so", c->options.folder, type) >= 0) {
+		if (access(path, F_OK) == 0)
+			s = shared_take(c, path, type);
+		free(path);
+	}
+	return s ? *s : (struct shared){ NULL, NULL };
 }
+
+/* -------------------------------------------------------------------- finding */
 
 static const struct mp_filter *find(const struct chain_catalog *chain, const char *type)
 {
 	struct catalog *c = (struct catalog *)(uintptr_t)chain;
 	bool shared_first = c->options.prefer_shared;
-	const struct mp_filter *f = shared_first ? shared_find(c, type) : registry_find(type);
+	const struct mp_filter *f = shared_first ? shared_find(c, type).filter : registry_find(type);
 
 	if (f)
 		return f;
-	return shared_first ? registry_find(type) : shared_find(c, type);
+	return shared_first ? registry_find(type) : shared_find(c, type).filter;
 }
 
 const struct mp_filter *catalog_find(const struct catalog *c, const char *type)
 {
 	return find(&c->chain, type);
+}
+
+const struct mp_aggregator *catalog_find_half(struct catalog *c, const char *name)
+{
+	const struct mp_aggregator *built_in = registry_find_half(name), *h;
+
+	if (built_in && !c->options.prefer_shared)
+		return built_in;
+	h = shared_find(c, name).half;
+	return h ? h : built_in;
 }
 
 static int is_so(const struct dirent *entry)
@@ -132,7 +194,7 @@ static int is_so(const struct dirent *entry)
 	return len > 3 && !strcmp(entry->d_name + len - 3, ".so");
 }
 
-/* Loads what lies in the folder, by name; of what is no filter refused() is told. */
+/* Loads what lies in the folder, by name; of what is neither refused() is told. */
 static void shared_load_all(struct catalog *c)
 {
 	struct dirent **entries = NULL;
@@ -148,14 +210,6 @@ static void shared_load_all(struct catalog *c)
 	free(entries);
 }
 
-static bool is_shared(const struct catalog *c, const char *type)
-{
-	for (unsigned i = 0; i < c->n_shared; i++)
-		if (!strcmp(c->shared[i]->name, type))
-			return true;
-	return false;
-}
-
 const struct mp_filter **catalog_all(struct catalog *c)
 {
 	const struct mp_filter **all = calloc(NAMES_MAX + SHARED_MAX + 1, sizeof(*all));
@@ -164,12 +218,41 @@ const struct mp_filter **catalog_all(struct catalog *c)
 	if (!all)
 		return NULL;
 	shared_load_all(c);
-	for (size_t i = 0; c->names[i]; i++)
-		if (!c->options.prefer_shared || !is_shared(c, c->names[i]))
+	for (size_t i = 0; c->names[i]; i++) {
+		const struct shared *s = shared_known(c, c->names[i]);
+
+		if (!c->options.prefer_shared || !s || !s->filter)
 			all[n++] = registry[i];
-	for (unsigned i = 0; i < c->n_shared; i++)
-		if (c->options.prefer_shared || !registry_find(c->shared[i]->name))
-			all[n++] = c->shared[i];
+	}
+	for (unsigned i = 0; i < c->n_shared; i++) {
+		const struct mp_filter *f = c->shared[i].filter;
+
+		if (f && (c->options.prefer_shared || !registry_find(f->name)))
+			all[n++] = f;
+	}
+	return all;
+}
+
+const struct mp_aggregator **catalog_all_halves(struct catalog *c)
+{
+	const struct mp_aggregator **all = calloc(NAMES_MAX + SHARED_MAX + 1, sizeof(*all));
+	size_t n = 0;
+
+	if (!all)
+		return NULL;
+	shared_load_all(c);
+	for (size_t i = 0; registry_halves[i] && i < NAMES_MAX; i++) {
+		const struct shared *s = shared_known(c, registry_halves[i]->name);
+
+		if (!c->options.prefer_shared || !s || !s->half)
+			all[n++] = registry_halves[i];
+	}
+	for (unsigned i = 0; i < c->n_shared; i++) {
+		const struct mp_aggregator *h = c->shared[i].half;
+
+		if (h && (c->options.prefer_shared || !registry_find_half(h->name)))
+			all[n++] = h;
+	}
 	return all;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The list of built-in filters; see registry.h.  A new one is a line in each of
- * the two lists, in alphabetical order.
+ * The lists of built-in filters and halves; see registry.h.  A new one is a line
+ * in each of the two lists of its kind, in alphabetical order.
  */
 #include "middlepipes/registry.h"
 
@@ -18,10 +18,27 @@ const struct mp_filter *const registry[] = {
 	NULL,
 };
 
+extern const struct mp_aggregator mp_aggregator_sum;
+extern const struct mp_aggregator mp_aggregator_unique;
+
+const struct mp_aggregator *const registry_halves[] = {
+	&mp_aggregator_sum,
+	&mp_aggregator_unique,
+	NULL,
+};
+
 const struct mp_filter *registry_find(const char *type)
 {
 	for (const struct mp_filter *const *filter = registry; *filter; filter++)
 		if (!strcmp((*filter)->name, type))
 			return *filter;
+	return NULL;
+}
+
+const struct mp_aggregator *registry_find_half(const char *name)
+{
+	for (const struct mp_aggregator *const *half = registry_halves; *half; half++)
+		if (!strcmp((*half)->name, name))
+			return *half;
 	return NULL;
 }

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+PIPES_SRC += middlepipes/sum/aggregator.c
+PIPES_HALVES += middlepipes/sum/aggregator.c

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+PIPES_SRC += middlepipes/unique/aggregator.c
+PIPES_HALVES += middlepipes/unique/aggregator.c

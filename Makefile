@@ -10,6 +10,7 @@
 #   CLI_SRC          middlepipe, without its main
 #   CLIENT_SRC       libmiddlepipe
 #   UNIT_TESTS       tests/unit/<folder>/test_<file>.c, one binary each
+#   TESTS_SRC        objects that several of them share
 #   TEST_PROGRAMS    programs that functional tests and benches run
 #   TEST_FILTERS     filters that only tests load, built as .so
 #   FUZZ_TARGETS     tests/fuzz/fuzz_<parser>.c
@@ -76,6 +77,7 @@ AGGREGATOR_SRC :=
 CLI_SRC :=
 CLIENT_SRC :=
 UNIT_TESTS :=
+TESTS_SRC :=
 TEST_PROGRAMS :=
 TEST_FILTERS :=
 FUZZ_TARGETS :=
@@ -95,6 +97,7 @@ SCHEDULER_A := $(B)/obj/libscheduler.a
 AGGREGATOR_A := $(B)/obj/libaggregator.a
 CLI_A := $(B)/obj/libcli.a
 CLIENT_A := $(B)/obj/libmiddlepipe.a
+TESTS_A := $(B)/obj/libtests.a
 CLIENT_SO := $(B)/lib/libmiddlepipe.so.1
 PROGRAMS := $(B)/bin/mp-scheduler $(B)/bin/middlepipe
 FILTERS := $(patsubst middlepipes/%/filter.c,$(B)/lib/middlepipe/filters/%.so,$(PIPES_SHARED)) \
@@ -125,7 +128,8 @@ $(SCHEDULER_A): $(call objects,$(SCHEDULER_SRC))
 $(AGGREGATOR_A): $(call objects,$(AGGREGATOR_SRC))
 $(CLI_A): $(call objects,$(CLI_SRC))
 $(CLIENT_A): $(call objects,$(CLIENT_SRC) $(CLIENT_LIB_SRC))
-$(LIB_A) $(PIPES_A) $(SCHEDULER_A) $(AGGREGATOR_A) $(CLI_A) $(CLIENT_A):
+$(TESTS_A): $(call objects,$(TESTS_SRC))
+$(LIB_A) $(PIPES_A) $(SCHEDULER_A) $(AGGREGATOR_A) $(CLI_A) $(CLIENT_A) $(TESTS_A):
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
@@ -163,7 +167,7 @@ $(B)/tests/%.so: tests/%.c Makefile
 	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS) -DMP_SHARED -shared $(ALL_LDFLAGS) -o $@ $<
 
 # Tests link everything: an archive costs nothing when it is not used.
-$(UNIT_BINS) $(TEST_BINS): $(B)/%: $(B)/obj/%.o $(SCHEDULER_A) $(AGGREGATOR_A) $(CLI_A) $(PIPES_A) $(CLIENT_A) $(LIB_A)
+$(UNIT_BINS) $(TEST_BINS): $(B)/%: $(B)/obj/%.o $(TESTS_A) $(SCHEDULER_A) $(AGGREGATOR_A) $(CLI_A) $(PIPES_A) $(CLIENT_A) $(LIB_A)
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS_SCHEDULER) $(LIBS_AGGREGATOR) $(LIBS_CORE)

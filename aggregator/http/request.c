@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A request's life, and what handlers ask of it (server.h).
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "aggregator/http/server_priv.h"
+#include "lib/slice.h"
+
+struct http_req *req_new(struct http_server *server, const char *target)
+{
+	struct http_req *req = calloc(1, sizeof(*req));
+
+	if (!req)
+		return NULL;
+	req->server = server;
+	req->raw_at = target;
+	req->raw_size = target ? strlen(target) : 0;
+	req->raw = strdup(target ? target : "");
+	if (!req->raw) {
+		free(req);
+		return NULL;
+	}
+	atomic_init(&req->refs, 1);
+	list_init(&req->open);
+	buf_init(&req->body, SIZE_MAX / 4);
+	buf_init(&req->answer.fields, 8192);
+	buf_init(&req->answer.body, SIZE_MAX / 4);
+	return req;
+}
+
+void req_unref(struct http_req *req)
+{
+	if (atomic_fetch_sub_explicit(&req->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	atomic_fetch_sub(&req->server->held, req->held);
+	stream_fini(req);
+	buf_fini(&req->body);
+	buf_fini(&req->answer.fields);
+	buf_fini(&req->answer.body);
+	free(req->raw);
+	free(req);
+}
+
+bool req_hold(struct http_req *req, uint64_t bytes)
+{
+	struct http_server *s = req->server;
+
+	if (atomic_fetch_add(&s->held, bytes) + bytes > s->options.body_total) {
+		atomic_fetch_sub(&s->held, bytes);
+		return false;
+	}
+	req->held += bytes;
+	return true;
+}
+
+bool http_is_head(const struct http_req *req)
+{
+	return req->head;
+}
+
+struct mp_str http_param(const struct http_req *req, const char *name)
+{
+	return pattern_param(&req->route->pattern, &req->target, slice_of(name));
+}
+
+bool http_query(const struct http_req *req, const char *name, struct mp_str *ret_value)
+{
+	return target_query(&req->target, slice_of(name), ret_value);
+}
+
+int http_header(const struct http_req *req, const char *name, struct mp_str *ret_value)
+{
+	struct mp_str want = slice_of(name);
+	int n = 0;
+
+	*ret_value = (struct mp_str){ "", 0 };
+	for (size_t i = 0; i < req->fields.n; i++)
+		if (slice_eq_nocase(req->fields.fields[i].name, want) && !n++)
+			*ret_value = slice_trim(req->fields.fields[i].value);
+	return n;
+}
+
+struct mp_str http_body(const struct http_req *req)
+{
+	return buf_slice(&req->body);
+}
+
+void http_take_body(struct http_req *req, struct buf *ret_body)
+{
+	*ret_body = req->body;
+	buf_init(&req->body, 0);
+}
+
+const char *http_peer(const struct http_req *req)
+{
+	return req->peer;
+}
+
+bool http_gone(const struct http_req *req)
+{
+	return req->gone;
+}
+
+void http_on_gone(struct http_req *req, void (*gone)(void *ctx), void *ctx)
+{
+	req->on_gone = gone;
+	req->on_gone_ctx = ctx;
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The front's start and end, and its beat. */
+#include "aggregator/http/server.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "aggregator/http/server_priv.h"
+#include "lib/cleanup.h"
+#include "lib/slice.h"
+
+#define SWEEP_MS 100
+#define ASK_EVERY 10          /* sweeps: are the clients of open requests there? */
+#define FILES_BESIDES 256     /* descriptors that are left to others */
+#define INACTIVE_S 120u       /* libmicrohttpd's time-out, behind all of ours */
+#define POOL_MIN ((size_t)4096)
+
+struct http_options http_options_default(void)
+{
+	return (struct http_options){
+		.address = "127.0.0.1",
+		.listen_fd = -1,
+		.threads = 2,
+		.connections = 12000,
+		.per_address = 4000,
+		.head_max = (size_t)16 << 10,
+		.body_total = (size_t)256 << 20,
+		.stream_max = (size_t)1 << 20,
+		.stream_total = (size_t)256 << 20,
+		.head_ms = 10000,
+		.idle_ms = 60000,
+		.body_ms = 20000,
+		.least_rate = 16 << 10,
+	};
+}
+
+/* ----------------------------------------------------------------- the loop */
+
+static void on_wake(uv_async_t *wake)
+{
+	queue_take(wake->data);
+}
+
+static void forget(struct http_server *s)
+{
+	conns_fini(&s->conns);
+	free(s->unix_path);
+	free(s);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct http_server *s = handle->data;
+	void (*stopped)(void *ctx) = s->stopped;
+	void *ctx = s->stopped_ctx;
+
+	if (--s->closing)
+		return;
+	forget(s);
+	if (stopped)
+		stopped(ctx);
+}
+
+static void close_handles(struct http_server *s)
+{
+	s->closing = 2;
+	uv_close((uv_handle_t *)&s->wake, on_closed);
+	uv_close((uv_handle_t *)&s->sweep, on_closed);
+}
+
+/* libmicrohttpd must have no suspended connection when it stops. */
+static void stop_daemon(struct http_server *s)
+{
+	struct MHD_Daemon *daemon = s->daemon;
+
+	s->daemon = NULL;
+	MHD_stop_daemon(daemon);
+	queue_take(s); /* streams that ended with it */
+}
+
+/* The time is up, or nothing is left: ends what there is, then itself. */
+static void stop_step(struct http_server *s)
+{
+	bool late = uv_now(s->loop) >= s->stop_at;
+
+	if (late) {
+		queue_sweep(s, true);
+		conns_cut_all(&s->conns);
+	}
+	if (s->daemon && ((late && list_empty(&s->open)) || !conns_count(&s->conns)))
+		stop_daemon(s);
+	if (!s->daemon && list_empty(&s->open) && !s->closing)
+		close_handles(s);
+}
+
+static void on_sweep(uv_timer_t *timer)
+{
+	struct http_server *s = timer->data;
+
+	conns_sweep(&s->conns);
+	if (++s->beats % ASK_EVERY == 0)
+		queue_sweep(s, false);
+	if (s->stopping)
+		stop_step(s);
+}
+
+/* -------------------------------------------------------------------- start */
+
+static int add_routes(struct http_server *s, const struct http_route *rows, struct err *err)
+{
+	for (; rows->path; rows++) {
+		int rc;
+
+		if (s->n_routes == HTTP_ROUTES)
+			return err_set(err, -EINVAL, "there are more than %d routes", HTTP_ROUTES);
+		rc = pattern_parse(rows->path, &s->routes[s->n_routes].pattern, err);
+		if (rc)
+			return rc;
+		s->routes[s->n_routes++].row = rows;
+	}
+	return 0;
+}
+
+/* As many connections as there are descriptors for. */
+static int affordable(int wanted)
+{
+	struct rlimit files = { 0 };
+	rlim_t need = (rlim_t)wanted + FILES_BESIDES;
+
+	if (getrlimit(RLIMIT_NOFILE, &files))
+		return wanted;
+	if (files.rlim_cur < need && files.rlim_cur != RLIM_INFINITY) {
+		files.rlim_cur = files.rlim_max < need ? files.rlim_max : need;
+		if (setrlimit(RLIMIT_NOFILE, &files))
+			(void)getrlimit(RLIMIT_NOFILE, &files); /* then what there is must do */
+	}
+	if (files.rlim_cur >= need)
+		return wanted;
+	return files.rlim_cur > 2 * FILES_BESIDES ? (int)files.rlim_cur - FILES_BESIDES :
+						    (int)files.rlim_cur / 2;
+}
+
+static int check_options(const struct http_options *o, struct err *err)
+{
+	if (o->threads < 1 || o->threads > 64 || o->connections < 1 || o->per_address < 0)
+		return err_set(err, -EINVAL, "threads (1 to 64) or connections are out of range");
+	if (o->cert_file || o->key_file || o->ca_file || o->token_file)
+		return err_set(err, -ENOTSUP, "certificates and tokens are not supported");
+	if (o->head_ms < 1 || o->idle_ms < 1 || o->body_ms < 1 || o->least_rate < 1)
+		return err_set(err, -EINVAL, "time limits and rates must be above 0");
+	if (o->head_max < POOL_MIN || !o->stream_max || !o->body_total)
+		return err_set(err, -EINVAL, "sizes must be above 0, and a head's at least 4096");
+	return 0;
+}
+
+/* A request's path stays as it came: it is cut first, then decoded. */
+static size_t leave_escaped(void *cls, struct MHD_Connection *connection, char *text)
+{
+	(void)cls;
+	(void)connection;
+	return strlen(text);
+}
+
+static void drop_message(void *cls, const char *fmt, va_list args)
+{
+	(void)cls;
+	(void)fmt;
+	(void)args; /* what clients do wrong is counted, not logged */
+}
+
+static struct MHD_Daemon *start_daemon(struct http_server *s, int fd)
+{
+	const struct http_options *o = &s->options;
+	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
+			 MHD_USE_ERROR_LOG;
+	/* With one thread there is no pool. */
+	struct MHD_OptionItem pool[] = {
+		{ o->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, o->threads, NULL },
+		{ MHD_OPTION_END, 0, NULL },
+	};
+
+	return MHD_start_daemon(
+		flags, 0, intake_accept, s, intake_request, s,
+		MHD_OPTION_EXTERNAL_LOGGER, drop_message, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)(o->connections + o->threads * 64),
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, o->head_max + POOL_MIN,
+		MHD_OPTION_CONNECTION_TIMEOUT, INACTIVE_S, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+		MHD_OPTION_NOTIFY_CONNECTION, intake_connection, s,
+		MHD_OPTION_NOTIFY_COMPLETED, intake_completed, s,
+		MHD_OPTION_URI_LOG_CALLBACK, intake_target, s,
+		MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL,
+		MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+}
+
+static int start_conns(struct http_server *s)
+{
+	const struct http_options *o = &s->options;
+	struct conn_limits limits = {
+		.total = o->connections,
+		.per_address = o->per_address,
+		.head_ms = o->head_ms,
+		.idle_ms = o->idle_ms,
+		.body_ms = o->body_ms,
+		.least_rate = o->least_rate,
+	};
+
+	return conns_init(&s->conns, &limits);
+}
+
+/* The socket is libmicrohttpd's from here on.  Handles are closed by the loop only. */
+static int start(struct http_server *s, int fd, struct err *err)
+{
+	int rc = uv_async_init(s->loop, &s->wake, on_wake);
+
+	if (rc)
+		return err_set(err, rc, "async: %s", uv_strerror(rc));
+	uv_timer_init(s->loop, &s->sweep); /* cannot fail */
+	s->wake.data = s->sweep.data = s;
+	s->daemon = start_daemon(s, fd);
+	if (!s->daemon)
+		return err_set(err, -EIO, "libmicrohttpd does not start");
+	uv_timer_start(&s->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+	return 0;
+}
+
+static int check_reach(struct http_server *s, int fd, struct err *err)
+{
+	bool local = listen_is_local(fd, &s->port);
+
+	if (local || s->options.token_file || s->options.ca_file)
+		return 0;
+	return err_set(err, -EACCES, "an address that other machines reach needs a token file, or a "
+				     "CA for client certificates");
+}
+
+/* Everything that can fail before the loop has a part in it. */
+static int prepare(struct http_server *s, const struct http_route *routes, int *ret_fd,
+		   struct err *err)
+{
+	const struct http_options *o = &s->options;
+	int rc = check_options(o, err);
+
+	if (!rc)
+		rc = add_routes(s, routes, err);
+	if (rc)
+		return rc;
+	*ret_fd = listen_open(o, err);
+	if (*ret_fd < 0)
+		return *ret_fd;
+	if (o->listen_fd < 0 && o->address[0] == '/')
+		s->unix_path = strdup(o->address);
+	return check_reach(s, *ret_fd, err);
+}
+
+int http_server_start(struct http_server **ret_server, uv_loop_t *loop,
+		      const struct http_options *options, const struct http_route *routes,
+		      void *ctx, struct err *err)
+{
+	struct http_server *s = calloc(1, sizeof(*s));
+	CLEANUP_CLOSE int fd = -1;
+	int rc;
+
+	if (!s)
+		return err_sys(err, ENOMEM, "server");
+	s->loop = loop;
+	s->options = *options;
+	s->options.connections = affordable(options->connections);
+	s->ctx = ctx;
+	s->plain_heads = !strncmp(MHD_get_version(), "0.", 2);
+	list_init(&s->open);
+	rc = start_conns(s);
+	if (!rc)
+		rc = prepare(s, routes, &fd, err);
+	if (rc) {
+		forget(s);
+		return rc;
+	}
+	rc = start(s, steal_fd(&fd), err);
+	if (!rc)
+		*ret_server = s;
+	else if (s->wake.data)
+		close_handles(s);
+	else
+		forget(s);
+	return rc;
+}
+
+int http_server_port(const struct http_server *s)
+{
+	return s->port;
+}
+
+/* --------------------------------------------------------------------- stop */
+
+void http_server_stop(struct http_server *s, int grace_ms, void (*stopped)(void *ctx), void *ctx)
+{
+	int fd;
+
+	if (s->stopping)
+		return;
+	s->stopping = true;
+	s->stopped = stopped;
+	s->stopped_ctx = ctx;
+	s->stop_at = uv_now(s->loop) + (uint64_t)(grace_ms > 0 ? grace_ms : 0);
+	atomic_store(&s->conns.draining, true);
+	fd = MHD_quiesce_daemon(s->daemon);
+	if (fd >= 0)
+		(void)close(fd); /* nothing was promised about it */
+	if (s->unix_path)
+		(void)unlink(s->unix_path); /* somebody else may have done it */
+	uv_timer_start(&s->sweep, on_sweep, 0, 20);
+}
+
+void http_server_stats(struct http_server *s, struct http_stats *ret)
+{
+	struct conn_counts *c = &s->conns.counts;
+
+	*ret = (struct http_stats){
+		.requests = atomic_load(&s->requests),
+		.connections = conns_count(&s->conns),
+		.streams = atomic_load(&s->streams),
+		.over_total = atomic_load(&c->over_total),
+		.over_address = atomic_load(&c->over_address),
+		.cut_head = atomic_load(&c->cut[CONN_HEAD]),
+		.cut_idle = atomic_load(&c->cut[CONN_IDLE]),
+		.cut_body = atomic_load(&c->cut[CONN_BODY]),
+		.cut_answer = atomic_load(&c->cut[CONN_ANSWER]),
+		.refused = atomic_load(&s->refused),
+		.held = atomic_load(&s->held),
+		.unread = atomic_load(&s->unread),
+	};
+	for (size_t i = 0; i < 6; i++)
+		ret->answers[i] = atomic_load(&s->answers[i]);
+}

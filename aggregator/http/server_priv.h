@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of this folder share: the server and its requests.
+ *
+ * A request is libmicrohttpd's while it comes in and goes out, and the loop's
+ * in between, when its connection is suspended: the queue and the resumption
+ * hand it over.  Each side has a reference; a stream, which both sides use, has a lock.
+ */
+#ifndef AGGREGATOR_HTTP_SERVER_PRIV_H
+#define AGGREGATOR_HTTP_SERVER_PRIV_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "aggregator/http/conn.h"
+#include "aggregator/http/guard.h"
+#include "aggregator/http/server.h"
+#include "aggregator/http/target.h"
+#include "lib/list.h"
+
+#define HTTP_ROUTES 64        /* most rows of a table */
+#define HTTP_ANSWER_FIELDS 16 /* most fields of an answer */
+
+/* A route and its pattern. */
+struct route {
+	const struct http_route *row; /* borrowed */
+	struct pattern pattern;       /* of its path */
+};
+
+struct http_server {
+	uv_loop_t *loop;                 /* borrowed */
+	struct http_options options;     /* texts are not kept here */
+	struct MHD_Daemon *daemon;       /* NULL before the start and behind the end */
+	struct route routes[HTTP_ROUTES]; /* in the order of the table */
+	size_t n_routes;                 /* of them */
+	void *ctx;                       /* of handlers */
+	struct conns conns;              /* all connections */
+	uv_async_t wake;                 /* there is something in `queue` */
+	uv_timer_t sweep;                /* looks after deadlines and clients that went */
+	_Atomic(struct http_req *) queue; /* newest first: for the loop */
+	struct list open;                /* of http_req.open: with their handlers */
+	char *unix_path;                 /* of the socket, to be removed; or NULL */
+	int port;                        /* that it listens on */
+	bool plain_heads;                /* this libmicrohttpd's heads can be looked at by guard_plain() */
+	bool stopping;                   /* http_server_stop() was called */
+	uint64_t stop_at;                /* then what is open is given up; loop's milliseconds */
+	unsigned beats;                  /* sweeps so far */
+	int closing;                     /* handles that have not closed yet */
+	void (*stopped)(void *ctx);      /* as given */
+	void *stopped_ctx;               /* of it */
+	_Atomic uint64_t held;           /* bytes of bodies and answers */
+	_Atomic uint64_t unread;         /* bytes of streams */
+	_Atomic uint64_t requests;       /* for statistics, as in struct http_stats */
+	_Atomic uint64_t answers[6];     /* ... */
+	_Atomic uint64_t refused;        /* ... */
+	_Atomic uint64_t streams;        /* ... */
+};
+
+/* An answer as it is handed to libmicrohttpd. */
+struct answer {
+	int status;                 /* 0: there is none yet */
+	bool close;                 /* nothing may follow on this connection */
+	bool drop;                  /* no answer at all: the connection is given up */
+	struct buf fields;          /* name NUL value NUL ... */
+	struct buf body;            /* not of a stream */
+};
+
+/* The part of a request that both sides use while it is a stream. */
+struct stream {
+	pthread_mutex_t lock;        /* of what follows */
+	struct buf in;               /* written, not yet taken */
+	struct buf out;              /* what is being sent */
+	size_t sent;                 /* bytes of `out` that were */
+	bool open;                   /* http_stream_open() was called */
+	bool suspended;              /* the connection sleeps until there is more */
+	bool ended;                  /* nothing more will be written */
+	bool aborted;                /* ends now, as if by an error */
+	bool over;                   /* libmicrohttpd is done with it */
+	size_t low;                  /* calls drained() at that many bytes */
+	bool waiting;                /* somebody waits for that */
+	bool drained;                /* it is so far */
+	bool queued;                 /* the loop is told */
+};
+
+struct http_req {
+	struct http_req *next;        /* in the queue */
+	struct list open;             /* in struct http_server while its handler has it */
+	struct http_server *server;   /* its own */
+	struct http_conn *conn;       /* valid on libmicrohttpd's side */
+	struct MHD_Connection *mhd;   /* valid until it is answered */
+	_Atomic int refs;             /* sides that need it */
+	char *raw;                    /* target as it came, then decoded in place; owned */
+	size_t raw_size;              /* bytes of it */
+	const char *raw_at;           /* where it came; to be compared only */
+	bool seen;                    /* its head was looked at */
+	bool head;                    /* HEAD */
+	bool refuse;                  /* `answer` stands before the body has come */
+	bool given;                   /* it was put into the queue */
+	bool handed;                  /* the loop has taken it from there */
+	bool done;                    /* its handler has answered */
+	bool gone;                    /* nobody waits for its answer */
+	bool told;                    /* on_gone() was called, or need not be */
+	struct route *route;          /* that it matches */
+	struct target target;         /* slices of `raw` */
+	struct guard_head fields;     /* slices of libmicrohttpd's memory */
+	struct guard_body expects;    /* what the body will be */
+	struct buf body;              /* so far */
+	uint64_t discarded;           /* bytes of the body that were not kept */
+	uint64_t held;                /* bytes of it in http_server.held */
+	uint64_t handed_at;           /* loop's milliseconds */
+	char peer[INET6_ADDRSTRLEN];  /* of the connection */
+	struct answer answer;         /* what the handler said */
+	struct stream stream;         /* when it is one */
+	void (*on_gone)(void *ctx);   /* as given; NULL: nobody asks */
+	void *on_gone_ctx;            /* of it */
+	void (*on_drain)(void *ctx);  /* the same of http_stream_on_drain() */
+	void *on_drain_ctx;           /* of it */
+};
+
+/* request.c: any thread. */
+struct http_req *req_new(struct http_server *server, const char *target);
+void req_unref(struct http_req *req);
+
+/* More bytes are held for it; false when there would be too many. */
+bool req_hold(struct http_req *req, uint64_t bytes);
+
+/* answer.c: sets an error as the answer.  Any thread that has the request. */
+void answer_error(struct http_req *req, int status, const char *code, const char *text);
+void answer_field(struct http_req *req, const char *name, const char *value);
+
+/* Gives the answer, or the reason why there is none, to libmicrohttpd. */
+enum MHD_Result answer_send(struct http_req *req, struct MHD_Connection *connection);
+
+/* queue.c: hands a request to the loop.  Any thread. */
+void queue_push(struct http_req *req);
+void queue_take(struct http_server *server);
+
+/* The handler has answered: out it goes, and the loop's reference with it. */
+void req_finish(struct http_req *req);
+
+/* The same without an answer: it has none any more, or its stream has ended. */
+void req_drop(struct http_req *req);
+
+/* Its client has gone, says the loop. */
+void req_tell_gone(struct http_req *req);
+
+/* Gives up those whose clients have gone, or all. */
+void queue_sweep(struct http_server *server, bool all);
+
+/* stream.c: the response of a stream; NULL without memory. */
+struct MHD_Response *stream_response(struct http_req *req);
+
+/* libmicrohttpd is done with the stream. */
+void stream_over(struct http_req *req);
+
+/* The loop was called for it. */
+void stream_told(struct http_req *req);
+
+/* Aborts it. */
+void stream_abort(struct http_req *req);
+
+void stream_fini(struct http_req *req);
+
+/* intake.c: libmicrohttpd's callbacks, with the server as their cls. */
+enum MHD_Result intake_accept(void *cls, const struct sockaddr *from, socklen_t size);
+void intake_connection(void *cls, struct MHD_Connection *connection, void **ctx,
+		       enum MHD_ConnectionNotificationCode code);
+void *intake_target(void *cls, const char *target, struct MHD_Connection *connection);
+enum MHD_Result intake_request(void *cls, struct MHD_Connection *connection, const char *url,
+			       const char *method, const char *version, const char *data,
+			       size_t *size, void **ctx);
+void intake_completed(void *cls, struct MHD_Connection *connection, void **ctx,
+		      enum MHD_RequestTerminationCode code);
+
+/* listen.c: a listening socket by the options; or a negative errno. */
+int listen_open(const struct http_options *options, struct err *err);
+
+/* Is it one that only this machine reaches?  And its port, 0 for a Unix socket. */
+bool listen_is_local(int fd, int *ret_port);
+
+#endif

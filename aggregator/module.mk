@@ -8,3 +8,8 @@ UNIT_TESTS += tests/unit/aggregator/test_engine_sim.c \
 TESTS_SRC += tests/lib/sim.c tests/unit/aggregator/engine_sim.c \
 	tests/unit/aggregator/engine_sim_fault.c tests/unit/aggregator/engine_sim_watch.c \
 	tests/unit/aggregator/sim_map.c
+AGGREGATOR_SRC += aggregator/rows/engine_etcd.c aggregator/rows/etcd_answer.c aggregator/rows/etcd_body.c \
+	aggregator/rows/etcd_ends.c aggregator/rows/etcd_http.c aggregator/rows/etcd_json.c \
+	aggregator/rows/etcd_judge.c aggregator/rows/etcd_lease.c aggregator/rows/etcd_range.c \
+	aggregator/rows/etcd_watch.c
+UNIT_TESTS += tests/unit/aggregator/test_engine_etcd.c

@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See engine_etcd.h; etcd_priv.h says what is where. */
+#include "aggregator/rows/engine_etcd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aggregator/rows/etcd_body.h"
+#include "aggregator/rows/etcd_priv.h"
+#include "lib/slice.h"
+
+#define FLYING_MAX 128       /* calls that are sent at a time: a connection each */
+#define URL_MAX 300          /* bytes of an endpoint */
+#define TIMEOUT_MS 700       /* rows.md 3.4 */
+#define OPS_MAX 128          /* etcd's own */
+#define BYTES_MAX (3u << 19) /* etcd's own: 1.5 MiB */
+#define LEASE_S 5
+
+static struct etcd *of(const struct engine *engine)
+{
+	return (struct etcd *)(uintptr_t)engine;
+}
+
+/* ---------------------------------------------------------------------- calls */
+
+static void call_free(struct etcd_call *call)
+{
+	list_remove(&call->link);
+	etcd_ask_fini(&call->ask);
+	free(call->read_keys);
+	buf_fini(&call->keys);
+	buf_fini(&call->last);
+	free(call);
+}
+
+/* Nothing follows from the call any more but its answer. */
+void etcd_call_end(struct etcd_call *call, enum engine_outcome outcome, const char *why)
+{
+	struct etcd *e = call->ask.etcd;
+
+	call->outcome = outcome;
+	(void)snprintf(call->why, sizeof(call->why), "%s", why);
+	list_remove(&call->link);
+	list_push_back(&e->over, &call->link);
+	etcd_wake(e);
+}
+
+static void no_items(struct etcd_call *call)
+{
+	etcd_answer_again(&call->ask.answer, 0);
+}
+
+/* The items as the caller gets them; NULL without memory, or when there are none. */
+static struct engine_item *items_of(const struct etcd_answer *a)
+{
+	struct engine_item *items = a->n_items ? calloc(a->n_items, sizeof(*items)) : NULL;
+
+	for (size_t i = 0; items && i < a->n_items; i++) {
+		items[i].key = etcd_item_key(a, i);
+		items[i].value = etcd_item_value(a, i);
+	}
+	return items;
+}
+
+static void call_answer(struct etcd_call *call)
+{
+	struct engine_item *items = items_of(&call->ask.answer);
+	struct engine_answer answer = { .outcome = call->outcome, .items = items,
+					.n_items = call->ask.answer.n_items, .more = call->more,
+					.revision = call->revision, .why = call->why };
+
+	/* What was read cannot be told; a transaction that read nothing is not touched by it. */
+	if (answer.n_items && !items)
+		answer = (struct engine_answer){ .outcome = ENGINE_UNKNOWN, .why = "out of memory" };
+	call->done(call->ctx, &answer);
+	free(items);
+	call_free(call);
+}
+
+static void answer_over(struct etcd *e)
+{
+	struct list *link;
+
+	while ((link = list_pop_front(&e->over)))
+		call_answer(LIST_ENTRY_OF(link, struct etcd_call, link));
+}
+
+/* It was not sent and will not be. */
+static void call_unsent(struct etcd_call *call, const char *why)
+{
+	no_items(call);
+	etcd_call_end(call, call->reads ? ENGINE_UNKNOWN : ENGINE_REFUSED, why);
+}
+
+static void no_endpoint(struct etcd_call *call)
+{
+	struct etcd *e = call->ask.etcd;
+	char why[256];
+
+	if (e->health.damaged)
+		call_unsent(call, e->health.text);
+	else if (call->leased && etcd_pick(e))
+		call_unsent(call, "etcd gives no lease");
+	else {
+		(void)snprintf(why, sizeof(why), "no etcd endpoint answers: %s: %.100s", e->ends[0].url, e->ends[0].why);
+		call_unsent(call, why);
+	}
+}
+
+/* How long it may take; a read leaves time for another endpoint. */
+static uint64_t time_for(const struct etcd_call *call, uint64_t now)
+{
+	const struct etcd *e = call->ask.etcd;
+	uint64_t left = call->deadline > now ? call->deadline - now : 1;
+
+	if (!call->reads)
+		return e->timeout_ms;
+	return call->tries || e->n_ends == 1 ? left : left * 4 / 7 + 1;
+}
+
+/* Sends it when it can be.  False: it has to wait. */
+static bool call_send(struct etcd_call *call, uint64_t now)
+{
+	struct etcd *e = call->ask.etcd;
+	struct endpoint *at = call->tries ? etcd_pick_other(e, call->ask.at) : etcd_pick(e);
+
+	if (!at || e->n_flying >= FLYING_MAX || (call->leased && !e->lease.id))
+		return false;
+	if (call->leased)
+		etcd_body_lease(&call->ask.body, e->lease.id);
+	etcd_answer_again(&call->ask.answer, call->page_first);
+	if (!etcd_ask_send(&call->ask, at, call->path, time_for(call, now))) {
+		call_unsent(call, "out of memory");
+		return true;
+	}
+	call->tries++;
+	e->n_flying++;
+	list_remove(&call->link);
+	list_push_back(&e->flying, &call->link);
+	return true;
+}
+
+static void call_wait(struct etcd_call *call)
+{
+	struct etcd *e = call->ask.etcd;
+
+	list_remove(&call->link);
+	list_push_back(&e->waiting, &call->link);
+	if (!call_send(call, uv_now(e->loop)))
+		etcd_wake(e);
+}
+
+/* An answer, or none.  What was not done may be asked again, while there is time. */
+static void on_answer(struct etcd_ask *ask, struct etcd_verdict *verdict)
+{
+	struct etcd_call *call = LIST_ENTRY_OF(ask, struct etcd_call, ask);
+	struct etcd *e = ask->etcd;
+	bool trouble = verdict->kind == ETCD_TROUBLE || verdict->kind == ETCD_NO_TOKEN;
+	bool in_time = uv_now(e->loop) < call->deadline;
+
+	e->n_flying--;
+	if (trouble && in_time && (call->reads ? call->tries < 3 : !ask->sent)) {
+		call_wait(call);
+		return;
+	}
+	if (trouble && !call->reads && !ask->sent)
+		call_unsent(call, verdict->why);
+	else if (!call->answered(call, verdict))
+		call_wait(call);
+	if (!list_empty(&e->waiting))
+		etcd_wake(e);
+}
+
+static struct etcd_call *call_new(struct etcd *e, engine_done_fn *done, void *ctx, const char *path)
+{
+	struct etcd_call *call = calloc(1, sizeof(*call));
+
+	if (!call)
+		return NULL;
+	list_init(&call->link);
+	etcd_ask_init(&call->ask, e, on_answer);
+	call->done = done;
+	call->ctx = ctx;
+	call->path = path;
+	call->deadline = uv_now(e->loop) + e->timeout_ms;
+	buf_init(&call->keys, SIZE_MAX);
+	buf_init(&call->last, ENGINE_KEY_MAX + 1);
+	return call;
+}
+
+/* Takes a call that is complete. */
+static int call_begin(struct etcd_call *call)
+{
+	struct etcd *e = call->ask.etcd;
+
+	if (e->closing || e->health.damaged)
+		call_unsent(call, e->closing ? "the engine is closed" : e->health.text);
+	else
+		call_wait(call);
+	return 0;
+}
+
+/* Of calls that wait: those that can be are sent, those that waited too long are over. */
+static uint64_t calls_work(struct etcd *e, uint64_t now)
+{
+	uint64_t due = ETCD_NEVER;
+
+	LIST_FOR_EACH_SAFE(link, &e->waiting) {
+		struct etcd_call *call = LIST_ENTRY_OF(link, struct etcd_call, link);
+
+		if (e->closing)
+			call_unsent(call, "the engine is closed");
+		else if (e->health.damaged || (!call_send(call, now) && call->deadline <= now))
+			no_endpoint(call);
+		else
+			etcd_sooner(&due, call->deadline);
+	}
+	return due;
+}
+
+/* --------------------------------------------------------------- transactions */
+
+static const char *txn_wrong(const struct etcd *e, const struct engine_txn *txn)
+{
+	const struct engine_etcd_limits *limits = &e->limits;
+
+	for (size_t i = 0; i < txn->n_compares; i++)
+		if (txn->compares[i].key.len > ENGINE_KEY_MAX)
+			return "a key is too long";
+	for (size_t i = 0; i < txn->n_ops; i++) {
+		if (txn->ops[i].key.len > ENGINE_KEY_MAX || !txn->ops[i].key.len)
+			return "a key is empty or too long";
+		if (txn->ops[i].value.len > ENGINE_VALUE_MAX)
+			return "a value is too large";
+	}
+	if (txn->n_compares > limits->max_ops || txn->n_ops > limits->max_ops || txn->n_reads > limits->max_ops)
+		return "more operations than etcd takes in one transaction (--max-txn-ops)";
+	if (etcd_body_cost(txn) > limits->max_bytes)
+		return "more bytes than etcd takes in one request (--max-request-bytes)";
+	return NULL;
+}
+
+static bool has_put(const struct engine_txn *txn)
+{
+	for (size_t i = 0; i < txn->n_ops; i++)
+		if (txn->ops[i].kind == ENGINE_PUT)
+			return true;
+	return false;
+}
+
+static bool txn_answered(struct etcd_call *call, struct etcd_verdict *verdict)
+{
+	struct etcd *e = call->ask.etcd;
+	enum engine_outcome outcome = etcd_txn_outcome(&call->ask.answer, &call->txn, verdict);
+
+	if (verdict->kind == ETCD_NO_LEASE)
+		etcd_lease_gone(e);
+	if (outcome == ENGINE_COMMITTED && call->puts)
+		etcd_has_room(e);
+	if (outcome == ENGINE_COMMITTED || outcome == ENGINE_FAILED)
+		call->revision = call->ask.answer.revision;
+	else
+		no_items(call);
+	etcd_call_end(call, outcome, outcome == ENGINE_COMMITTED ? "" : verdict->why);
+	return true;
+}
+
+/* Keys that are read are kept, to look at the answer by. */
+static bool keep_reads(struct etcd_call *call, const struct engine_txn *txn)
+{
+	size_t at = 0;
+
+	call->read_keys = calloc(txn->n_reads + 1, sizeof(*call->read_keys));
+	for (size_t i = 0; call->read_keys && i < txn->n_reads; i++)
+		(void)buf_add_slice(&call->keys, txn->reads[i]); /* seen below */
+	if (!call->read_keys || call->keys.error)
+		return false;
+	for (size_t i = 0; i < txn->n_reads; at += txn->reads[i++].len)
+		call->read_keys[i] = slice_make(call->keys.ptr + at, txn->reads[i].len);
+	call->txn = (struct engine_txn){ .n_compares = txn->n_compares, .n_ops = txn->n_ops,
+					 .reads = call->read_keys, .n_reads = txn->n_reads };
+	return true;
+}
+
+static int engine_commit(struct engine *engine, const struct engine_txn *txn, engine_done_fn *done, void *ctx)
+{
+	struct etcd *e = of(engine);
+	struct etcd_call *call = call_new(e, done, ctx, "/v3/kv/txn");
+	const char *wrong = txn_wrong(e, txn);
+
+	if (!call)
+		return -ENOMEM;
+	call->reads = !txn->n_compares && !txn->n_ops;
+	call->leased = etcd_body_leased(txn);
+	call->puts = has_put(txn);
+	call->answered = txn_answered;
+	if (wrong) {
+		etcd_call_end(call, ENGINE_REFUSED, wrong);
+		return 0;
+	}
+	if (!keep_reads(call, txn) || etcd_body_txn(&call->ask.body, txn)) {
+		call_free(call);
+		return -ENOMEM;
+	}
+	e->lease.wanted |= call->leased;
+	return call_begin(call);
+}
+
+static int engine_range(struct engine *engine, const struct engine_range *range, engine_done_fn *done, void *ctx)
+{
+	struct etcd *e = of(engine);
+	struct etcd_call *call = call_new(e, done, ctx, "/v3/kv/range");
+
+	if (!call)
+		return -ENOMEM;
+	call->reads = true;
+	call->answered = etcd_range_answered;
+	if (range->from.len > ENGINE_KEY_MAX || range->end.len > ENGINE_KEY_MAX || !range->from.len) {
+		etcd_call_end(call, ENGINE_REFUSED, "a key is empty or too long");
+		return 0;
+	}
+	if (!etcd_range_begin(call, range)) {
+		call_free(call);
+		return -ENOMEM;
+	}
+	return call_begin(call);
+}
+
+/* ----------------------------------------------------------------- life cycle */
+
+static void text_free(char *text)
+{
+	if (text)
+		explicit_bzero(text, strlen(text)); /* one is a password */
+	free(text);
+}
+
+static void etcd_free(struct etcd *e)
+{
+	for (size_t i = 0; i < e->n_ends; i++)
+		free(e->ends[i].url);
+	for (size_t i = 0; i < sizeof(e->texts) / sizeof(e->texts[0]); i++)
+		text_free(e->texts[i]);
+	free(e);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	struct etcd *e = handle->data;
+	void (*closed)(void *) = e->closed;
+	void *ctx = e->closed_ctx;
+
+	etcd_free(e);
+	closed(ctx);
+}
+
+static void on_http_closed(void *ctx)
+{
+	struct etcd *e = ctx;
+
+	uv_close((uv_handle_t *)&e->timer, on_timer_closed);
+}
+
+/* Once what was under way is answered. */
+static void close_work(struct etcd *e)
+{
+	if (e->closed_http || !list_empty(&e->waiting) || !list_empty(&e->flying) || !list_empty(&e->over) ||
+	    etcd_lease_revoke(e))
+		return;
+	e->closed_http = true;
+	etcd_watches_fini(e);
+	etcd_lease_fini(e);
+	for (size_t i = 0; i < e->n_ends; i++)
+		if (e->ends[i].probe.done)
+			etcd_ask_fini(&e->ends[i].probe);
+	uv_timer_stop(&e->timer);
+	etcd_http_close(e->http, on_http_closed, e);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct etcd *e = timer->data;
+	uint64_t now = uv_now(e->loop), due = ETCD_NEVER;
+
+	answer_over(e);
+	etcd_watches_tell(e);
+	etcd_sooner(&due, etcd_ends_work(e, now));
+	etcd_sooner(&due, etcd_lease_work(e, now));
+	etcd_sooner(&due, calls_work(e, now));
+	if (e->closing) {
+		close_work(e);
+		return;
+	}
+	etcd_sooner(&due, etcd_watches_work(e, now));
+	/* What woke us meanwhile has its turn in the next round. */
+	if (due != ETCD_NEVER && !uv_is_active((uv_handle_t *)timer))
+		uv_timer_start(timer, on_timer, due > now ? due - now : 0, 0);
+}
+
+void etcd_wake(struct etcd *e)
+{
+	if (!e->closed_http)
+		uv_timer_start(&e->timer, on_timer, 0, 0);
+}
+
+/* libcurl has worked. */
+static void on_turned(void *ctx)
+{
+	struct etcd *e = ctx;
+
+	answer_over(e);
+	etcd_watches_tell(e);
+}
+
+void etcd_stop(struct etcd *e, const char *why)
+{
+	if (e->health.damaged)
+		return;
+	e->health.damaged = true;
+	e->health.serving = false;
+	(void)snprintf(e->health.text, sizeof(e->health.text), "%s", why);
+	etcd_watches_end(e, NULL, why);
+	etcd_wake(e);
+}
+
+static uint64_t engine_watch(struct engine *engine, struct mp_str from, struct mp_str end, uint64_t after,
+			     const struct engine_watch *calls)
+{
+	return of(engine)->closing ? 0 : etcd_watch(of(engine), from, end, after, calls);
+}
+
+static void engine_unwatch(struct engine *engine, uint64_t id)
+{
+	etcd_unwatch(of(engine), id);
+}
+
+static void engine_health(const struct engine *engine, struct engine_health *ret)
+{
+	*ret = of(engine)->health;
+}
+
+static void engine_close(struct engine *engine, void (*closed)(void *ctx), void *ctx)
+{
+	struct etcd *e = of(engine);
+
+	e->closing = true;
+	e->closed = closed;
+	e->closed_ctx = ctx;
+	etcd_wake(e);
+}
+
+static const struct engine_ops ops = {
+	.name = "etcd",
+	.commit = engine_commit,
+	.range = engine_range,
+	.watch = engine_watch,
+	.unwatch = engine_unwatch,
+	.health = engine_health,
+	.close = engine_close,
+};
+
+/* -------------------------------------------------------------------- options */
+
+static int add_endpoint(struct etcd *e, const char *url, struct err *err)
+{
+	struct mp_str s = slice_of(url);
+
+	while (s.len && s.ptr[s.len - 1] == '/')
+		s.len--;
+	if (s.len > URL_MAX || !(slice_starts(s, MP_LIT("http://")) || slice_starts(s, MP_LIT("https://"))))
+		return err_set(err, -EINVAL, "an etcd endpoint is http://host:port or https://host:port, not %.100s", url);
+	e->ends[e->n_ends].url = slice_dup(s);
+	(void)snprintf(e->ends[e->n_ends].why, sizeof(e->ends[0].why), "no answer yet");
+	if (!e->ends[e->n_ends++].url)
+		return err_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
+static int set_options(struct etcd *e, const struct engine_etcd_options *options, struct err *err)
+{
+	const char *const texts[] = { options->ca, options->cert, options->key, options->user, options->password };
+	int rc = 0;
+
+	if (!options->n_endpoints || options->n_endpoints > ENGINE_ETCD_ENDPOINTS)
+		return err_set(err, -EINVAL, "etcd needs 1 to %d endpoints", ENGINE_ETCD_ENDPOINTS);
+	for (size_t i = 0; i < options->n_endpoints && !rc; i++)
+		rc = add_endpoint(e, options->endpoints[i], err);
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && !rc; i++) {
+		e->texts[i] = texts[i] ? slice_dup(slice_of(texts[i])) : NULL;
+		if (texts[i] && !e->texts[i])
+			rc = err_set(err, -ENOMEM, "out of memory");
+	}
+	e->limits.max_ops = options->limits.max_ops ? options->limits.max_ops : OPS_MAX;
+	e->limits.max_bytes = options->limits.max_bytes ? options->limits.max_bytes : BYTES_MAX;
+	e->timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS;
+	e->lease_s = options->lease_s ? options->lease_s : LEASE_S;
+	e->lease_lost = options->lease_lost;
+	e->ctx = options->ctx;
+	e->cluster = options->cluster_id;
+	return rc;
+}
+
+int engine_etcd_open(uv_loop_t *loop, const struct engine_etcd_options *options, struct engine **ret, struct err *err)
+{
+	struct etcd *e = calloc(1, sizeof(*e));
+	int rc;
+
+	if (!e)
+		return err_set(err, -ENOMEM, "out of memory");
+	e->engine.ops = &ops;
+	e->loop = loop;
+	list_init(&e->waiting);
+	list_init(&e->flying);
+	list_init(&e->over);
+	list_init(&e->watches);
+	(void)snprintf(e->health.text, sizeof(e->health.text), "etcd has not answered yet");
+	rc = set_options(e, options, err);
+	if (!rc)
+		rc = etcd_http_open(loop, &(struct etcd_tls){ e->texts[0], e->texts[1], e->texts[2] }, on_turned, e,
+				    &e->http, err);
+	if (rc) {
+		etcd_free(e);
+		return rc;
+	}
+	uv_timer_init(loop, &e->timer); /* cannot fail */
+	e->timer.data = e;
+	etcd_lease_init(e);
+	etcd_wake(e);
+	*ret = &e->engine;
+	return 0;
+}
+
+struct engine_etcd_limits engine_etcd_limits(const struct engine *engine)
+{
+	return of(engine)->limits;
+}
+
+uint64_t engine_etcd_cluster(const struct engine *engine)
+{
+	return of(engine)->cluster;
+}
+
+void engine_etcd_counts(const struct engine *engine, struct engine_etcd_counts *ret)
+{
+	*ret = of(engine)->counts;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A group of real etcd members for unit tests: free ports on the loopback, a
+ * folder of its own, ended by pid.  (Functional tests: tests/functional/lib/etcd.py.)
+ */
+#ifndef TESTS_UNIT_AGGREGATOR_ETCD_GROUP_H
+#define TESTS_UNIT_AGGREGATOR_ETCD_GROUP_H
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ETCD_GROUP_MAX 5
+
+struct etcd_group {
+	size_t n;                        /* members */
+	char folder[64];                 /* theirs */
+	int client[ETCD_GROUP_MAX];      /* ports */
+	int peer[ETCD_GROUP_MAX];
+	char url[ETCD_GROUP_MAX][64];    /* of the clients */
+	const char *urls[ETCD_GROUP_MAX]; /* the same */
+	pid_t pid[ETCD_GROUP_MAX];       /* 0: not running */
+	char token[32];                  /* of the cluster */
+	const char *extra;               /* one more option for all, or NULL */
+};
+
+/* A port that was free just now; 0: none. */
+static inline int etcd_group_port(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t size = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int port = 0;
+
+	if (fd >= 0 && !bind(fd, (struct sockaddr *)&address, size) &&
+	    !getsockname(fd, (struct sockaddr *)&address, &size))
+		port = ntohs(address.sin_port);
+	if (fd >= 0)
+		close(fd);
+	return port;
+}
+
+/* In the child. */
+static inline void etcd_group_exec(const struct etcd_group *g, size_t i)
+{
+	char name[8], folder[96], peer[64], cluster[400] = "";
+	int log;
+
+	for (size_t k = 0; k < g->n; k++)
+		(void)snprintf(cluster + strlen(cluster), sizeof(cluster) - strlen(cluster), "%sm%zu=http://127.0.0.1:%d",
+			       k ? "," : "", k, g->peer[k]);
+	(void)snprintf(name, sizeof(name), "m%zu", i);
+	(void)snprintf(folder, sizeof(folder), "%s/m%zu.log", g->folder, i);
+	(void)snprintf(peer, sizeof(peer), "http://127.0.0.1:%d", g->peer[i]);
+	log = open(folder, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	(void)dup2(log, 1);
+	(void)dup2(log, 2);
+	(void)snprintf(folder, sizeof(folder), "%s/m%zu", g->folder, i);
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that is killed leaves none behind */
+	(void)execlp("etcd", "etcd", "--name", name, "--data-dir", folder, "--listen-client-urls", g->url[i],
+		     "--advertise-client-urls", g->url[i], "--listen-peer-urls", peer,
+		     "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster, "--initial-cluster-token",
+		     g->token, "--pre-vote=true", "--heartbeat-interval=50", "--election-timeout=500", g->extra,
+		     (char *)NULL);
+	_exit(127);
+}
+
+static inline void etcd_group_start(struct etcd_group *g, size_t i)
+{
+	fflush(stdout);
+	g->pid[i] = fork();
+	if (!g->pid[i])
+		etcd_group_exec(g, i);
+}
+
+static inline void etcd_group_kill(struct etcd_group *g, size_t i, int signal_number)
+{
+	if (g->pid[i] <= 0)
+		return;
+	kill(g->pid[i], signal_number);
+	if (signal_number == SIGSTOP || signal_number == SIGCONT)
+		return;
+	waitpid(g->pid[i], NULL, 0);
+	g->pid[i] = 0;
+}
+
+/* False: there is no etcd here, or no port or folder for it. */
+static inline bool etcd_group_open(struct etcd_group *g, size_t n, const char *extra)
+{
+	if (system("command -v etcd >/dev/null 2>&1"))
+		return false;
+	*g = (struct etcd_group){ .n = n, .extra = extra };
+	(void)snprintf(g->folder, sizeof(g->folder), "/tmp/test_etcd.XXXXXX");
+	if (!mkdtemp(g->folder))
+		return false;
+	(void)snprintf(g->token, sizeof(g->token), "%s", g->folder + 10);
+	for (size_t i = 0; i < n; i++) {
+		g->client[i] = etcd_group_port();
+		g->peer[i] = etcd_group_port();
+		(void)snprintf(g->url[i], sizeof(g->url[i]), "http://127.0.0.1:%d", g->client[i]);
+		g->urls[i] = g->url[i];
+	}
+	for (size_t i = 0; i < n; i++)
+		etcd_group_start(g, i);
+	return true;
+}
+
+static inline int etcd_group_remove(const char *path, const struct stat *what, int kind, struct FTW *walk)
+{
+	(void)what;
+	(void)kind;
+	(void)walk;
+	return remove(path);
+}
+
+static inline void etcd_group_close(struct etcd_group *g)
+{
+	for (size_t i = 0; i < g->n; i++)
+		etcd_group_kill(g, i, SIGKILL);
+	(void)nftw(g->folder, etcd_group_remove, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+#endif

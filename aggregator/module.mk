@@ -3,11 +3,11 @@ AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/deliver.c aggregator/r
 	aggregator/rows/head.c aggregator/rows/keys.c aggregator/rows/sqlite_file.c
 UNIT_TESTS += tests/unit/aggregator/test_batch.c tests/unit/aggregator/test_engine_sqlite.c \
 	tests/unit/aggregator/test_head.c tests/unit/aggregator/test_keys.c
-UNIT_TESTS += tests/unit/aggregator/test_engine_sim.c \
+UNIT_TESTS += tests/unit/aggregator/test_engine_sim.c tests/unit/aggregator/test_engine_sim_many.c \
 	tests/unit/aggregator/test_sim.c
 TESTS_SRC += tests/lib/sim.c tests/unit/aggregator/engine_sim.c \
-	tests/unit/aggregator/engine_sim_fault.c tests/unit/aggregator/engine_sim_watch.c \
-	tests/unit/aggregator/sim_map.c
+	tests/unit/aggregator/engine_sim_fault.c tests/unit/aggregator/engine_sim_store.c \
+	tests/unit/aggregator/engine_sim_watch.c tests/unit/aggregator/sim_map.c
 AGGREGATOR_SRC += aggregator/rows/engine_etcd.c aggregator/rows/etcd_answer.c aggregator/rows/etcd_body.c \
 	aggregator/rows/etcd_ends.c aggregator/rows/etcd_http.c aggregator/rows/etcd_json.c \
 	aggregator/rows/etcd_judge.c aggregator/rows/etcd_lease.c aggregator/rows/etcd_range.c \

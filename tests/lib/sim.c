@@ -72,6 +72,21 @@ bool sim_chance(struct sim *sim, uint32_t per_million)
 	return per_million && sim_below(sim, 1000000) < per_million;
 }
 
+uint64_t sim_random_of(void *sim)
+{
+	return sim_random(sim);
+}
+
+uint64_t sim_now_of(void *sim)
+{
+	return ((const struct sim *)sim)->now_ns;
+}
+
+uint64_t sim_wall_of(void *sim)
+{
+	return sim_now_of(sim) / NS_PER_MS;
+}
+
 /* ------------------------------------------------------------------------- heap */
 
 static bool before(const struct sim_event *a, const struct sim_event *b)

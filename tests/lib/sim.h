@@ -97,6 +97,11 @@ uint64_t sim_between(struct sim *sim, uint64_t low, uint64_t high);
 /* True that many times in a million; draws nothing for 0. */
 bool sim_chance(struct sim *sim, uint32_t per_million);
 
+/* For tables of callbacks, with the sim as ctx: 64 random bits; now; ms since 1970, which begins at 0. */
+uint64_t sim_random_of(void *sim);
+uint64_t sim_now_of(void *sim);
+uint64_t sim_wall_of(void *sim);
+
 /* ------------------------------------------------------------------------- time */
 
 /*

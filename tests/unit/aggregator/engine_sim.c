@@ -15,37 +15,6 @@
 
 #define RESET_PER_MILLION 250000 /* of the lost ones: how many are noticed before the limit */
 #define SLOW_MAX_NS (2 * NS_PER_S)
-#define STALE_MAX 20             /* transactions that a stale range is behind, at most */
-
-struct request {
-	struct list link;          /* in the store */
-	struct engine_sim *engine; /* who asks */
-	engine_done_fn *done;
-	void *ctx;                 /* of done */
-	uint64_t number;           /* for the trace */
-	uint64_t restores;         /* of the store, when it was sent */
-	uint64_t lease;            /* of the engine, likewise */
-	uint64_t limit;            /* event: its time limit */
-	size_t events;             /* that still hold it */
-	size_t arrivals;           /* so far */
-	bool answered;
-	bool ranges;               /* it is one of range() */
-	bool writes;               /* a transaction with ops */
-	bool happened;             /* it was committed */
-	bool lost;                 /* its answer is */
-	enum sim_fault fault;      /* SIM_FAULTS: none */
-	struct engine_txn txn;     /* of commit(); zeros otherwise */
-	struct engine_range range; /* of range(); likewise */
-	char *bytes;               /* what both point into, owned */
-	struct reply *reply;       /* on its way back, owned; or NULL */
-};
-
-/* An answer.  Items borrow from the map, which keeps everything, and from the request. */
-struct reply {
-	struct engine_answer answer;
-	struct engine_item *items; /* owned */
-	size_t cap;                /* of them */
-};
 
 /* ---------------------------------------------------------------------- lending */
 
@@ -69,8 +38,11 @@ void *sim_lend_begin(size_t size)
 
 void sim_lend_end(void *bytes, size_t size)
 {
+	/* A compiler leaves out what is written right before free(). */
+	static void *(*const volatile overwrite)(void *, int, size_t) = memset;
+
 	if (bytes)
-		memset(bytes, 0xdb, size);
+		overwrite(bytes, 0xdb, size);
 	free(bytes);
 }
 
@@ -85,7 +57,7 @@ static void describe(struct buf *out, char sign, struct mp_str key, struct mp_st
 		buf_printf(out, "=%s", slice_quote(quoted, sizeof(quoted), value));
 }
 
-static void trace_txn(const struct request *r)
+static void trace_txn(const struct sim_request *r)
 {
 	static const char signs[] = { [ENGINE_PUT] = '+', [ENGINE_DELETE] = '-', [ENGINE_DELETE_RANGE] = '-' };
 	struct sim *sim = r->engine->store->sim;
@@ -113,14 +85,14 @@ static const char *outcome_name(enum engine_outcome outcome)
 
 /* ---------------------------------------------------------------------- answering */
 
-static void reply_free(struct reply *reply)
+static void reply_free(struct sim_reply *reply)
 {
 	if (reply)
 		free(reply->items);
 	free(reply);
 }
 
-static void request_free(struct request *r)
+static void request_free(struct sim_request *r)
 {
 	list_remove(&r->link);
 	reply_free(r->reply);
@@ -128,7 +100,7 @@ static void request_free(struct request *r)
 	free(r);
 }
 
-static void request_release(struct request *r)
+static void request_release(struct sim_request *r)
 {
 	if (!--r->events)
 		request_free(r);
@@ -169,7 +141,7 @@ static struct engine_item *lend_items(const struct engine_item *items, size_t n,
 }
 
 /* Once; what comes behind that is ignored, as it would be on a closed connection. */
-static void request_answer(struct request *r, const struct engine_answer *answer)
+static void request_answer(struct sim_request *r, const struct engine_answer *answer)
 {
 	struct engine_sim *e = r->engine;
 	struct sim *sim = e->store->sim;
@@ -197,7 +169,7 @@ static void request_answer(struct request *r, const struct engine_answer *answer
 		close_when_idle(e);
 }
 
-static void unknown(struct request *r, const char *why)
+static void unknown(struct sim_request *r, const char *why)
 {
 	request_answer(r, &(struct engine_answer){ .outcome = ENGINE_UNKNOWN, .why = why });
 	request_release(r);
@@ -205,7 +177,7 @@ static void unknown(struct request *r, const char *why)
 
 static void on_limit(struct sim *sim, void *ctx)
 {
-	struct request *r = ctx;
+	struct sim_request *r = ctx;
 
 	(void)sim;
 	r->limit = 0;
@@ -220,7 +192,7 @@ static void on_reset(struct sim *sim, void *ctx)
 
 static void on_reply(struct sim *sim, void *ctx)
 {
-	struct request *r = ctx;
+	struct sim_request *r = ctx;
 
 	if (r->engine->cut & SIM_IN)
 		sim_note(sim, "#%llu: its answer is cut off", (unsigned long long)r->number);
@@ -229,7 +201,7 @@ static void on_reply(struct sim *sim, void *ctx)
 	request_release(r);
 }
 
-static uint64_t request_way(struct request *r)
+static uint64_t request_way(struct sim_request *r)
 {
 	uint64_t way = sim_way(r->engine);
 
@@ -241,7 +213,7 @@ static uint64_t request_way(struct request *r)
 }
 
 /* Owns the reply; there is one a request. */
-static void reply_send(struct request *r, struct reply *reply)
+static void reply_send(struct sim_request *r, struct sim_reply *reply)
 {
 	reply->answer.items = reply->items;
 	assert(!r->reply);
@@ -252,157 +224,8 @@ static void reply_send(struct request *r, struct reply *reply)
 	sim_after(r->engine->store->sim, r->engine->actor, request_way(r), on_reply, r);
 }
 
-static struct reply *reply_new(struct request *r, enum engine_outcome outcome, const char *why)
-{
-	struct reply *reply = calloc(1, sizeof(*reply));
-
-	assert(reply);
-	reply->answer = (struct engine_answer){ .outcome = outcome, .why = why,
-						.revision = r->engine->store->map.revision };
-	return reply;
-}
-
-static void reply_item(struct reply *reply, struct mp_str key, struct mp_str value)
-{
-	if (reply->answer.n_items == reply->cap) {
-		reply->cap = reply->cap ? 2 * reply->cap : 8;
-		reply->items = reallocarray(reply->items, reply->cap, sizeof(*reply->items));
-		assert(reply->items);
-	}
-	reply->items[reply->answer.n_items++] = (struct engine_item){ key, value };
-}
-
-/* ---------------------------------------------------------------------- at the store */
-
-static struct reply *txn_read(struct request *r, enum engine_outcome outcome, const char *why)
-{
-	const struct sim_map *map = &r->engine->store->map;
-	struct reply *reply = reply_new(r, outcome, why);
-
-	for (size_t i = 0; i < r->txn.n_reads; i++) {
-		struct mp_str value = sim_map_get(map, r->txn.reads[i], map->revision);
-
-		if (value.ptr)
-			reply_item(reply, r->txn.reads[i], value);
-	}
-	return reply;
-}
-
-static bool txn_holds(const struct request *r)
-{
-	const struct sim_map *map = &r->engine->store->map;
-
-	for (size_t i = 0; i < r->txn.n_compares; i++) {
-		const struct engine_compare *want = &r->txn.compares[i];
-		struct mp_str have = sim_map_get(map, want->key, map->revision);
-
-		if (!want->value.ptr != !have.ptr || !slice_eq(want->value, have))
-			return false;
-	}
-	return true;
-}
-
-static void txn_apply(struct request *r)
-{
-	struct sim_store *store = r->engine->store;
-
-	for (size_t i = 0; i < r->txn.n_ops; i++) {
-		const struct engine_op *op = &r->txn.ops[i];
-
-		if (op->kind == ENGINE_PUT)
-			sim_map_put(&store->map, op->key, op->value, op->leased ? r->lease : 0);
-		else if (op->kind == ENGINE_DELETE)
-			sim_map_delete(&store->map, op->key);
-		else
-			sim_map_delete_range(&store->map, op->key, op->value);
-	}
-	r->happened = true;
-	sim_note(store->sim, "#%llu happens%s", (unsigned long long)r->number, r->answered ? ", late" : "");
-	if (r->answered)
-		sim_fault_count(r->engine, SIM_COMMIT_LATE);
-	if (sim_map_end(&store->map))
-		sim_watches_changed(store);
-}
-
-static bool txn_puts(const struct engine_txn *txn, bool leased_only)
-{
-	for (size_t i = 0; i < txn->n_ops; i++)
-		if (txn->ops[i].kind == ENGINE_PUT && (txn->ops[i].leased || !leased_only))
-			return true;
-	return false;
-}
-
-static struct reply *txn_run(struct request *r)
-{
-	if (txn_puts(&r->txn, false) && (r->engine->store->full || r->fault == SIM_NO_SPACE)) {
-		sim_fault_count(r->engine, SIM_NO_SPACE);
-		return reply_new(r, ENGINE_REFUSED, "no space");
-	}
-	if (!txn_holds(r))
-		return txn_read(r, ENGINE_FAILED, "a comparison failed");
-	if (!r->txn.n_compares && !r->txn.n_ops)
-		return txn_read(r, ENGINE_COMMITTED, "");
-	if (txn_puts(&r->txn, true) && r->lease != r->engine->lease)
-		return reply_new(r, ENGINE_UNKNOWN, "the lease is gone");
-	txn_apply(r);
-	return reply_new(r, ENGINE_COMMITTED, "");
-}
-
-/* As things stand now, then, or stood at somebody who is behind. */
-static uint64_t range_revision(struct request *r)
-{
-	const struct sim_map *map = &r->engine->store->map;
-	uint64_t oldest = map->compacted ? map->compacted : 1;
-
-	if (r->range.revision)
-		return r->range.revision;
-	if (r->fault != SIM_STALE || map->revision == oldest)
-		return map->revision;
-	if (map->revision - oldest > STALE_MAX)
-		oldest = map->revision - STALE_MAX;
-	sim_fault_count(r->engine, SIM_STALE);
-	return sim_between(r->engine->store->sim, oldest, map->revision - 1);
-}
-
-/* Places of the range's keys: ret_from <= i < ret_end. */
-static void range_places(const struct sim_map *map, const struct engine_range *range, size_t *ret_from,
-			 size_t *ret_end)
-{
-	*ret_from = sim_map_seek(map, range->from);
-	if (range->end.len)
-		*ret_end = sim_map_seek(map, range->end);
-	else
-		*ret_end = *ret_from + (*ret_from < map->n_keys &&
-					slice_eq(map->keys[*ret_from].key, range->from));
-}
-
-static struct reply *range_run(struct request *r)
-{
-	const struct sim_map *map = &r->engine->store->map;
-	uint64_t revision = range_revision(r);
-	struct reply *reply;
-	size_t from, end;
-
-	if (revision > map->revision || revision < map->compacted)
-		return reply_new(r, ENGINE_REFUSED, "that revision is not to be had");
-	reply = reply_new(r, ENGINE_COMMITTED, "");
-	if (r->range.stale && !r->range.revision)
-		reply->answer.revision = revision;
-	range_places(map, &r->range, &from, &end);
-	while (from < end && !reply->answer.more) {
-		size_t place = r->range.last_first ? --end : from++;
-		struct mp_str value = sim_map_at(map, place, revision);
-
-		if (value.ptr && r->range.limit && reply->answer.n_items == r->range.limit)
-			reply->answer.more = true;
-		else if (value.ptr)
-			reply_item(reply, map->keys[place].key, value);
-	}
-	return reply;
-}
-
 /* Nobody who asked hears of it, before the limit or at all. */
-static void lose(struct request *r)
+static void lose(struct sim_request *r)
 {
 	struct sim *sim = r->engine->store->sim;
 
@@ -415,7 +238,7 @@ static void lose(struct request *r)
 }
 
 /* What becomes of a reply, by the request's fault. */
-static void reply_or_lose(struct request *r, struct reply *reply, bool twice)
+static void reply_or_lose(struct sim_request *r, struct sim_reply *reply, bool twice)
 {
 	bool committed = reply->answer.outcome == ENGINE_COMMITTED;
 
@@ -423,6 +246,8 @@ static void reply_or_lose(struct request *r, struct reply *reply, bool twice)
 		reply_free(reply); /* the connection died with it, and the library sends again */
 		return;
 	}
+	if (twice && reply->answer.outcome == ENGINE_REFUSED)
+		reply->answer.outcome = ENGINE_UNKNOWN; /* that is said of the second one only */
 	if (r->fault == SIM_RANGE_LOST || (r->fault == SIM_ANSWER_LOST && committed)) {
 		sim_fault_count(r->engine, r->fault);
 		reply_free(reply);
@@ -434,7 +259,7 @@ static void reply_or_lose(struct request *r, struct reply *reply, bool twice)
 
 static void on_arrive(struct sim *sim, void *ctx)
 {
-	struct request *r = ctx;
+	struct sim_request *r = ctx;
 	struct engine_sim *e = r->engine;
 	bool twice = r->arrivals++, met = twice && r->happened;
 
@@ -446,22 +271,22 @@ static void on_arrive(struct sim *sim, void *ctx)
 			sim_note(sim, "#%llu arrives again", (unsigned long long)r->number);
 			sim_fault_count(e, SIM_TWICE);
 		}
-		reply_or_lose(r, r->ranges ? range_run(r) : txn_run(r), twice);
+		reply_or_lose(r, sim_request_run(r), twice);
 	}
 	request_release(r);
 }
 
 /* ------------------------------------------------------------------------ asking */
 
-static bool applies(const struct request *r, enum sim_fault fault)
+static bool applies(const struct sim_request *r, enum sim_fault fault)
 {
 	if (fault == SIM_STALE)
 		return r->range.stale;
-	return fault != SIM_NO_SPACE || txn_puts(&r->txn, false);
+	return fault != SIM_NO_SPACE || sim_txn_puts(&r->txn, false);
 }
 
 /* The fault of a request; each that can hit it is drawn, the first one counts. */
-static enum sim_fault request_fault(const struct request *r)
+static enum sim_fault request_fault(const struct sim_request *r)
 {
 	static const enum sim_fault writes[] = { SIM_REQUEST_LOST, SIM_COMMIT_LATE, SIM_TWICE, SIM_ANSWER_LOST,
 						 SIM_NO_SPACE, SIM_FAULTS };
@@ -474,14 +299,14 @@ static enum sim_fault request_fault(const struct request *r)
 	return found;
 }
 
-static void arrive_after(struct request *r, uint64_t ns)
+static void arrive_after(struct sim_request *r, uint64_t ns)
 {
 	r->events++;
 	sim_after(r->engine->store->sim, NULL, ns, on_arrive, r);
 }
 
 /* On its way; r->events counts what will let go of it. */
-static int request_send(struct request *r)
+static int request_send(struct sim_request *r)
 {
 	struct engine_sim *e = r->engine;
 	struct sim *sim = e->store->sim;
@@ -509,9 +334,9 @@ static int request_send(struct request *r)
 }
 
 /* `size`: of what it is going to point into. */
-static struct request *request_new(struct engine_sim *e, engine_done_fn *done, void *ctx, size_t size)
+static struct sim_request *request_new(struct engine_sim *e, engine_done_fn *done, void *ctx, size_t size)
 {
-	struct request *r = calloc(1, sizeof(*r));
+	struct sim_request *r = calloc(1, sizeof(*r));
 
 	assert(r && !e->dead && !e->closed);
 	r->engine = e;
@@ -543,7 +368,7 @@ static size_t txn_size(const struct engine_txn *txn)
 }
 
 /* What was borrowed is overwritten by the caller as soon as the call is over. */
-static void txn_copy(struct request *r, const struct engine_txn *txn)
+static void txn_copy(struct sim_request *r, const struct engine_txn *txn)
 {
 	struct engine_compare *compares = (struct engine_compare *)(void *)r->bytes;
 	struct engine_op *ops = (struct engine_op *)(compares + txn->n_compares);
@@ -605,27 +430,25 @@ static int engine_commit(struct engine *engine, const struct engine_txn *txn, en
 {
 	size_t size = txn_size(txn);
 	const char *wrong = txn_wrong(txn, size);
-	struct request *r = request_new(engine_sim_of(engine), done, ctx, size);
+	struct sim_request *r = request_new(engine_sim_of(engine), done, ctx, size);
 
 	txn_copy(r, txn);
 	trace_txn(r);
 	if (!wrong)
 		return request_send(r);
-	reply_send(r, reply_new(r, ENGINE_REFUSED, wrong));
+	reply_send(r, sim_reply_new(r, ENGINE_REFUSED, wrong));
 	return 0;
 }
 
 static int engine_range(struct engine *engine, const struct engine_range *range, engine_done_fn *done, void *ctx)
 {
-	struct request *r = request_new(engine_sim_of(engine), done, ctx, range->from.len + range->end.len);
+	size_t size = range->from.len + range->end.len;
+	struct sim_request *r = request_new(engine_sim_of(engine), done, ctx, size);
 	char *bytes = r->bytes;
 
 	r->ranges = true;
 	r->range = *range;
-	r->range.from = slice_make(bytes, range->from.len);
-	if (range->from.len)
-		memcpy(bytes, range->from.ptr, range->from.len);
-	bytes += range->from.len;
+	r->range.from = sim_lend(&bytes, range->from);
 	r->range.end = sim_lend(&bytes, range->end);
 	sim_note(r->engine->store->sim, "%s: #%llu range %.*s%s%.*s%s", r->engine->actor->name,
 		 (unsigned long long)r->number, SLICE_ARG(range->from), range->end.len ? " to " : "",
@@ -697,7 +520,7 @@ struct sim_store *sim_store_new(struct sim *sim)
 void sim_store_free(struct sim_store *store)
 {
 	LIST_FOR_EACH_SAFE(link, &store->requests)
-		request_free(LIST_ENTRY_OF(link, struct request, link));
+		request_free(LIST_ENTRY_OF(link, struct sim_request, link));
 	LIST_FOR_EACH_SAFE(engine, &store->engines) {
 		sim_watches_free(LIST_ENTRY_OF(engine, struct engine_sim, link));
 		free(LIST_ENTRY_OF(engine, struct engine_sim, link));

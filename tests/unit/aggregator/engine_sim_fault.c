@@ -115,8 +115,8 @@ static void on_lease_end(struct sim *sim, void *ctx)
 {
 	struct engine_sim *e = ctx;
 
-	(void)sim;
 	e->lease_end = 0;
+	e->store->map.now_ns = sim->now_ns;
 	sim_map_delete_lease(&e->store->map, e->lease);
 	e->lease = ++e->store->leases;
 	if (!sim_map_end(&e->store->map))

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the simulated engine share: engine_sim.c (requests),
- * engine_sim_watch.c (watches) and engine_sim_fault.c (what goes wrong).
+ * What the files of the simulated engine share: engine_sim.c (requests on their
+ * way), engine_sim_store.c (what the store does with them), engine_sim_watch.c
+ * (watches) and engine_sim_fault.c (what goes wrong).
  */
 #ifndef TESTS_UNIT_AGGREGATOR_ENGINE_SIM_PRIV_H
 #define TESTS_UNIT_AGGREGATOR_ENGINE_SIM_PRIV_H
@@ -15,7 +16,7 @@ struct sim_store {
 	struct sim *sim;             /* borrowed */
 	struct sim_map map;          /* what is stored */
 	struct list engines;         /* struct engine_sim, all that ever were */
-	struct list requests;        /* struct request, those that something still happens to */
+	struct list requests;        /* struct sim_request, those that something still happens to */
 	struct list watches;         /* struct sim_watch */
 	uint64_t asked;              /* requests so far: their numbers in the trace */
 	uint64_t watched;            /* id of the last watch */
@@ -69,8 +70,40 @@ struct sim_watch {
 	bool ending;               /* ended() is on its way */
 	bool over;                 /* nothing is called any more */
 	bool calling;              /* it is being called now, and freed behind that */
+	size_t caught_up;          /* place in the log: what is before that is not delayed again */
 	bool held;                 /* its delay is over, or that for others to join it */
 	bool merge;                /* all that there is is told at once */
+};
+
+/* From the call to the last event that has to do with it. */
+struct sim_request {
+	struct list link;          /* in the store */
+	struct engine_sim *engine; /* who asks */
+	engine_done_fn *done;
+	void *ctx;                 /* of done */
+	uint64_t number;           /* for the trace */
+	uint64_t restores;         /* of the store, when it was sent */
+	uint64_t lease;            /* of the engine, likewise */
+	uint64_t limit;            /* event: its time limit */
+	size_t events;             /* that still hold it */
+	size_t arrivals;           /* so far */
+	bool answered;
+	bool ranges;               /* it is one of range() */
+	bool writes;               /* a transaction with ops */
+	bool happened;             /* it was committed */
+	bool lost;                 /* its answer is */
+	enum sim_fault fault;      /* SIM_FAULTS: none */
+	struct engine_txn txn;     /* of commit(); zeros otherwise */
+	struct engine_range range; /* of range(); likewise */
+	char *bytes;               /* what both point into, owned */
+	struct sim_reply *reply;       /* on its way back, owned; or NULL */
+};
+
+/* An answer.  Items borrow from the map, which keeps everything, and from the request. */
+struct sim_reply {
+	struct engine_answer answer;
+	struct engine_item *items; /* owned */
+	size_t cap;                /* of them */
 };
 
 static inline struct engine_sim *engine_sim_of(const struct engine *engine)
@@ -96,6 +129,15 @@ struct mp_str sim_lend(char **at, struct mp_str bytes);
 /* Bytes for things that are lent for a call; sim_lend_end() overwrites and frees them. */
 void *sim_lend_begin(size_t size);
 void sim_lend_end(void *bytes, size_t size);
+
+/* Carries it out, now. */
+struct sim_reply *sim_request_run(struct sim_request *r);
+
+/* `why` is a literal. */
+struct sim_reply *sim_reply_new(struct sim_request *r, enum engine_outcome outcome, const char *why);
+
+/* Does it put anything, or anything leased? */
+bool sim_txn_puts(const struct engine_txn *txn, bool leased_only);
 
 /* As engine_ops has them. */
 uint64_t sim_watch_begin(struct engine *engine, struct mp_str from, struct mp_str end, uint64_t after,

@@ -43,19 +43,24 @@ static bool has_next(struct sim_watch *w)
 	return w->at < map->n_log;
 }
 
-/* Something happens to it after one way, or that time more. */
-static void schedule(struct sim_watch *w, uint64_t more_ns, sim_fn *fn)
+static void schedule(struct sim_watch *w, uint64_t ns, sim_fn *fn)
 {
 	struct engine_sim *e = w->engine;
 
 	sim_cancel(e->store->sim, w->next);
-	w->next = sim_after(e->store->sim, e->actor, sim_way(e) + more_ns, fn, w);
+	w->next = sim_after(e->store->sim, e->actor, ns, fn, w);
 }
 
+/* The next change is on its way, since it was made. */
 static void kick(struct sim_watch *w)
 {
-	if (w->started && !w->ending && !w->over && !w->next && !(w->engine->cut & SIM_IN) && has_next(w))
-		schedule(w, 0, on_pump);
+	struct sim_store *store = w->engine->store;
+	uint64_t due;
+
+	if (!w->started || w->ending || w->over || w->next || w->engine->cut & SIM_IN || !has_next(w))
+		return;
+	due = store->map.log[w->at].at_ns + sim_way(w->engine);
+	schedule(w, due > store->sim->now_ns ? due - store->sim->now_ns : 0, on_pump);
 }
 
 /* ---------------------------------------------------------------------- the end */
@@ -81,7 +86,7 @@ static void end(struct sim_watch *w, uint64_t compacted, const char *why)
 	w->ending = true;
 	w->compacted = compacted;
 	w->why = why;
-	schedule(w, 0, on_ended);
+	schedule(w, sim_way(w->engine), on_ended);
 }
 
 /* ----------------------------------------------------------------------- telling */
@@ -156,7 +161,8 @@ static bool held_up(struct sim_watch *w)
 	struct engine_sim *e = w->engine;
 	struct sim *sim = e->store->sim;
 	bool ended = sim_fault_draw(e, SIM_WATCH_ENDED), compacted = sim_fault_draw(e, SIM_WATCH_COMPACTED);
-	bool delayed = sim_fault_draw(e, SIM_WATCH_DELAYED), merged = sim_fault_draw(e, SIM_WATCH_MERGED);
+	bool delayed = w->at >= w->caught_up && sim_fault_draw(e, SIM_WATCH_DELAYED);
+	bool merged = sim_fault_draw(e, SIM_WATCH_MERGED);
 
 	if (ended) {
 		sim_fault_count(e, SIM_WATCH_ENDED);
@@ -187,6 +193,8 @@ static void on_pump(struct sim *sim, void *ctx)
 		return; /* cut: it comes when that is healed */
 	if (!w->held && held_up(w))
 		return;
+	if (w->held && !w->merge)
+		w->caught_up = w->engine->store->map.n_log;
 	n = count_events(w, w->merge, &behind, &transactions);
 	if (transactions > 1)
 		sim_fault_count(w->engine, SIM_WATCH_MERGED);
@@ -271,7 +279,7 @@ uint64_t sim_watch_begin(struct engine *engine, struct mp_str from, struct mp_st
 	list_push_back(&e->store->watches, &w->link);
 	sim_note(e->store->sim, "%s: watch %llu of %.*s behind %llu", e->actor->name, (unsigned long long)w->id,
 		 SLICE_ARG(from), (unsigned long long)after);
-	schedule(w, 0, on_start);
+	schedule(w, sim_way(e), on_start);
 	return w->id;
 }
 

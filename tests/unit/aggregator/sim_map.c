@@ -147,7 +147,7 @@ static void change(struct sim_map *map, struct sim_key *key, struct mp_str value
 	*version = (struct sim_version){ key->newest, map->revision + 1, lease, value };
 	key->newest = version;
 	map->log = grow(map->log, map->n_log, &map->cap_log, sizeof(*map->log));
-	map->log[map->n_log++] = (struct sim_change){ version->revision, key->key, value };
+	map->log[map->n_log++] = (struct sim_change){ version->revision, map->now_ns, key->key, value };
 }
 
 void sim_map_put(struct sim_map *map, struct mp_str key, struct mp_str value, uint64_t lease)

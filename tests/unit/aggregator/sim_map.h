@@ -33,6 +33,7 @@ struct sim_key {
 /* One change, in the order in which they were made; those of a transaction share their revision. */
 struct sim_change {
 	uint64_t revision;
+	uint64_t at_ns;      /* when it happened */
 	struct mp_str key;
 	struct mp_str value; /* ptr NULL: it went */
 };
@@ -44,6 +45,7 @@ struct sim_map {
 	struct sim_change *log;     /* from the beginning */
 	size_t n_log, cap_log;      /* used, allocated */
 	uint64_t revision;          /* of the last transaction, from 1: nothing yet */
+	uint64_t now_ns;            /* what changes are stamped with; for its user to set */
 	uint64_t compacted;         /* watches and ranges of before that are refused */
 	struct sim_chunk *chunks;   /* bytes and versions, newest first */
 };

@@ -45,6 +45,7 @@ static void test_order(void)
 	sim_run_until(&sim, SIM_START_NS + 20);
 	is_str(happened, "ab", "what is due");
 	is_u64(clock_now(&sim.clock), SIM_START_NS + 20, "the clock says when");
+	ok(sim_now_of(&sim) == sim.now_ns && sim_wall_of(&sim) == sim.now_ns / 1000000, "to callbacks, too");
 	sim_cancel(&sim, id);
 	while (sim_step(&sim))
 		;
@@ -177,46 +178,64 @@ static void wander(struct sim *sim, void *ctx)
 	sim_mix(sim, (uint64_t)++*(int *)ctx);
 }
 
-static bool run(const struct sim_plan *plan, char **ret_text)
+/* What it says; freed by the caller. */
+static char *run(const struct sim_plan *plan, bool *ret_good)
 {
 	struct sim_plan own = *plan;
+	char *text = NULL;
 	size_t size;
-	bool good;
 
-	own.out = open_memstream(ret_text, &size);
+	own.out = open_memstream(&text, &size);
 	if (!own.out)
-		return false;
-	good = sim_run(&own);
+		return NULL;
+	*ret_good = sim_run(&own);
 	fclose(own.out);
-	return good;
+	return text;
 }
 
 static void test_runner(void)
 {
 	int runs = 0;
+	bool good = false;
 	struct sim_plan plan = { .name = "walk", .scenario = walk, .ctx = &runs, .seeds = 10, .twice = 5 };
-	char *text, *again;
+	char *nothing = run(&plan, &good), *text, *again;
 
-	ok(run(&plan, &text) && !text[0], "ten seeds, nothing to say");
+	ok(good && !nothing[0], "ten seeds, nothing to say");
 	is_int(runs, 12, "two of them twice");
-	free(text);
 	plan.seeds = 100;
-	ok(!run(&plan, &text), "a seed that fails");
+	text = run(&plan, &good);
+	ok(!good, "a seed that fails");
 	ok(strstr(text, "# walk: seed 17 failed: the fiftieth step of seventeen\n"), "is told");
 	ok(strstr(text, "test_sim 17"), "with the way to see it again");
 	is_int(runs, 12 + 18 + 4 + 1, "it is the last one, and run again for its trace");
 	ok(!strncmp(text, "#    0.000000 step ", 19) && strstr(text, " FAILED: "), "which is there");
 	sim_plan_args(&plan, 2, (char *[]){ name_of("test_sim"), name_of("17"), NULL });
-	ok(!run(&plan, &again), "asked for alone");
+	again = run(&plan, &good);
+	ok(!good, "asked for alone");
 	is_str(again, text, "it gives the same trace");
-	free(again);
+	free(nothing);
 	free(text);
+	free(again);
+}
+
+static void test_args(void)
+{
+	struct sim_plan plan = { .seeds = 7 };
+
 	sim_plan_args(&plan, 3, (char *[]){ name_of("test_sim"), name_of("20"), name_of("30"), NULL });
 	ok(plan.first == 20 && plan.seeds == 30 && !plan.verbose, "a range of seeds");
 	sim_plan_args(&plan, 2, (char *[]){ name_of("test_sim"), name_of("no"), NULL });
 	ok(plan.first == 20 && plan.seeds == 30, "what is no seed is ignored");
-	plan = (struct sim_plan){ .name = "wander", .scenario = wander, .ctx = &runs, .seeds = 3, .twice = 1 };
-	ok(!run(&plan, &text) && strstr(text, "went another way"), "a scenario that does not replay is found");
+}
+
+static void test_wandering(void)
+{
+	int runs = 0;
+	bool good = true;
+	struct sim_plan plan = { .name = "wander", .scenario = wander, .ctx = &runs, .seeds = 3, .twice = 1 };
+	char *text = run(&plan, &good);
+
+	ok(!good && strstr(text, "went another way"), "a scenario that does not replay is found");
 	free(text);
 }
 
@@ -238,7 +257,8 @@ static void test_trace(void)
 	sim_trace_print(&sim, out, "");
 	fclose(out);
 	ok(!strncmp(text, "(11 lines before)\n", 18), "the first are gone");
-	ok(!strstr(text, " line 10\n") && strstr(text, " line 11\n") && strstr(text, " line 4105\n"), "the last are there");
+	ok(!strstr(text, " line 10\n") && strstr(text, " line 11\n") && strstr(text, " line 4105\n"),
+	   "the last are there");
 	free(text);
 	sim_fini(&sim);
 }
@@ -251,6 +271,8 @@ int main(void)
 	test_timers_first();
 	test_chance();
 	test_runner();
+	test_args();
+	test_wandering();
 	test_trace();
 	return done();
 }

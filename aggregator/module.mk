@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/deliver.c aggregator/rows/engine_sqlite.c \
+AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/copy.c aggregator/rows/copy_read.c \
+	aggregator/rows/deliver.c aggregator/rows/engine_sqlite.c aggregator/rows/flight.c \
+	aggregator/rows/owner.c aggregator/rows/owner_txn.c aggregator/rows/plan.c aggregator/rows/put.c \
+	aggregator/rows/retain.c aggregator/rows/row.c aggregator/rows/row_keys.c \
 	aggregator/rows/head.c aggregator/rows/keys.c aggregator/rows/sqlite_file.c
 UNIT_TESTS += tests/unit/aggregator/test_batch.c tests/unit/aggregator/test_engine_sqlite.c \
 	tests/unit/aggregator/test_head.c tests/unit/aggregator/test_keys.c
-UNIT_TESTS += tests/unit/aggregator/test_engine_sim.c tests/unit/aggregator/test_engine_sim_many.c \
+UNIT_TESTS += tests/unit/aggregator/test_owner_sim.c tests/unit/aggregator/test_engine_sim.c tests/unit/aggregator/test_engine_sim_many.c \
 	tests/unit/aggregator/test_sim.c
 TESTS_SRC += tests/lib/sim.c tests/unit/aggregator/engine_sim.c \
 	tests/unit/aggregator/engine_sim_fault.c tests/unit/aggregator/engine_sim_store.c \

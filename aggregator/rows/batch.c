@@ -142,6 +142,14 @@ static bool cells_ok(const struct batch *batch)
 	       batch->first <= UINT64_MAX - n;
 }
 
+void batch_view(struct mp_str value, struct batch *ret)
+{
+	memcpy(ret->id.bytes, value.ptr + AT_ID, BATCH_ID_SIZE);
+	ret->first = ret->seq = get_number(value.ptr + AT_FIRST, 8);
+	ret->n = (uint32_t)get_number(value.ptr + AT_N, 4);
+	ret->rest = slice_skip(value, BATCH_HEAD_SIZE);
+}
+
 int batch_open(struct mp_str value, struct batch *ret, struct err *err)
 {
 	const char *at = value.ptr;
@@ -152,10 +160,7 @@ int batch_open(struct mp_str value, struct batch *ret, struct err *err)
 	if (at[AT_FORMAT] != BATCH_FORMAT)
 		return err_set(err, -EPROTONOSUPPORT, "a batch of format %u, and this program knows %u",
 			       (unsigned)(unsigned char)at[AT_FORMAT], BATCH_FORMAT);
-	memcpy(ret->id.bytes, at + AT_ID, BATCH_ID_SIZE);
-	ret->first = ret->seq = get_number(at + AT_FIRST, 8);
-	ret->n = (uint32_t)get_number(at + AT_N, 4);
-	ret->rest = slice_skip(value, BATCH_HEAD_SIZE);
+	batch_view(value, ret);
 	if (get_number(at + AT_SIZE, 4) != ret->rest.len || !cells_ok(ret))
 		return err_set(err, -EINVAL, "damaged: the cells of the batch do not fit its head");
 	return 0;

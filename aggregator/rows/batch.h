@@ -94,6 +94,9 @@ void batch_sum(struct buf *out);
  */
 int batch_open(struct mp_str value, struct batch *ret, struct err *err);
 
+/* The same of a value that batch_open() has taken before: nothing is checked. */
+void batch_view(struct mp_str value, struct batch *ret);
+
 /* Gives the next cell, borrowed from the value; false behind the last. */
 bool batch_next(struct batch *batch, struct cell *ret);
 

@@ -65,10 +65,10 @@ int head_write(struct buf *out, const struct head *head)
 	    (unsigned)head->partition > ROW_LIVE)
 		return -EINVAL;
 	hex_encode(batch, head->batch.bytes, sizeof(head->batch.bytes));
-	buf_printf(out, "{\"format\":%d,\"incarnation\":\"%016" PRIx64 "\",\"batch\":\"%.*s\",", HEAD_FORMAT,
-		   head->incarnation, (int)sizeof(batch), batch);
-	buf_printf(out, "\"deleted\":%s,\"check\":\"%s\",\"partition\":\"%s\"",
-		   head->deleted ? "true" : "false", head->check, partitions[head->partition]);
+	buf_printf(out, "{\"format\":%d,\"incarnation\":\"%016" PRIx64 "\",\"before\":\"%016" PRIx64 "\"", HEAD_FORMAT,
+		   head->incarnation, head->before);
+	buf_printf(out, ",\"batch\":\"%.*s\",\"deleted\":%s,\"check\":\"%s\",\"partition\":\"%s\"",
+		   (int)sizeof(batch), batch, head->deleted ? "true" : "false", head->check, partitions[head->partition]);
 	for (size_t i = 0; i < N_NUMBERS; i++)
 		buf_printf(out, ",\"%s\":%" PRIu64, numbers[i].name, *number_of(&copy, i));
 	return buf_add_str(out, "}");
@@ -111,15 +111,23 @@ static void get_numbers(const struct json_at *at, struct head *ret, struct json_
 	}
 }
 
+static void get_incarnation(const struct json_at *at, const char *key, uint64_t *ret,
+			    struct json_errs *errs)
+{
+	uint8_t bytes[8] = { 0 };
+
+	get_hex(at, key, bytes, sizeof(bytes), errs);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		*ret = *ret << 8 | bytes[i];
+}
+
 /* Everything but the format. */
 static void get_all(const struct json_at *at, struct head *ret, struct json_errs *errs)
 {
-	uint8_t incarnation[8] = { 0 };
 	int partition = ROW_SAFE;
 
-	get_hex(at, "incarnation", incarnation, sizeof(incarnation), errs);
-	for (size_t i = 0; i < sizeof(incarnation); i++)
-		ret->incarnation = ret->incarnation << 8 | incarnation[i];
+	get_incarnation(at, "incarnation", &ret->incarnation, errs);
+	get_incarnation(at, "before", &ret->before, errs);
 	get_hex(at, "batch", ret->batch.bytes, sizeof(ret->batch.bytes), errs);
 	json_get_bool(at, "deleted", JSON_REQUIRED, &ret->deleted, errs);
 	get_check(at, ret, errs);

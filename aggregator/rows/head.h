@@ -4,8 +4,8 @@
  * every commit compares and rewrites.  JSON, so that an operator can read it
  * with the engine's own tools:
  *
- *	{"format":1,"incarnation":"00000000000000ff","batch":"000102030405060708090a0b0c0d0e0f",
- *	 "deleted":false,"check":"unique","partition":"live","last":17,"floor":1,
+ *	{"format":1,"incarnation":"00000000000000ff","before":"0000000000000000",
+ *	 "batch":"000102030405060708090a0b0c0d0e0f","deleted":false,"check":"unique","partition":"live","last":17,"floor":1,
  *	 "keep_cells":1000,"keep_bytes":0,"keep_ms":0,"snapshot":0}
  *
  * Members compare heads by value: there is exactly one text for a head.
@@ -28,10 +28,11 @@ enum row_partition { ROW_SAFE, ROW_LIVE };
 
 struct head {
 	uint64_t incarnation;  /* random; a row that is made again has another */
+	uint64_t before;       /* that of the tombstone which it took the place of; 0: of none */
 	uint64_t last;         /* greatest seq; 0: no cell yet */
-	struct batch_id batch; /* the batch that `last` is in; zeros when there is none */
+	struct batch_id batch; /* drawn by whoever wrote the head; its batch, if it had one, has the same */
 	uint64_t floor;        /* smallest seq that may be read, 1 to last + 1 */
-	bool deleted;          /* a tombstone: nothing but the incarnation counts */
+	bool deleted;          /* a tombstone: nothing but the incarnation and `last` counts */
 	char check[CHECK_NAME_MAX + 1]; /* name of the semantic check, "" for none */
 	enum row_partition partition;
 	uint64_t keep_cells;   /* retention: newest cells that stay; 0: all */

@@ -8,12 +8,12 @@
 #include "tests/lib/tap.h"
 
 #define TEXT \
-	"{\"format\":1,\"incarnation\":\"00000000000000ff\",\"batch\":\"000102030405060708090a0b0c0d0e0f\"," \
+	"{\"format\":1,\"incarnation\":\"00000000000000ff\",\"before\":\"00000000000000aa\",\"batch\":\"000102030405060708090a0b0c0d0e0f\"," \
 	"\"deleted\":false,\"check\":\"unique\",\"partition\":\"live\",\"last\":17,\"floor\":3," \
 	"\"keep_cells\":1000,\"keep_bytes\":0,\"keep_ms\":60000,\"snapshot\":2}"
 
 static const struct head known = {
-	.incarnation = 255, .last = 17, .floor = 3, .check = "unique", .partition = ROW_LIVE,
+	.incarnation = 255, .before = 0xaa, .last = 17, .floor = 3, .check = "unique", .partition = ROW_LIVE,
 	.keep_cells = 1000, .keep_ms = 60000, .snapshot = 2,
 	.batch = { { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 } },
 };
@@ -28,7 +28,7 @@ static void test_same(void)
 	is_int(head_write(&out, &known), 0, "a head is written");
 	is_str(buf_str(&out), TEXT, "as it is stored for ever");
 	is_int(head_read(buf_slice(&out), &head, &err), 0, "and read: %s", err.text);
-	ok(head.incarnation == 255 && head.last == 17 && head.floor == 3 && !head.deleted &&
+	ok(head.incarnation == 255 && head.before == 0xaa && head.last == 17 && head.floor == 3 && !head.deleted &&
 	   head.partition == ROW_LIVE && head.keep_cells == 1000 && head.keep_bytes == 0 &&
 	   head.keep_ms == 60000 && head.snapshot == 2, "the same numbers");
 	is_str(head.check, "unique", "the same check");
@@ -87,6 +87,7 @@ static void test_wrong(void)
 		{ "\"format\":1", "\"format\":2", "a head of format 2, and this program knows 1", -EPROTONOSUPPORT },
 		{ "\"format\":1,", "", "$.format: is missing", -EINVAL },
 		{ "00000000000000ff", "00000000000000fF", "$.incarnation: wants 16", -EINVAL },
+		{ "00000000000000aa", "aa", "$.before: wants 16", -EINVAL },
 		{ "00000000000000ff", "ff", "$.incarnation: wants 16", -EINVAL },
 		{ "0d0e0f", "0d0e0", "$.batch: wants 32", -EINVAL },
 		{ "unique", "Unique", "$.check: is no name of a check: \"Unique\"", -EINVAL },

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * See copy.h.
+ *
+ * Answers that the engine owes keep the copy's memory: copy_free() marks it,
+ * and the last answer frees it.
+ */
+#include "aggregator/rows/copy_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/slice.h"
+
+#define BACKOFF_MIN (50 * NS_PER_MS)
+#define BACKOFF_MAX (2 * NS_PER_S)
+#define COMPARE_NS NS_PER_S
+
+/* ---------------------------------------------------------------- life cycle */
+
+static bool make_texts(struct copy *copy, struct mp_str tenant)
+{
+	return !key_prefix(&copy->text[COPY_PREFIX], tenant) &&
+	       !key_range_end(&copy->text[COPY_END], copy_text(copy, COPY_PREFIX)) &&
+	       !buf_add_slice(&copy->text[COPY_CELLS_BEGIN], copy_text(copy, COPY_PREFIX)) &&
+	       !buf_add_str(&copy->text[COPY_CELLS_BEGIN], "cells/") &&
+	       !key_range_end(&copy->text[COPY_CELLS_END], copy_text(copy, COPY_CELLS_BEGIN));
+}
+
+struct copy *copy_new(const struct copy_options *options, const struct copy_calls *calls)
+{
+	struct copy *copy = calloc(1, sizeof(*copy));
+
+	if (!copy)
+		return NULL;
+	copy->engine = options->engine;
+	copy->host = options->host;
+	copy->calls = *calls;
+	copy->n_shards = options->n_shards;
+	copy->backoff = BACKOFF_MIN;
+	for (size_t i = 0; i < COPY_TEXTS; i++)
+		buf_init(&copy->text[i], KEY_MAX);
+	map_init(&copy->rows, options->rows_max);
+	map_init(&copy->others, COPY_OTHERS_MAX);
+	list_init(&copy->touched);
+	list_init(&copy->doubtful);
+	if (!make_texts(copy, options->tenant)) {
+		copy_free(copy);
+		return NULL;
+	}
+	return copy;
+}
+
+static void stored_free(struct stored *stored)
+{
+	free(stored->text);
+	free(stored);
+}
+
+static void destroy(struct copy *copy)
+{
+	for (struct map_entry *e = map_next(&copy->rows, NULL); e; e = map_next(&copy->rows, e))
+		row_free(map_entry_value(e));
+	for (struct map_entry *e = map_next(&copy->others, NULL); e; e = map_next(&copy->others, e))
+		stored_free(map_entry_value(e));
+	for (uint32_t i = 0; i < SHARDS_MAX; i++)
+		free(copy->owner[i].text);
+	map_fini(&copy->rows);
+	map_fini(&copy->others);
+	for (size_t i = 0; i < COPY_TEXTS; i++)
+		buf_fini(&copy->text[i]);
+	free(copy);
+}
+
+void copy_free(struct copy *copy)
+{
+	if (!copy)
+		return;
+	copy->dead = true;
+	if (copy->watch)
+		copy->engine->ops->unwatch(copy->engine, copy->watch);
+	copy->watch = 0;
+	if (!copy->asked)
+		destroy(copy);
+}
+
+bool copy_ask(struct copy *copy, const struct engine_range *range, engine_done_fn *done, void *ctx)
+{
+	if (copy->engine->ops->range(copy->engine, range, done, ctx) < 0)
+		return false;
+	copy->asked++;
+	return true;
+}
+
+bool copy_answered(struct copy *copy)
+{
+	copy->asked--;
+	if (copy->dead && !copy->asked)
+		destroy(copy);
+	else if (!copy->dead)
+		return true;
+	return false;
+}
+
+/* --------------------------------------------------------------------- reading */
+
+bool copy_follows(const struct copy *copy)
+{
+	return copy->state == COPY_FOLLOWS;
+}
+
+struct mp_str copy_prefix(const struct copy *copy)
+{
+	return copy_text(copy, COPY_PREFIX);
+}
+
+struct row *copy_row(const struct copy *copy, struct mp_str name)
+{
+	return map_get(&copy->rows, name);
+}
+
+int copy_row_make(struct copy *copy, struct mp_str name, struct row **ret)
+{
+	struct row *row = map_get(&copy->rows, name);
+	int r = 0;
+
+	if (!row) {
+		row = row_new(name, copy->n_shards);
+		if (!row)
+			return -ENOMEM;
+		r = map_put(&copy->rows, name, row, NULL);
+		if (r < 0)
+			row_free(row);
+	}
+	if (r == 0)
+		*ret = row;
+	return r;
+}
+
+const struct map *copy_rows(const struct copy *copy)
+{
+	return &copy->rows;
+}
+
+struct mp_str copy_owner(const struct copy *copy, uint32_t shard)
+{
+	return (struct mp_str){ copy->owner[shard].text, copy->owner[shard].size };
+}
+
+void copy_count(const struct copy *copy, struct copy_counts *ret)
+{
+	*ret = copy->counts;
+}
+
+/* --------------------------------------------------------------------- changes */
+
+static void touch(struct copy *copy, struct row *row)
+{
+	list_remove(&row->touched);
+	list_push_back(&copy->touched, &row->touched);
+}
+
+void copy_doubt(struct copy *copy, struct row *row)
+{
+	row->doubtful = true;
+	if (list_empty(&row->doubt))
+		list_push_back(&copy->doubtful, &row->doubt);
+	copy_read_doubtful(copy);
+}
+
+static void take_head(struct copy *copy, const struct key *key, struct mp_str value, uint64_t revision)
+{
+	struct row *row;
+
+	if (copy_row_make(copy, (struct mp_str){ key->name, key->name_size }, &row) < 0) {
+		copy->counts.damaged++; /* more rows than there may be, or no memory: not to be had here */
+		return;
+	}
+	/* Several transactions may come as of the last one's revision: the same again is not older. */
+	if (row->revision > revision)
+		return;
+	row->revision = revision;
+	touch(copy, row);
+	if (row_set_head(row, value, NULL) < 0) {
+		copy->counts.damaged++;
+		row->doubtful = true;
+	}
+}
+
+static void take_cells(struct copy *copy, const struct key *key, struct mp_str value)
+{
+	struct row *row = copy_row(copy, (struct mp_str){ key->name, key->name_size });
+	const struct row_batch *b;
+	int r;
+
+	if (!row || key->incarnation != row->head.incarnation || row->head.deleted)
+		return; /* what is left of another life */
+	if (!value.ptr) {
+		b = row_batch_of(row, key->seq);
+		if (b)
+			row_drop(row, b->first + b->n);
+		return;
+	}
+	r = row_take(row, value, NULL);
+	if (r == -EALREADY)
+		return;
+	touch(copy, row);
+	if (r < 0)
+		row->doubtful = true;
+	copy->counts.damaged += r == -EINVAL || r == -EPROTONOSUPPORT;
+}
+
+/* Replaces the text.  False: that was known, or is older. */
+static bool store(struct copy *copy, struct stored *stored, struct mp_str value, uint64_t revision)
+{
+	char *text;
+
+	stored->seen = copy->reads;
+	if (revision < stored->revision)
+		return false;
+	stored->revision = revision;
+	if (!value.ptr == !stored->text && slice_eq(value, (struct mp_str){ stored->text, stored->size }))
+		return false;
+	text = value.ptr ? slice_dup(value) : NULL;
+	if (value.ptr && !text)
+		return false;
+	free(stored->text);
+	stored->text = text;
+	stored->size = value.len;
+	return true;
+}
+
+static void take_owner(struct copy *copy, const struct key *key, struct mp_str value, uint64_t revision)
+{
+	if (key->shard < copy->n_shards && store(copy, &copy->owner[key->shard], value, revision))
+		copy->calls.owner(copy->calls.ctx, key->shard);
+}
+
+static void take_other(struct copy *copy, struct mp_str text, const struct key *key, struct mp_str value,
+		       uint64_t revision)
+{
+	struct stored *stored = map_get(&copy->others, text);
+
+	if (!stored) {
+		stored = calloc(1, sizeof(*stored));
+		if (!stored || map_put(&copy->others, text, stored, NULL) < 0) {
+			free(stored);
+			return;
+		}
+	}
+	if (store(copy, stored, value, revision))
+		copy->calls.other(copy->calls.ctx, key, value);
+	if (!stored->text)
+		stored_free(map_remove(&copy->others, text));
+}
+
+void copy_take(struct copy *copy, struct mp_str text, struct mp_str value, uint64_t revision)
+{
+	struct key key;
+
+	if (key_parse(text, copy_text(copy, COPY_PREFIX), &key) < 0)
+		copy->counts.strange++;
+	else if (key.kind == KEY_HEAD)
+		take_head(copy, &key, value, revision);
+	else if (key.kind == KEY_CELLS)
+		take_cells(copy, &key, value);
+	else if (key.kind == KEY_OWNER)
+		take_owner(copy, &key, value, revision);
+	else
+		take_other(copy, text, &key, value, revision);
+}
+
+void copy_settle(struct copy *copy)
+{
+	struct list *link;
+
+	while ((link = list_pop_front(&copy->touched))) {
+		struct row *row = LIST_ENTRY_OF(link, struct row, touched);
+
+		if (row_whole(row))
+			copy->calls.row(copy->calls.ctx, row);
+		else
+			copy_doubt(copy, row);
+	}
+}
+
+int copy_wrote(struct copy *copy, struct row *row, struct mp_str head, struct mp_str batch,
+	       uint64_t revision, struct err *err)
+{
+	int r = 0;
+
+	if (revision > row->revision) {
+		row->revision = revision;
+		r = row_set_head(row, head, err);
+	}
+	if (r == 0 && batch.ptr)
+		r = row_take(row, batch, err);
+	if (r == -EALREADY)
+		r = 0; /* the watch was faster */
+	if (r < 0)
+		row->doubtful = true;
+	touch(copy, row);
+	copy_settle(copy);
+	return r;
+}
+
+void copy_wrote_owner(struct copy *copy, uint32_t shard, struct mp_str text, uint64_t revision)
+{
+	if (store(copy, &copy->owner[shard], text, revision))
+		copy->calls.owner(copy->calls.ctx, shard);
+}
+
+/* ----------------------------------------------------------------------- watch */
+
+void copy_later(struct copy *copy)
+{
+	copy->state = COPY_WAITS;
+	copy->retry_at = host_now(copy->host) + copy->backoff;
+	copy->backoff = copy->backoff * 2 > BACKOFF_MAX ? BACKOFF_MAX : copy->backoff * 2;
+}
+
+static void on_events(void *ctx, uint64_t revision, const struct engine_event *events, size_t n)
+{
+	struct copy *copy = ctx;
+
+	for (size_t i = 0; i < n; i++)
+		copy_take(copy, events[i].key, events[i].value, revision);
+	copy->revision = revision;
+	copy->backoff = BACKOFF_MIN;
+	copy_settle(copy);
+}
+
+static void on_ended(void *ctx, uint64_t compacted, const char *why)
+{
+	struct copy *copy = ctx;
+
+	(void)compacted;
+	(void)why; /* the engine's health tells it */
+	copy->watch = 0;
+	copy_later(copy);
+}
+
+void copy_begin_watch(struct copy *copy)
+{
+	const struct engine_watch calls = { on_events, on_ended, copy };
+
+	copy->watch = copy->engine->ops->watch(copy->engine, copy_text(copy, COPY_PREFIX), copy_text(copy, COPY_END),
+					       copy->revision, &calls);
+	if (!copy->watch) {
+		copy_later(copy);
+		return;
+	}
+	copy->counts.watches++;
+	copy->state = COPY_FOLLOWS;
+	copy->compare_at = host_now(copy->host) + COMPARE_NS;
+	if (!copy->loaded) {
+		copy->loaded = true;
+		copy->calls.loaded(copy->calls.ctx);
+	}
+}
+
+void copy_start(struct copy *copy)
+{
+	copy_read_all(copy);
+}
+
+uint64_t copy_wake(struct copy *copy)
+{
+	uint64_t now = host_now(copy->host);
+
+	if (copy->state == COPY_WAITS && copy->retry_at && copy->retry_at <= now) {
+		copy->retry_at = 0;
+		copy_read_all(copy);
+	}
+	copy_read_doubtful(copy);
+	if (copy->state == COPY_FOLLOWS && copy->compare_at <= now) {
+		copy->compare_at = now + COMPARE_NS;
+		copy_compare(copy);
+	}
+	if (copy->state == COPY_FOLLOWS)
+		return list_empty(&copy->doubtful) || copy->reread_at > copy->compare_at ? copy->compare_at :
+											   copy->reread_at;
+	return copy->retry_at ? copy->retry_at : UINT64_MAX;
+}

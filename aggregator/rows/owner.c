@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See owner.h.  Here: life cycle, shards, and the puts that wait. */
+#include "aggregator/rows/owner.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aggregator/rows/owner_priv.h"
+#include "aggregator/rows/retain.h"
+#include "lib/clock.h"
+#include "lib/hex.h"
+#include "lib/json.h"
+#include "lib/slice.h"
+
+#define TAKE_BACKOFF_MIN (20 * NS_PER_MS)
+#define TAKE_BACKOFF_MAX NS_PER_S
+#define CHORES_NS (2 * NS_PER_S) /* how often rows are looked at for retention */
+#define CHORES_MAX 4096          /* rows at a time */
+#define BATCH_MAX ((size_t)INT32_MAX)
+
+/* ------------------------------------------------------------------ owners' texts */
+
+bool owner_text_write(struct owner *owner, char *out, size_t *ret_size)
+{
+	int n = snprintf(out, OWNER_TEXT_MAX, "{\"format\":1,\"member\":\"%s\",\"nonce\":\"%016" PRIx64
+			 "\",\"counter\":%" PRIu64 "}", owner->member, owner->nonce, ++owner->counter);
+
+	*ret_size = n < 0 || n >= OWNER_TEXT_MAX ? 0 : (size_t)n;
+	return *ret_size;
+}
+
+bool owner_text_read(struct mp_str text, struct owner_name *ret)
+{
+	CLEANUP_JSON json_t *value = NULL;
+	const char *member, *nonce;
+	json_int_t counter;
+
+	if (!text.ptr || json_load_text(text, OWNER_TEXT_MAX, 2, &value, NULL) ||
+	    json_unpack(value, "{s:s, s:s, s:I}", "member", &member, "nonce", &nonce, "counter", &counter) ||
+	    strlen(member) >= sizeof(ret->member) || counter < 0 ||
+	    !hex_number(slice_of(nonce), 16, &ret->nonce))
+		return false;
+	memcpy(ret->member, member, strlen(member) + 1);
+	ret->counter = (uint64_t)counter;
+	return true;
+}
+
+/* -------------------------------------------------------------------- life cycle */
+
+static void destroy(struct owner *owner)
+{
+	for (uint32_t i = 0; i < SHARDS_MAX; i++)
+		buf_fini(&owner->shard_key[i]);
+	txn_fini(&owner->txn);
+	txn_fini(&owner->take);
+	free(owner);
+}
+
+static bool make_keys(struct owner *owner)
+{
+	for (uint32_t i = 0; i < owner->n_shards; i++)
+		if (key_owner(&owner->shard_key[i], copy_prefix(owner->copy), i) < 0)
+			return false;
+	return true;
+}
+
+struct owner *owner_new(const struct owner_options *options)
+{
+	struct owner *owner = calloc(1, sizeof(*owner));
+
+	if (!owner)
+		return NULL;
+	owner->engine = options->engine;
+	owner->copy = options->copy;
+	owner->host = options->host;
+	owner->checks = options->checks;
+	owner->nonce = options->nonce;
+	owner->n_shards = options->n_shards;
+	owner->limits = options->limits;
+	owner->take_backoff = TAKE_BACKOFF_MIN;
+	snprintf(owner->member, sizeof(owner->member), "%.*s", SLICE_ARG(options->member));
+	list_init(&owner->all);
+	list_init(&owner->work);
+	list_init(&owner->due);
+	list_init(&owner->aboard);
+	for (uint32_t i = 0; i < SHARDS_MAX; i++)
+		buf_init(&owner->shard_key[i], KEY_MAX);
+	if (!make_keys(owner)) {
+		destroy(owner);
+		return NULL;
+	}
+	return owner;
+}
+
+static void owned_free(struct owned *owned)
+{
+	list_remove(&owned->link);
+	list_remove(&owned->work);
+	list_remove(&owned->aboard);
+	buf_fini(&owned->before);
+	buf_fini(&owned->head);
+	buf_fini(&owned->head_key);
+	buf_fini(&owned->batch);
+	buf_fini(&owned->batch_key);
+	buf_fini(&owned->trim_from);
+	buf_fini(&owned->trim_end);
+	owned->row->owned = NULL;
+	free(owned);
+}
+
+struct owned *owner_owned(struct owner *owner, struct row *row)
+{
+	struct owned *owned = row->owned;
+
+	if (owned || !(owned = calloc(1, sizeof(*owned))))
+		return owned;
+	owned->row = row;
+	row->owned = owned;
+	list_init(&owned->work);
+	list_init(&owned->queue);
+	list_init(&owned->aboard);
+	list_init(&owned->flying);
+	list_init(&owned->refused);
+	list_push_back(&owner->all, &owned->link);
+	buf_init(&owned->before, HEAD_SIZE_MAX);
+	buf_init(&owned->head, HEAD_SIZE_MAX);
+	buf_init(&owned->head_key, KEY_MAX);
+	buf_init(&owned->batch, BATCH_MAX);
+	buf_init(&owned->batch_key, KEY_MAX);
+	buf_init(&owned->trim_from, KEY_MAX);
+	buf_init(&owned->trim_end, KEY_MAX);
+	return owned;
+}
+
+bool owner_answered(struct owner *owner)
+{
+	owner->asked--;
+	if (owner->dead && !owner->asked)
+		destroy(owner);
+	else if (!owner->dead)
+		return true;
+	return false;
+}
+
+static void say(struct owner *owner, struct put *put, enum put_code code, const char *why)
+{
+	struct put_answer answer = { .code = code, .why = why };
+
+	owner_answer(owner, put, &answer);
+}
+
+/* Not done in time, or not to be done any more. */
+static void say_late(struct owner *owner, struct put *put, const char *why)
+{
+	if (put->flying)
+		say(owner, put, PUT_UNKNOWN, "the engine has not answered in time");
+	else
+		say(owner, put, PUT_UNAVAILABLE, why);
+}
+
+void owner_free(struct owner *owner)
+{
+	if (!owner)
+		return;
+	owner->dead = true;
+	while (!list_empty(&owner->due))
+		say_late(owner, LIST_ENTRY_OF(owner->due.next, struct put, due), "this member stops");
+	while (!list_empty(&owner->all))
+		owned_free(LIST_ENTRY_OF(owner->all.next, struct owned, link));
+	if (!owner->asked)
+		destroy(owner);
+}
+
+/* -------------------------------------------------------------------------- puts */
+
+void owner_answer(struct owner *owner, struct put *put, struct put_answer *answer)
+{
+	list_remove(&put->link);
+	list_remove(&put->due);
+	owner->counts.waiting--;
+	owner->counts.put[answer->code]++;
+	put->done(put, answer);
+}
+
+void owner_turn_away(struct owner *owner, struct owned *owned)
+{
+	while (!list_empty(&owned->queue))
+		say(owner, LIST_ENTRY_OF(owned->queue.next, struct put, link), PUT_ELSEWHERE,
+		    "another member owns the row");
+}
+
+/* Most deadlines are later than those before them. */
+static void wait_by_deadline(struct owner *owner, struct put *put)
+{
+	struct list *at = owner->due.prev;
+
+	while (at != &owner->due && LIST_ENTRY_OF(at, struct put, due)->deadline > put->deadline)
+		at = at->prev;
+	list_insert_before(at->next, &put->due);
+}
+
+/* What a put meets before it may wait. */
+static enum put_code admit(struct owner *owner, struct put *put, struct row **ret_row)
+{
+	enum shard_state state;
+
+	*ret_row = NULL;
+	if (owner->counts.waiting > owner->limits.waiting)
+		return PUT_UNAVAILABLE;
+	if (copy_row_make(owner->copy, put->row, ret_row) < 0)
+		return PUT_FULL;
+	state = owner->shard[(*ret_row)->shard].state;
+	if (state == SHARD_OTHERS || state == SHARD_RELEASING)
+		return PUT_ELSEWHERE;
+	if (put_size(put) > owner->limits.bytes)
+		return PUT_TOO_LARGE;
+	return owner_owned(owner, *ret_row) ? PUT_COMMITTED : PUT_UNAVAILABLE;
+}
+
+static const char *admit_why(enum put_code code)
+{
+	switch (code) {
+	case PUT_FULL:
+		return "there are as many rows as there may be";
+	case PUT_ELSEWHERE:
+		return "another member owns the row";
+	case PUT_TOO_LARGE:
+		return "more bytes than one transaction may carry";
+	default:
+		return "too many puts wait";
+	}
+}
+
+void owner_put(struct owner *owner, struct put *put)
+{
+	struct row *row;
+	enum put_code code = admit(owner, put, &row);
+
+	list_init(&put->link);
+	list_init(&put->due);
+	put->flying = false;
+	owner->counts.waiting++;
+	if (row && put->base.kind == BASE_UNKNOWN)
+		put->base = base_of(row);
+	if (code != PUT_COMMITTED) {
+		say(owner, put, code, admit_why(code));
+		return;
+	}
+	wait_by_deadline(owner, put);
+	list_push_back(&row->owned->queue, &put->link);
+	if (list_empty(&row->owned->work))
+		list_push_back(&owner->work, &row->owned->work);
+	owner->woken = true;
+}
+
+void owner_row_changed(struct owner *owner, struct row *row)
+{
+	if (row->owned)
+		owner->woken = true; /* it may be whole again, and puts wait */
+}
+
+/* ------------------------------------------------------------------------ shards */
+
+bool owner_has(const struct owner *owner, uint32_t shard)
+{
+	return owner->shard[shard].state == SHARD_MINE;
+}
+
+static struct mp_str text_of(const struct shard *s)
+{
+	return (struct mp_str){ s->text, s->size };
+}
+
+void owner_shard_lost(struct owner *owner, uint32_t shard)
+{
+	struct shard *s = &owner->shard[shard];
+
+	if (s->state != SHARD_MINE)
+		return;
+	s->state = SHARD_OTHERS;
+	s->want = false; /* whoever took it had a reason; members.c decides anew */
+	owner->counts.lost++;
+	owner->counts.shards--;
+	/* What waits for its rows is turned away when the next flight is planned. */
+	owner->woken = true;
+}
+
+static void got(struct owner *owner, struct shard *s)
+{
+	s->state = SHARD_MINE;
+	owner->counts.takeovers++;
+	owner->counts.shards++;
+	owner->woken = true;
+}
+
+void owner_shard_changed(struct owner *owner, uint32_t shard)
+{
+	struct shard *s = &owner->shard[shard];
+	struct mp_str text = copy_owner(owner->copy, shard);
+
+	if (s->state == SHARD_MINE && !slice_eq(text, text_of(s)) &&
+	    !(s->next_size && slice_eq(text, (struct mp_str){ s->next, s->next_size })))
+		owner_shard_lost(owner, shard);
+	owner->woken = true;
+}
+
+void owner_want(struct owner *owner, uint32_t shard, bool want)
+{
+	owner->shard[shard].want = want;
+	owner->woken = true;
+}
+
+static bool to_take(const struct shard *s)
+{
+	return s->want && s->state == SHARD_OTHERS;
+}
+
+/* Not while a row of it is on its way: then it would be lost, not released. */
+static bool to_release(const struct shard *s)
+{
+	return !s->want && s->state == SHARD_MINE && !s->aboard;
+}
+
+static void take_failed(struct owner *owner)
+{
+	owner->take_at = host_now(owner->host) + owner->take_backoff;
+	owner->take_backoff = owner->take_backoff * 2 > TAKE_BACKOFF_MAX ? TAKE_BACKOFF_MAX :
+									   owner->take_backoff * 2;
+}
+
+/* What the reads say of the shards that were to change hands. */
+static void take_reads(struct owner *owner, const struct engine_answer *answer)
+{
+	size_t i = 0, at = 0;
+
+	for (uint32_t n = 0; n < owner->n_shards; n++) {
+		struct shard *s = &owner->shard[n];
+
+		if (s->state != SHARD_TAKING && s->state != SHARD_RELEASING)
+			continue;
+		copy_wrote_owner(owner->copy, n, txn_answer(&owner->take, i++, answer, &at), answer->revision);
+	}
+}
+
+static void settle(struct owner *owner, enum engine_outcome outcome, uint64_t revision)
+{
+	for (uint32_t n = 0; n < owner->n_shards; n++) {
+		struct shard *s = &owner->shard[n];
+		bool taking = s->state == SHARD_TAKING;
+
+		if (!taking && s->state != SHARD_RELEASING)
+			continue;
+		s->state = SHARD_OTHERS;
+		if (outcome != ENGINE_COMMITTED)
+			continue;
+		copy_wrote_owner(owner->copy, n, taking ? text_of(s) : (struct mp_str){ 0 }, revision);
+		if (taking)
+			got(owner, s);
+	}
+}
+
+static void on_taken(void *ctx, const struct engine_answer *answer)
+{
+	struct owner *owner = ctx;
+
+	if (!owner_answered(owner))
+		return;
+	owner->taking = false;
+	if (answer->outcome == ENGINE_FAILED)
+		take_reads(owner, answer);
+	settle(owner, answer->outcome, answer->revision);
+	if (answer->outcome == ENGINE_COMMITTED)
+		owner->take_backoff = TAKE_BACKOFF_MIN;
+	else
+		take_failed(owner);
+}
+
+static bool add_change(struct owner *owner, uint32_t n)
+{
+	struct shard *s = &owner->shard[n];
+	struct mp_str key = buf_slice(&owner->shard_key[n]);
+
+	if (to_release(s)) {
+		txn_compare(&owner->take, key, text_of(s));
+		txn_op(&owner->take, ENGINE_DELETE, key, (struct mp_str){ 0 });
+		s->state = SHARD_RELEASING;
+		owner->counts.shards--;
+	} else if (to_take(s) && owner_text_write(owner, s->text, &s->size)) {
+		s->next_size = 0;
+		txn_compare(&owner->take, key, copy_owner(owner->copy, n));
+		txn_op(&owner->take, ENGINE_PUT, key, text_of(s));
+		s->state = SHARD_TAKING;
+	} else {
+		return false;
+	}
+	txn_read(&owner->take, key);
+	return true;
+}
+
+/* Takes and releases what is to be, in one transaction. */
+static void change_shards(struct owner *owner)
+{
+	bool any = false;
+
+	if (owner->taking || host_now(owner->host) < owner->take_at || !copy_follows(owner->copy) ||
+	    !txn_begin(&owner->take, owner->n_shards))
+		return;
+	for (uint32_t n = 0; n < owner->n_shards; n++)
+		any |= add_change(owner, n);
+	if (!any)
+		return;
+	owner->taking = true;
+	if (!txn_commit(owner, &owner->take, on_taken)) {
+		owner->taking = false;
+		settle(owner, ENGINE_REFUSED, 0);
+		take_failed(owner);
+	}
+}
+
+static bool wants_change(const struct owner *owner)
+{
+	for (uint32_t n = 0; n < owner->n_shards; n++)
+		if (to_take(&owner->shard[n]) || to_release(&owner->shard[n]))
+			return true;
+	return false;
+}
+
+/* -------------------------------------------------------------------------- wake */
+
+void owner_say_overdue(struct owner *owner)
+{
+	uint64_t now = host_now(owner->host);
+
+	while (!list_empty(&owner->due)) {
+		struct put *put = LIST_ENTRY_OF(owner->due.next, struct put, due);
+
+		if (put->deadline > now)
+			return;
+		say_late(owner, put, "not done in time, and not attempted");
+	}
+}
+
+/* Looks at some rows for retention; in some rounds at all. */
+static void find_chores(struct owner *owner)
+{
+	const struct map *rows = copy_rows(owner->copy);
+	uint64_t wall = owner->host->wall(owner->host->ctx);
+	size_t skip = owner->chores_next, n = 0;
+
+	for (struct map_entry *e = map_next(rows, NULL); e && n < CHORES_MAX; e = map_next(rows, e)) {
+		struct row *row = map_entry_value(e);
+		struct owned *owned;
+
+		if (skip) {
+			skip--;
+			continue;
+		}
+		n++;
+		if (owner->shard[row->shard].state != SHARD_MINE || !row_whole(row) ||
+		    !retain_due(row, wall) || !(owned = owner_owned(owner, row)))
+			continue;
+		owned->chores = true;
+		if (list_empty(&owned->work))
+			list_push_back(&owner->work, &owned->work);
+	}
+	owner->chores_next = n < CHORES_MAX ? 0 : owner->chores_next + n;
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+uint64_t owner_wake(struct owner *owner)
+{
+	uint64_t now = host_now(owner->host), next = owner->chores_at;
+
+	owner->woken = false;
+	owner_say_overdue(owner);
+	if (owner->chores_at <= now) {
+		next = owner->chores_at = now + CHORES_NS;
+		find_chores(owner);
+	}
+	change_shards(owner);
+	flight_again(owner);
+	flight_try(owner);
+	if (!list_empty(&owner->due))
+		next = sooner(next, LIST_ENTRY_OF(owner->due.next, struct put, due)->deadline);
+	if (owner->flight == FLIGHT_KILL || owner->flight == FLIGHT_LOOK)
+		next = sooner(next, owner->again_at);
+	if (!owner->taking && wants_change(owner))
+		next = sooner(next, owner->take_at);
+	return next;
+}
+
+bool owner_is_woken(const struct owner *owner)
+{
+	return owner->woken;
+}
+
+void owner_count(const struct owner *owner, struct owner_counts *ret)
+{
+	*ret = owner->counts;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The owner: orders the cells of the rows whose shards this process owns
+ * (rows.md 3).
+ *
+ * One transaction is in flight at a time; it carries batches of all rows that
+ * have something, and what arrives meanwhile is gathered for the next: group
+ * commit, without a timer.  It compares `owner/<shard>` with what this process
+ * wrote there, and each head with the one up to which the row was taken in
+ * without a gap; so a deposed owner can never commit, and a takeover may happen
+ * at any time.  When the outcome is unknown the flight is killed by rewriting
+ * the owners' keys, and then looked for (flight.c).
+ *
+ * Pure but for the engine; the clock is the host's.  One thread, that of the
+ * engine.
+ */
+#ifndef AGGREGATOR_ROWS_OWNER_H
+#define AGGREGATOR_ROWS_OWNER_H
+
+#include "aggregator/rows/copy.h"
+#include "aggregator/rows/put.h"
+
+struct owner;
+
+/* What a flight may carry. */
+struct owner_limits {
+	size_t rows;   /* at most: two ops each, and up to two comparisons */
+	size_t bytes;  /* of batches and heads; one put may be as large as that */
+	size_t waiting; /* puts that wait at once; more are answered 503 */
+};
+
+/* Semantic checks, by the half of a middlepipe (rows.md 3.5).  All on the owner's thread. */
+struct owner_checks {
+	/* Has this process the check? */
+	bool (*has)(void *ctx, struct mp_str check);
+	/*
+	 * May `put` be committed behind the row's cells and behind the `n` puts
+	 * pending, which go on the same flight?  0; -EPERM: no, and ret_why (for
+	 * the moment of the answer) says why; another -errno: it cannot be told now.
+	 */
+	int (*allows)(void *ctx, struct row *row, const struct put *const *pending, size_t n,
+		      const struct put *put, const char **ret_why);
+	void *ctx;
+};
+
+struct owner_options {
+	struct engine *engine;        /* borrowed; outlives the owner */
+	struct copy *copy;            /* borrowed likewise */
+	const struct rows_host *host; /* borrowed likewise */
+	const struct owner_checks *checks; /* borrowed likewise */
+	struct mp_str member;         /* id of this member, copied; at most ROW_TENANT_MAX bytes */
+	uint64_t nonce;               /* random: of this process */
+	uint32_t n_shards;
+	struct owner_limits limits;
+};
+
+/* How the owner fares.  Times are in ns. */
+struct owner_counts {
+	uint64_t flights, committed, failed, refused, unknown; /* transactions, and how they ended */
+	uint64_t cells;     /* committed */
+	uint64_t takeovers; /* shards taken */
+	uint64_t lost;      /* shards found with another owner */
+	uint64_t kills;     /* flights killed */
+	uint64_t found;     /* of them those that had been committed */
+	uint64_t put[600];  /* answers, by enum put_code */
+	uint64_t waiting;   /* puts that wait or fly now */
+	uint32_t shards;    /* owned now */
+};
+
+/* NULL without memory. */
+struct owner *owner_new(const struct owner_options *options);
+
+/*
+ * Answers all puts that wait (503, and 504 those that fly), and is gone when
+ * the engine has answered.  It releases nothing: see owner_want().
+ */
+void owner_free(struct owner *owner);
+
+/* Shall this process own the shard?  It is taken, or released, as soon as may be. */
+void owner_want(struct owner *owner, uint32_t shard, bool want);
+
+/* It is owned by this process, as far as it knows. */
+bool owner_has(const struct owner *owner, uint32_t shard);
+
+/* What an owner's text says. */
+struct owner_name {
+	char member[ROW_TENANT_MAX + 1]; /* its id */
+	uint64_t nonce;                  /* of its process */
+	uint64_t counter;                /* of the texts that it wrote */
+};
+
+/* False: it is none. */
+bool owner_text_read(struct mp_str text, struct owner_name *ret);
+
+/*
+ * Takes a put; see put.h.  It is answered from owner_put() only when it may not
+ * even wait.  owner_wake() must follow, once for all that came together.
+ */
+void owner_put(struct owner *owner, struct put *put);
+
+/* To be called by whoever gets the copy's calls. */
+void owner_row_changed(struct owner *owner, struct row *row);
+void owner_shard_changed(struct owner *owner, uint32_t shard);
+
+/* Does what is to be done by now; when it wants to be called next, in ns. */
+uint64_t owner_wake(struct owner *owner);
+
+/* Something has happened since: owner_wake() is due at once, before the loop sleeps. */
+bool owner_is_woken(const struct owner *owner);
+
+void owner_count(const struct owner *owner, struct owner_counts *ret);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Transactions of the owner; see owner_priv.h. */
+#include <stdlib.h>
+
+#include "aggregator/rows/owner_priv.h"
+#include "lib/slice.h"
+
+bool txn_begin(struct owner_txn *txn, size_t room)
+{
+	txn->n_compares = txn->n_ops = txn->n_reads = 0;
+	if (room > txn->room) {
+		struct owner_txn more = {
+			.compares = calloc(room, sizeof(*more.compares)),
+			.ops = calloc(room, sizeof(*more.ops)),
+			.reads = calloc(room, sizeof(*more.reads)),
+			.room = room,
+		};
+
+		txn_fini(txn);
+		*txn = more;
+	}
+	if (txn->compares && txn->ops && txn->reads)
+		return true;
+	txn_fini(txn);
+	return false;
+}
+
+void txn_compare(struct owner_txn *txn, struct mp_str key, struct mp_str value)
+{
+	txn->compares[txn->n_compares++] = (struct engine_compare){ key, value };
+}
+
+void txn_op(struct owner_txn *txn, enum engine_op_kind kind, struct mp_str key, struct mp_str value)
+{
+	txn->ops[txn->n_ops++] = (struct engine_op){ kind, key, value, false };
+}
+
+void txn_read(struct owner_txn *txn, struct mp_str key)
+{
+	txn->reads[txn->n_reads++] = key;
+}
+
+bool txn_commit(struct owner *owner, const struct owner_txn *txn, engine_done_fn *done)
+{
+	const struct engine_txn all = {
+		txn->compares, txn->n_compares, txn->ops, txn->n_ops, txn->reads, txn->n_reads,
+	};
+
+	if (owner->engine->ops->commit(owner->engine, &all, done, owner) < 0)
+		return false;
+	owner->asked++;
+	return true;
+}
+
+void txn_fini(struct owner_txn *txn)
+{
+	free(txn->compares);
+	free(txn->ops);
+	free(txn->reads);
+	*txn = (struct owner_txn){ 0 };
+}
+
+struct mp_str txn_answer(const struct owner_txn *txn, size_t i, const struct engine_answer *answer,
+			 size_t *at)
+{
+	if (*at < answer->n_items && slice_eq(answer->items[*at].key, txn->reads[i]))
+		return answer->items[(*at)++].value;
+	return (struct mp_str){ 0 };
+}

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What goes on a flight: the puts of a row that may be committed now, one
+ * behind the other, as one batch and one head.
+ *
+ * Nothing is on its way while this runs: each put is judged by what is
+ * committed and by what stands before it on the same flight.
+ *
+ * That is what this process knows to be committed, and it may have been stopped
+ * for an hour.  Repetitions are true whatever has happened since; refusals are
+ * not: they go on the flight, too, and are answered when its comparisons held.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "aggregator/rows/owner_priv.h"
+#include "aggregator/rows/retain.h"
+#include "lib/slice.h"
+
+#define CELLS_MAX 4096 /* in a batch */
+
+/* ------------------------------------------------------------------- its keys */
+
+static uint64_t *seen_word(struct owned *owned, struct mp_str key, uint64_t *ret_bit)
+{
+	uint64_t hash = XXH3_64bits(key.ptr, key.len);
+
+	*ret_bit = UINT64_C(1) << (hash & 63);
+	return &owned->seen[(hash >> 6) % (OWNER_SEEN_BITS / 64)];
+}
+
+/* A put with that key is on the flight: this one is judged when that has landed. */
+static bool has_key(struct owned *owned, struct mp_str key)
+{
+	uint64_t bit;
+
+	if (!key.len || !(*seen_word(owned, key, &bit) & bit))
+		return false;
+	LIST_FOR_EACH(link, &owned->flying)
+		if (slice_eq(LIST_ENTRY_OF(link, struct put, link)->key, key))
+			return true;
+	return false;
+}
+
+static void add_key(struct owned *owned, struct mp_str key)
+{
+	uint64_t bit;
+
+	if (key.len)
+		*seen_word(owned, key, &bit) |= bit;
+}
+
+/* --------------------------------------------------------------------- begin */
+
+void plan_forget(struct owned *owned)
+{
+	list_remove(&owned->aboard);
+	owned->n_flying = 0;
+	owned->writes = false;
+	buf_reset(&owned->batch);
+	buf_reset(&owned->trim_from);
+	buf_reset(&owned->trim_end);
+	memset(owned->seen, 0, sizeof(owned->seen));
+}
+
+static uint64_t draw(const struct owner *owner)
+{
+	uint64_t word = owner->host->random(owner->host->ctx);
+
+	return word ? word : 1;
+}
+
+static struct batch_id id_of(const struct owner *owner)
+{
+	uint64_t words[2] = { draw(owner), draw(owner) };
+	struct batch_id id;
+
+	memcpy(id.bytes, words, sizeof(id.bytes));
+	return id;
+}
+
+/* A head that follows the one that is stored; its id tells this flight from all others. */
+static void begin(struct owner *owner, struct owned *owned)
+{
+	const struct row *row = owned->row;
+
+	owned->next = row->head;
+	if (!row_exists(row) && !list_empty(&owned->queue))
+		owned->next = (struct head){ .incarnation = draw(owner), .before = row->head.incarnation,
+					     .floor = 1 };
+	owned->next.batch = id_of(owner);
+}
+
+/* --------------------------------------------------------------------- one put */
+
+static int check(struct owner *owner, struct owned *owned, const struct put *put, const char **ret_why)
+{
+	const struct put **pending = calloc(owned->n_flying + 1, sizeof(*pending));
+	size_t n = 0;
+	int r;
+
+	if (!pending)
+		return -ENOMEM;
+	LIST_FOR_EACH(link, &owned->flying)
+		pending[n++] = LIST_ENTRY_OF(link, struct put, link);
+	r = owner->checks->allows(owner->checks->ctx, owned->row, pending, n, put, ret_why);
+	free(pending);
+	return r;
+}
+
+static enum put_code judge_check(struct owner *owner, struct owned *owned, const struct put *put,
+				 struct put_answer *ret)
+{
+	int r;
+
+	if (put->kind != PUT_CELLS || !owned->next.check[0])
+		return PUT_COMMITTED;
+	ret->why = "the row's check is not to be had here";
+	r = owner->checks ? check(owner, owned, put, &ret->why) : -ENOENT;
+	if (r == 0)
+		return PUT_COMMITTED;
+	return ret->code = r == -EPERM ? PUT_REFUSED : PUT_UNAVAILABLE;
+}
+
+/*
+ * As put_judge(), behind what is on the flight already.  What only that speaks
+ * against is PUT_LATER: nothing is refused because of what may yet fail.
+ */
+static enum put_code judge(struct owner *owner, struct owned *owned, const struct put *put,
+			   struct put_answer *ret)
+{
+	enum put_code code = put_judge(put, owned->row, ret);
+
+	if (code == PUT_COMMITTED && put->kind == PUT_CELLS)
+		code = judge_check(owner, owned, put, ret);
+	if (!owned->n_flying || code == PUT_REPEATED)
+		return code;
+	if (code != PUT_COMMITTED || (put->has_if_match && put->if_match != owned->next.last) ||
+	    (put->kind == PUT_DELETE && owned->batch.len))
+		return PUT_LATER;
+	return code;
+}
+
+static bool add_cells(struct owner *owner, struct owned *owned, struct put *put)
+{
+	struct cell cell = {
+		.kind = put->cell_kind,
+		.time_ms = owner->host->wall(owner->host->ctx),
+		.key = put->key,
+		.origin = put->origin,
+	};
+
+	if (!owned->batch.len && batch_begin(&owned->batch, &owned->next.batch, owned->next.last + 1) < 0)
+		return false;
+	put->seq = owned->next.last + 1;
+	for (size_t i = 0; i < put->n; i++) {
+		cell.content = put->content[i];
+		if (batch_add(&owned->batch, &cell) < 0)
+			return false;
+	}
+	owned->next.last += put->n;
+	add_key(owned, put->key);
+	return true;
+}
+
+static bool add_policies(struct owner *owner, struct owned *owned, struct put *put)
+{
+	const struct policies *p = &put->policies;
+	struct head *next = &owned->next;
+
+	(void)owner;
+	if (p->has_check)
+		memcpy(next->check, p->check, sizeof(next->check));
+	if (p->has_partition)
+		next->partition = p->partition;
+	next->keep_cells = p->has_keep_cells ? p->keep_cells : next->keep_cells;
+	next->keep_bytes = p->has_keep_bytes ? p->keep_bytes : next->keep_bytes;
+	next->keep_ms = p->has_keep_ms ? p->keep_ms : next->keep_ms;
+	return true;
+}
+
+static bool add_floor(struct owner *owner, struct owned *owned, struct put *put)
+{
+	(void)owner;
+	if (put->floor > owned->next.floor)
+		owned->next.floor = put->floor;
+	return true;
+}
+
+static bool add_delete(struct owner *owner, struct owned *owned, struct put *put)
+{
+	(void)owner;
+	(void)put;
+	owned->next.deleted = true; /* its cells follow in slices: see retain.h */
+	return true;
+}
+
+static bool (*const add[])(struct owner *owner, struct owned *owned, struct put *put) = {
+	[PUT_CELLS] = add_cells,
+	[PUT_POLICIES] = add_policies,
+	[PUT_FLOOR] = add_floor,
+	[PUT_DELETE] = add_delete,
+};
+
+/* --------------------------------------------------------------------- a row */
+
+/* Is there room for it on the flight?  For one alone there always is. */
+static bool fits(const struct owner *owner, const struct owned *owned, const struct put *put)
+{
+	size_t bytes = owner->bytes_aboard + owned->batch.len + put_size(put);
+
+	if (!owned->n_flying && !owner->rows_aboard)
+		return true;
+	return !owner->alone && bytes <= owner->limits.bytes &&
+	       (!owned->n_flying || owned->next.last - owned->row->head.last + put->n <= CELLS_MAX);
+}
+
+static void refuse(struct owner *owner, struct owned *owned, struct put *put, struct put_answer *answer)
+{
+	static const enum put_code proven[] = { PUT_NOT_THERE, PUT_REFUSED, PUT_GONE, PUT_PRECONDITION };
+
+	for (size_t i = 0; i < sizeof(proven) / sizeof(proven[0]); i++) {
+		if (answer->code != proven[i])
+			continue;
+		put->refusal = *answer;
+		list_remove(&put->link);
+		list_push_back(&owned->refused, &put->link);
+		return;
+	}
+	owner_answer(owner, put, answer);
+}
+
+/* Puts what may go on the flight; answers what may not. */
+static void take_puts(struct owner *owner, struct owned *owned)
+{
+	LIST_FOR_EACH_SAFE(link, &owned->queue) {
+		struct put *put = LIST_ENTRY_OF(link, struct put, link);
+		struct put_answer answer;
+		enum put_code code;
+
+		if (owned->next.deleted && owned->n_flying)
+			return; /* the row is deleted by what is on the flight: next time */
+		if (has_key(owned, put->key))
+			continue;
+		if (!fits(owner, owned, put))
+			return;
+		code = judge(owner, owned, put, &answer);
+		if (code == PUT_LATER)
+			continue;
+		if (code != PUT_COMMITTED) {
+			refuse(owner, owned, put, &answer);
+			continue;
+		}
+		if (!add[put->kind](owner, owned, put)) {
+			answer.code = PUT_UNAVAILABLE;
+			answer.why = "out of memory";
+			owner_answer(owner, put, &answer);
+			return; /* half a put may be in the batch: plan_row() sees its error */
+		}
+		list_remove(link);
+		list_push_back(&owned->flying, link);
+		owned->n_flying++;
+		put->flying = true;
+	}
+}
+
+static void return_list(struct owned *owned, struct list *from)
+{
+	while (!list_empty(from)) {
+		struct list *last = from->prev;
+
+		list_remove(last);
+		LIST_ENTRY_OF(last, struct put, link)->flying = false;
+		list_push_front(&owned->queue, last);
+	}
+}
+
+void plan_return(struct owned *owned)
+{
+	return_list(owned, &owned->flying);
+	return_list(owned, &owned->refused);
+	plan_forget(owned);
+}
+
+/* What the row keeps, and what may leave the engine. */
+static void clean(struct owner *owner, struct owned *owned)
+{
+	struct mp_str prefix = copy_prefix(owner->copy), name = row_name(owned->row);
+	const struct head *before = &owned->row->head;
+	uint64_t incarnation = before->incarnation, to = 0;
+
+	retain_floor(&owned->next);
+	if (owned->next.incarnation != incarnation)
+		to = before->deleted && before->floor <= before->last ? UINT64_MAX : 0;
+	else if (owned->chores)
+		to = retain(owned->row, &owned->next, owner->host->wall(owner->host->ctx));
+	if (!to)
+		return;
+	(void)key_cells(&owned->trim_from, prefix, name, incarnation, 0);
+	(void)key_cells(&owned->trim_end, prefix, name, incarnation, to);
+}
+
+static bool finish(struct owner *owner, struct owned *owned)
+{
+	struct mp_str prefix = copy_prefix(owner->copy), name = row_name(owned->row);
+
+	owned->first = row_exists(owned->row) ? owned->row->head.last + 1 : 1;
+	buf_reset(&owned->before);
+	buf_reset(&owned->head);
+	buf_reset(&owned->head_key);
+	buf_reset(&owned->batch_key);
+	return !(owned->batch.len && batch_end(&owned->batch)) && !owned->batch.error &&
+	       !owned->trim_end.error && !(owned->writes && head_write(&owned->head, &owned->next)) &&
+	       !key_head(&owned->head_key, prefix, name) &&
+	       !buf_add_slice(&owned->before, row_head_text(owned->row)) &&
+	       !key_cells(&owned->batch_key, prefix, name, owned->next.incarnation, owned->first);
+}
+
+/* The head as it is, for chores or to be compared alone. */
+static bool stays(struct owner *owner, struct owned *owned)
+{
+	owned->next = owned->row->head;
+	owned->writes = owned->chores && owned->row->head_text;
+	owned->next.batch = id_of(owner);
+	return owned->writes || !list_empty(&owned->refused);
+}
+
+bool plan_row(struct owner *owner, struct owned *owned)
+{
+	plan_forget(owned);
+	begin(owner, owned);
+	take_puts(owner, owned);
+	owned->writes = !list_empty(&owned->flying);
+	if (!owned->writes && !stays(owner, owned))
+		return false;
+	if (owned->writes)
+		clean(owner, owned);
+	if (!finish(owner, owned)) {
+		plan_return(owned);
+		return false;
+	}
+	owned->chores = owned->chores && !owned->writes;
+	list_push_back(&owner->aboard, &owned->aboard);
+	owner->rows_aboard++;
+	owner->bytes_aboard += owned->batch.len + owned->head.len;
+	if (owned->batch.len && !owner->probe)
+		owner->probe = owned;
+	return true;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See retain.h. */
+#include "aggregator/rows/retain.h"
+
+#define TRIM_BATCHES 64 /* go together: a deletion is as dear as a put */
+#define SLICE 16384     /* cells of a deleted row that go at once */
+
+/* Time of the newest cell of a batch. */
+static uint64_t newest(const struct row_batch *b)
+{
+	struct batch batch;
+	struct cell cell;
+	uint64_t time = 0;
+
+	batch_view(row_batch_value(b), &batch);
+	while (batch_next(&batch, &cell))
+		time = cell.time_ms > time ? cell.time_ms : time;
+	return time;
+}
+
+/* The floor by age: behind the last of the batches in front that are too old as a whole. */
+static uint64_t floor_by_age(const struct row *row, uint64_t keep_ms, uint64_t now_ms)
+{
+	uint64_t floor = row_first(row);
+
+	for (size_t i = 0; i < row->n_batches; i++) {
+		const struct row_batch *b = &row->batches[row->gone + i];
+
+		if (newest(b) + keep_ms > now_ms)
+			break;
+		floor = b->first + b->n;
+	}
+	return floor;
+}
+
+/* The floor by bytes: whole batches, counted from the newest. */
+static uint64_t floor_by_bytes(const struct row *row, uint64_t keep_bytes)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = row->n_batches; i-- > 0;) {
+		const struct row_batch *b = &row->batches[row->gone + i];
+
+		bytes += b->size;
+		if (bytes > keep_bytes)
+			return b->first + b->n;
+	}
+	return row_first(row);
+}
+
+/* With a check the floor rests on a snapshot. */
+static void raise_floor(struct head *next, uint64_t floor)
+{
+	if (next->check[0] && floor > next->snapshot + 1)
+		floor = next->snapshot + 1;
+	if (floor > next->floor)
+		next->floor = floor;
+}
+
+void retain_floor(struct head *next)
+{
+	if (!next->deleted && next->keep_cells && next->last > next->keep_cells)
+		raise_floor(next, next->last - next->keep_cells + 1);
+}
+
+/* Seq behind the last batch that may go. */
+static uint64_t trim_to(const struct row *row, const struct head *next, uint64_t now_ms)
+{
+	uint64_t to = 0;
+	size_t n = 0;
+
+	for (; n < row->n_batches; n++) {
+		const struct row_batch *b = &row->batches[row->gone + n];
+		uint64_t behind = b->first + b->n;
+
+		if (behind > next->floor || next->last - (behind - 1) < KEPT_CELLS ||
+		    newest(b) + KEPT_MS > now_ms)
+			break;
+		to = behind;
+	}
+	return n >= TRIM_BATCHES || n == row->n_batches ? to : 0;
+}
+
+static uint64_t next_slice(struct head *next)
+{
+	if (next->floor > next->last)
+		return 0;
+	next->floor = next->last - next->floor < SLICE ? next->last + 1 : next->floor + SLICE;
+	return next->floor;
+}
+
+uint64_t retain(const struct row *row, struct head *next, uint64_t now_ms)
+{
+	if (next->deleted)
+		return row->head.deleted ? next_slice(next) : 0; /* the tombstone first */
+	if (next->keep_bytes && row->bytes > next->keep_bytes)
+		raise_floor(next, floor_by_bytes(row, next->keep_bytes));
+	if (next->keep_ms)
+		raise_floor(next, floor_by_age(row, next->keep_ms, now_ms));
+	return trim_to(row, next, now_ms);
+}
+
+bool retain_due(const struct row *row, uint64_t now_ms)
+{
+	struct head next = row->head;
+
+	return row->head_text && (retain(row, &next, now_ms) || next.floor != row->head.floor);
+}

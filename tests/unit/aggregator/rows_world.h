@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A simulated group: members with a copy and an owner each over one simulated
+ * store, and clients that put into a few rows and ask again until they know.
+ *
+ * What clients were told is compared with what is stored in the end:
+ * world_check().
+ */
+#ifndef TESTS_UNIT_AGGREGATOR_ROWS_WORLD_H
+#define TESTS_UNIT_AGGREGATOR_ROWS_WORLD_H
+
+#include "aggregator/rows/copy_priv.h"
+#include "aggregator/rows/owner_priv.h"
+#include "tests/unit/aggregator/engine_sim.h"
+
+#define WORLD_MEMBERS 5
+#define WORLD_CLIENTS 8
+#define WORLD_ROWS 6
+#define WORLD_SHARDS 4
+#define WORLD_OPS 4096 /* puts of all clients */
+#define WORLD_ATTEMPTS 512 /* under way at once */
+#define WORLD_CELLS 3  /* of one put, at most */
+
+struct world;
+
+struct member {
+	struct world *world;
+	char name[16];
+	struct sim_actor actor;
+	struct engine *engine; /* NULL while it is dead */
+	struct rows_host host;
+	struct copy *copy;
+	struct owner *owner;
+	uint64_t timer;        /* its next wake */
+	unsigned life;         /* how often it was started */
+};
+
+struct op;
+
+/* One time that a put was sent to a member.  The client may have given it up before it is answered. */
+struct attempt {
+	struct put put;
+	struct op *op;      /* NULL: this place is free */
+	struct member *at;
+	bool given_up;      /* its answer reaches nobody */
+};
+
+/* A put of a client. */
+struct op {
+	struct world *world;
+	unsigned client, row;
+	struct attempt *now;    /* that it waits for; NULL: between two */
+	uint64_t patience;      /* event that gives it up */
+	char key[24];           /* also when it is put without one */
+	bool keyed;
+	char bytes[WORLD_CELLS][24];
+	struct mp_str content[WORLD_CELLS];
+	size_t n;
+	bool has_if_match;
+	uint64_t if_match;
+	struct base base;
+	uint64_t invoked, began, returned; /* ns; first and last attempt, 0: not yet */
+	uint64_t unanswered_until; /* ns; by then no unanswered attempt can be carried out; 0: there is none */
+	enum put_code code;     /* how it ended for the client */
+	uint64_t incarnation, seq;
+};
+
+struct world {
+	struct sim *sim;
+	struct sim_store *store;
+	struct member member[WORLD_MEMBERS];
+	unsigned n_members;
+	struct op op[WORLD_OPS];
+	struct attempt attempt[WORLD_ATTEMPTS];
+	unsigned n_ops, left;   /* begun, and still to begin */
+	unsigned busy;          /* clients that have not ended */
+	uint64_t wall_ms;       /* at the start */
+	uint64_t acked, repeated, refused, unknown, given_up, retries, lives, takeovers, kills, found, lost;
+};
+
+#endif

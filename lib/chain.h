@@ -18,6 +18,7 @@
 
 #include <middlepipe/filter.h>
 
+#include "lib/arena.h"
 #include "lib/json.h"
 #include "lib/lane_key.h"
 
@@ -90,5 +91,14 @@ size_t chain_prefix_find(const struct chain_destination *destination, struct mp_
 
 /* The longest prefix of one binding that covers a prefix of its destination; "" at the least. */
 struct mp_str chain_binding_prefix(const struct chain_binding *binding, struct mp_str prefix);
+
+/*
+ * Reads a configuration by a table of options, as that of a filter is read:
+ * one value an option, defaults filled in, out of the arena.  config->value
+ * may be NULL: all defaults.  NULL: errs tells, or the arena has no memory.
+ */
+const struct mp_value *chain_option_values(const struct mp_option *options,
+					   const struct json_at *config, struct arena *arena,
+					   struct json_errs *errs);
 
 #endif

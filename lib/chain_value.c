@@ -544,3 +544,18 @@ void chain_values(struct chain_parser *parser, const struct json_at *config,
 	}
 	gather_prefixes(parser, type, binding);
 }
+
+const struct mp_value *chain_option_values(const struct mp_option *options,
+					   const struct json_at *config, struct arena *arena,
+					   struct json_errs *errs)
+{
+	const struct mp_filter table = {.options = options};
+	struct chain_parser parser = {.arena = arena, .errs = errs};
+	struct chain_binding binding = {.values = NULL};
+	size_t before = errs->count;
+	const struct chain_type *type = chain_type_get(&parser, &table, config);
+
+	if (type)
+		chain_values(&parser, config, type, &binding);
+	return errs->count == before && !arena->failed ? binding.values : NULL;
+}

@@ -16,6 +16,7 @@
 
 #define HEAD_SIZE 16  /* before the numbers */
 #define ENTRY_SIZE 4  /* before the key */
+#define COUNT_MAX (UINT64_C(1) << 52) /* cells that were skipped: exact in everybody's status */
 #define STORED_OWN 2  /* numbers of the ledger's own behind the half's: what was skipped */
 
 /* A value; one block. */
@@ -297,9 +298,11 @@ int32_t ledger_check(void *self, const struct mp_cell *const *pending, size_t n_
 
 	if (!r)
 		r = judge(ledger, proposal, n_proposal, &err);
+	if (!r)
+		return MP_CHECK_ALLOW; /* the proposal stays ahead: it will be pending next */
 	rewind_to(ledger, r == -ENOMEM ? 0 : n_pending);
-	if (!r || r == -ENOMEM)
-		return r; /* 0 is MP_CHECK_ALLOW */
+	if (r == -ENOMEM)
+		return r;
 	(void)snprintf(reason, reason_size, "%s", err.text);
 	return MP_CHECK_REFUSE;
 }
@@ -428,6 +431,8 @@ static int read_head(struct ledger *ledger, struct mp_str *bytes, uint64_t *ret_
 		ledger->number[i] = take_number(bytes, 8);
 	ledger->n_refused = take_number(bytes, 8);
 	ledger->n_unreadable = take_number(bytes, 8);
+	if (ledger->n_refused > COUNT_MAX || ledger->n_unreadable > COUNT_MAX)
+		return err_set(err, -EINVAL, "a snapshot that has skipped too many cells");
 	return 0;
 }
 

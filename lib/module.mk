@@ -5,7 +5,7 @@ LIB_SRC += lib/base64.c lib/buf.c lib/clock.c lib/err.c lib/file.c lib/hist.c li
 UNIT_TESTS += tests/unit/lib/test_base64.c tests/unit/lib/test_buf.c tests/unit/lib/test_cleanup.c \
 	tests/unit/lib/test_clock.c tests/unit/lib/test_err.c tests/unit/lib/test_file.c tests/unit/lib/test_hex.c \
 	tests/unit/lib/test_hist.c tests/unit/lib/test_http_client.c \
-	tests/unit/lib/test_json.c tests/unit/lib/test_list.c tests/unit/lib/test_log.c \
+	tests/unit/lib/test_json.c tests/unit/lib/test_ledger.c tests/unit/lib/test_list.c tests/unit/lib/test_log.c \
 	tests/unit/lib/test_map.c tests/unit/lib/test_near.c tests/unit/lib/test_opt.c \
 	tests/unit/lib/test_pool.c tests/unit/lib/test_slice.c tests/unit/lib/test_spsc.c
 LIB_SRC += lib/arena.c lib/chain.c lib/chain_match.c lib/chain_value.c

@@ -33,11 +33,18 @@ TEST_FILTERS += \
 	tests/filters/wrongabi.c \
 	tests/filters/wrongsize.c
 
+# Aggregator halves likewise: build/*/tests/halves/NAME.so.
+TEST_FILTERS += \
+	tests/halves/both.c \
+	tests/halves/neither.c \
+	tests/halves/newer.c
+
 # One for each source of bytes; seeds in tests/fuzz/corpus/NAME/.
 FUZZ_TARGETS += \
 	tests/fuzz/fuzz_api.c \
 	tests/fuzz/fuzz_batch.c \
 	tests/fuzz/fuzz_chain.c \
+	tests/fuzz/fuzz_half.c \
 	tests/fuzz/fuzz_lane.c \
 	tests/fuzz/fuzz_marker.c \
 	tests/fuzz/fuzz_wire.c

@@ -40,7 +40,9 @@ enum sim_fault {
 	SIM_REQUEST_LOST, /* it was not, and is UNKNOWN */
 	SIM_COMMIT_LATE,  /* UNKNOWN, and is committed after that */
 	SIM_TWICE,        /* delivered twice; the second one, which met the first, is answered */
+	SIM_AGAIN,        /* committed, and delivered once more up to five seconds later */
 	SIM_NO_SPACE,     /* REFUSED, when it puts anything */
+	SIM_NOT_SENT,     /* REFUSED after a while: it never went out */
 	/* Drawn for each range, and transaction that only reads. */
 	SIM_RANGE_LOST,   /* UNKNOWN */
 	SIM_STALE,        /* a `stale` range is as things stood some transactions ago */
@@ -107,6 +109,12 @@ void engine_sim_link(struct engine *engine, uint64_t low_ns, uint64_t high_ns);
 
 /* Cuts these ways, 0: heals.  A watch that stays cut ends within three seconds. */
 void engine_sim_cut(struct engine *engine, unsigned ways);
+
+/*
+ * fn is called when its lease had run out and it has another: leased keys are
+ * gone.  NULL, as at first: nobody wants to know.
+ */
+void engine_sim_lease_lost(struct engine *engine, void (*fn)(void *ctx), void *ctx);
 
 /* SIGSTOP, and SIGCONT after that time.  Nothing when it is stopped already. */
 void engine_sim_stop(struct engine *engine, uint64_t for_ns);

@@ -21,6 +21,8 @@ const char *sim_fault_name(enum sim_fault fault)
 		[SIM_REQUEST_LOST] = "request lost",
 		[SIM_COMMIT_LATE] = "committed late",
 		[SIM_TWICE] = "delivered twice",
+		[SIM_AGAIN] = "delivered again",
+		[SIM_NOT_SENT] = "not sent",
 		[SIM_NO_SPACE] = "no space",
 		[SIM_RANGE_LOST] = "range lost",
 		[SIM_STALE] = "stale range",
@@ -119,10 +121,38 @@ static void on_lease_end(struct sim *sim, void *ctx)
 	e->store->map.now_ns = sim->now_ns;
 	sim_map_delete_lease(&e->store->map, e->lease);
 	e->lease = ++e->store->leases;
+	e->lease_ended = true;
 	if (!sim_map_end(&e->store->map))
 		return;
 	sim_fault_count(e, SIM_LEASE_GONE);
 	sim_watches_changed(e->store);
+}
+
+static void on_lease_lost(struct sim *sim, void *ctx)
+{
+	struct engine_sim *e = ctx;
+
+	sim_note(sim, "%s: has another lease", e->actor->name);
+	if (e->lease_lost && !e->closed)
+		e->lease_lost(e->lease_ctx);
+}
+
+void engine_sim_lease_lost(struct engine *engine, void (*fn)(void *ctx), void *ctx)
+{
+	engine_sim_of(engine)->lease_lost = fn;
+	engine_sim_of(engine)->lease_ctx = ctx;
+}
+
+/* It is kept alive again, or it has ended and another one is granted. */
+static void lease_kept(struct engine_sim *e)
+{
+	struct sim *sim = e->store->sim;
+
+	sim_cancel(sim, e->lease_end);
+	e->lease_end = 0;
+	if (e->lease_ended)
+		sim_after(sim, e->actor, sim_way(e) + sim_way(e), on_lease_lost, e);
+	e->lease_ended = false;
 }
 
 void sim_lease_check(struct engine_sim *engine)
@@ -130,8 +160,7 @@ void sim_lease_check(struct engine_sim *engine)
 	struct sim *sim = engine->store->sim;
 
 	if (!engine->dead && !engine->actor->stopped && !(engine->cut & SIM_OUT)) {
-		sim_cancel(sim, engine->lease_end);
-		engine->lease_end = 0;
+		lease_kept(engine);
 	} else if (!engine->lease_end) {
 		engine->lease_end = sim_after(sim, NULL, sim_between(sim, LEASE_LOW_NS, LEASE_HIGH_NS),
 					      on_lease_end, engine);

@@ -44,6 +44,9 @@ struct engine_sim {
 	void *closed_ctx;
 	uint64_t lease;               /* its present one */
 	uint64_t lease_end;           /* event: the lease ends, unless somebody keeps it alive */
+	void (*lease_lost)(void *ctx); /* see engine_sim_lease_lost() */
+	void *lease_ctx;
+	bool lease_ended;             /* which it has not heard of */
 	uint64_t heal, resume, unslow; /* events that end a cut, a stop, a slow link; 0: none */
 	uint32_t odds[SIM_FAULTS];
 	uint64_t counts[SIM_FAULTS];

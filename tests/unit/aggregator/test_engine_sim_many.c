@@ -137,7 +137,7 @@ static void on_ended(void *ctx, uint64_t compacted, const char *why)
 
 	(void)why;
 	m->follows = false;
-	if (compacted)
+	if (compacted && !m->world->backups)
 		sim_check(m->world->sim, compacted <= sim_store_map(m->world->store)->revision, "compacted ahead");
 	follow(m);
 }
@@ -313,7 +313,7 @@ static void set_odds(struct world *w)
 {
 	static const uint32_t most[SIM_FAULTS] = {
 		[SIM_ANSWER_LOST] = 50000, [SIM_REQUEST_LOST] = 50000, [SIM_COMMIT_LATE] = 50000,
-		[SIM_TWICE] = 50000, [SIM_NO_SPACE] = 50000, [SIM_RANGE_LOST] = 50000, [SIM_STALE] = 500000,
+		[SIM_TWICE] = 50000, [SIM_AGAIN] = 50000, [SIM_NOT_SENT] = 50000, [SIM_NO_SPACE] = 50000, [SIM_RANGE_LOST] = 50000, [SIM_STALE] = 500000,
 		[SIM_SLOW] = 50000, [SIM_WATCH_DELAYED] = 50000, [SIM_WATCH_ENDED] = 20000,
 		[SIM_WATCH_COMPACTED] = 10000, [SIM_WATCH_MERGED] = 300000, [SIM_EVENT_LOST] = 20000,
 		[SIM_CUT] = 20000, [SIM_STOPPED] = 20000, [SIM_SLOW_LINK] = 20000, [SIM_FULL] = 10000,

@@ -40,16 +40,13 @@ void etcd_call_end(struct etcd_call *call, enum engine_outcome outcome, const ch
 {
 	struct etcd *e = call->ask.etcd;
 
+	if (outcome != ENGINE_COMMITTED && outcome != ENGINE_FAILED)
+		etcd_answer_again(&call->ask.answer, 0); /* no items */
 	call->outcome = outcome;
 	(void)snprintf(call->why, sizeof(call->why), "%s", why);
 	list_remove(&call->link);
 	list_push_back(&e->over, &call->link);
 	etcd_wake(e);
-}
-
-static void no_items(struct etcd_call *call)
-{
-	etcd_answer_again(&call->ask.answer, 0);
 }
 
 /* The items as the caller gets them; NULL without memory, or when there are none. */
@@ -90,7 +87,6 @@ static void answer_over(struct etcd *e)
 /* It was not sent and will not be. */
 static void call_unsent(struct etcd_call *call, const char *why)
 {
-	no_items(call);
 	etcd_call_end(call, call->reads ? ENGINE_UNKNOWN : ENGINE_REFUSED, why);
 }
 
@@ -253,6 +249,7 @@ static bool has_put(const struct engine_txn *txn)
 static bool txn_answered(struct etcd_call *call, struct etcd_verdict *verdict)
 {
 	struct etcd *e = call->ask.etcd;
+	bool was_good = verdict->kind == ETCD_GOOD;
 	enum engine_outcome outcome = etcd_txn_outcome(&call->ask.answer, &call->txn, verdict);
 
 	if (verdict->kind == ETCD_NO_LEASE)
@@ -261,8 +258,8 @@ static bool txn_answered(struct etcd_call *call, struct etcd_verdict *verdict)
 		etcd_has_room(e);
 	if (outcome == ENGINE_COMMITTED || outcome == ENGINE_FAILED)
 		call->revision = call->ask.answer.revision;
-	else
-		no_items(call);
+	else if (was_good)
+		etcd_misfit(e, call->ask.at, verdict->why);
 	etcd_call_end(call, outcome, outcome == ENGINE_COMMITTED ? "" : verdict->why);
 	return true;
 }

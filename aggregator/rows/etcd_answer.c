@@ -115,7 +115,8 @@ static bool set_number(struct etcd_answer *a, const struct field *field, struct 
 
 static bool fits(struct etcd_answer *a)
 {
-	return etcd_answer_size(a) <= a->max || etcd_json_fail(&a->json, "more than %zu bytes", a->max);
+	a->large = etcd_answer_size(a) > a->max;
+	return !a->large || etcd_json_fail(&a->json, "an answer of more than %zu bytes", a->max);
 }
 
 /* Bytes behind all others; where they went comes back in *ret_at and *ret_len. */
@@ -353,7 +354,7 @@ void etcd_answer_again(struct etcd_answer *a, size_t keep)
 		a->bytes.len = a->item.start;
 	}
 	a->bytes.error = 0;
-	a->reading = false;
+	a->reading = a->large = false;
 	buf_reset(&a->json.text);
 	a->json = (struct etcd_json){ .token = on_token, .text = a->json.text };
 	a->objects = 0;

@@ -56,6 +56,7 @@ struct etcd_answer {
 	bool reading;               /* it has begun */
 	struct buf bytes;           /* keys and values */
 	size_t max;                 /* bytes of both and of their items */
+	bool large;                 /* they were more */
 };
 
 /* max: see there.  etcd_answer_fini() is due. */
@@ -88,6 +89,7 @@ enum etcd_kind {
 	ETCD_FULL,      /* no space */
 	ETCD_NO_LEASE,  /* the lease is gone */
 	ETCD_NO_TOKEN,  /* the user has to log in again */
+	ETCD_LARGE,     /* more than is taken: ask for less */
 	ETCD_TROUBLE,   /* ask another one */
 	ETCD_STOPPED,   /* that is another cluster, or an older state of ours */
 };

@@ -79,6 +79,12 @@ static void not_serving(struct etcd *e, const struct endpoint *at, const char *w
 	(void)snprintf(e->health.text, sizeof(e->health.text), "etcd at %.60s: %.180s", at->url, why);
 }
 
+void etcd_misfit(struct etcd *e, struct endpoint *at, const char *why)
+{
+	not_serving(e, at, why);
+	etcd_trouble(e, at, why);
+}
+
 /* What an answer says of our state and of the endpoint. */
 static void learn(struct etcd_ask *ask, struct etcd_verdict *verdict)
 {

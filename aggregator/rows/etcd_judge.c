@@ -57,6 +57,7 @@ void etcd_judge(const struct etcd_answer *a, int status, const char *reason, str
 	*ret = (struct etcd_verdict){ .kind = ETCD_GOOD };
 	if (a->json.wrong[0]) {
 		trouble(ret, a->json.wrong);
+		ret->kind = a->large ? ETCD_LARGE : ETCD_TROUBLE;
 		if (status && status != 200)
 			(void)snprintf(ret->why, sizeof(ret->why), "HTTP %d: %s", status, a->json.wrong);
 	} else if (!status) {

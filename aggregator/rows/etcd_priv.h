@@ -17,7 +17,7 @@
 #include "aggregator/rows/etcd_http.h"
 #include "lib/list.h"
 
-#define ETCD_ANSWER_MAX ((size_t)64 << 20) /* bytes of one answer, decoded */
+#define ETCD_ANSWER_MAX ((size_t)32 << 20) /* bytes of one answer, decoded */
 #define ETCD_NEVER UINT64_MAX              /* a time that does not come */
 
 struct etcd;
@@ -116,6 +116,9 @@ struct endpoint *etcd_pick_other(struct etcd *etcd, const struct endpoint *than)
 
 /* It is not used until it has answered again. */
 void etcd_trouble(struct etcd *etcd, struct endpoint *at, const char *why);
+
+/* Its answer could be read, but was none to what was asked. */
+void etcd_misfit(struct etcd *etcd, struct endpoint *at, const char *why);
 
 /* Something was put: there is space again. */
 void etcd_has_room(struct etcd *etcd);

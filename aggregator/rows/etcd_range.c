@@ -11,7 +11,7 @@
 #include "aggregator/rows/etcd_body.h"
 #include "lib/slice.h"
 
-#define PAGE_FIRST 64                   /* items of the first page */
+#define PAGE_FIRST 16                   /* items of the first page */
 #define PAGE_ITEMS 8192                 /* of any */
 #define PAGE_BYTES ((size_t)4 << 20)    /* what a page should have */
 #define RANGE_BYTES ((size_t)1 << 30)   /* of the whole; who wants more sets a limit */
@@ -101,7 +101,8 @@ static bool page_answered(struct etcd_call *call)
 	bool enough = call->range.limit && a->n_items >= call->range.limit;
 
 	if (!items_fit(call) || (a->more && a->n_items == call->page_first)) {
-		etcd_call_end(call, ENGINE_UNKNOWN, "etcd's answer does not fit the range");
+		etcd_misfit(call->ask.etcd, call->ask.at, "an answer that does not fit the range");
+		etcd_call_end(call, ENGINE_UNKNOWN, "an answer that does not fit the range");
 		return true;
 	}
 	if (!call->page_first)
@@ -131,7 +132,8 @@ static bool smaller(struct etcd_call *call)
 
 bool etcd_range_answered(struct etcd_call *call, struct etcd_verdict *verdict)
 {
-	bool over = etcd_answer_size(&call->ask.answer) > call->ask.answer.max;
+	/* A page of which a part has come in time is too large for the time. */
+	bool large = verdict->kind == ETCD_LARGE || call->ask.answer.n_items > call->page_first;
 
 	switch (verdict->kind) {
 	case ETCD_GOOD:
@@ -144,7 +146,7 @@ bool etcd_range_answered(struct etcd_call *call, struct etcd_verdict *verdict)
 			      verdict->why);
 		return true;
 	default:
-		if (over && smaller(call))
+		if (large && smaller(call))
 			return false;
 		etcd_call_end(call, ENGINE_UNKNOWN, verdict->why);
 		return true;

@@ -79,6 +79,8 @@ static bool on_object(struct etcd_answer *a)
 		return etcd_json_fail(&a->json, "two clusters in one watch");
 	w->cluster = a->cluster ? a->cluster : w->cluster;
 	w->created |= a->created;
+	if (w->settled && a->n_items > w->settled && a->items[w->settled].revision == a->items[w->settled - 1].revision)
+		return etcd_json_fail(&a->json, "a transaction over two answers");
 	if (!a->fragment)
 		w->settled = a->n_items;
 	if (a->failed || a->code) {

@@ -12,6 +12,7 @@
 #include <ftw.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/http_client.h"
+#include "lib/slice.h"
+
 #define ETCD_GROUP_MAX 5
+#define ETCD_GROUP_OPTIONS 12
 
 struct etcd_group {
 	size_t n;                        /* members */
@@ -31,7 +36,8 @@ struct etcd_group {
 	const char *urls[ETCD_GROUP_MAX]; /* the same */
 	pid_t pid[ETCD_GROUP_MAX];       /* 0: not running */
 	char token[32];                  /* of the cluster */
-	const char *extra;               /* one more option for all, or NULL */
+	const char *scheme;              /* "http" or "https" of the clients */
+	const char *const *extra;        /* more options for all, NULL behind the last; or NULL */
 };
 
 /* A port that was free just now; 0: none. */
@@ -54,24 +60,33 @@ static inline int etcd_group_port(void)
 static inline void etcd_group_exec(const struct etcd_group *g, size_t i)
 {
 	char name[8], folder[96], peer[64], cluster[400] = "";
+	const char *args[24 + ETCD_GROUP_OPTIONS];
+	size_t n = 0;
 	int log;
 
 	for (size_t k = 0; k < g->n; k++)
 		(void)snprintf(cluster + strlen(cluster), sizeof(cluster) - strlen(cluster), "%sm%zu=http://127.0.0.1:%d",
 			       k ? "," : "", k, g->peer[k]);
 	(void)snprintf(name, sizeof(name), "m%zu", i);
-	(void)snprintf(folder, sizeof(folder), "%s/m%zu.log", g->folder, i);
 	(void)snprintf(peer, sizeof(peer), "http://127.0.0.1:%d", g->peer[i]);
+	(void)snprintf(folder, sizeof(folder), "%s/m%zu.log", g->folder, i);
 	log = open(folder, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	(void)dup2(log, 1);
 	(void)dup2(log, 2);
 	(void)snprintf(folder, sizeof(folder), "%s/m%zu", g->folder, i);
+	for (const char *const *arg = (const char *const[]){ "etcd", "--name", name, "--data-dir", folder,
+							      "--listen-client-urls", g->url[i], "--advertise-client-urls",
+							      g->url[i], "--listen-peer-urls", peer,
+							      "--initial-advertise-peer-urls", peer, "--initial-cluster",
+							      cluster, "--initial-cluster-token", g->token, "--pre-vote=true",
+							      "--heartbeat-interval=50", "--election-timeout=500", NULL };
+	     *arg; arg++)
+		args[n++] = *arg;
+	for (const char *const *arg = g->extra; arg && *arg && n + 1 < sizeof(args) / sizeof(args[0]); arg++)
+		args[n++] = *arg;
+	args[n] = NULL;
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that is killed leaves none behind */
-	(void)execlp("etcd", "etcd", "--name", name, "--data-dir", folder, "--listen-client-urls", g->url[i],
-		     "--advertise-client-urls", g->url[i], "--listen-peer-urls", peer,
-		     "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster, "--initial-cluster-token",
-		     g->token, "--pre-vote=true", "--heartbeat-interval=50", "--election-timeout=500", g->extra,
-		     (char *)NULL);
+	(void)execvp("etcd", (char *const *)(uintptr_t)args);
 	_exit(127);
 }
 
@@ -94,12 +109,12 @@ static inline void etcd_group_kill(struct etcd_group *g, size_t i, int signal_nu
 	g->pid[i] = 0;
 }
 
-/* False: there is no etcd here, or no port or folder for it. */
-static inline bool etcd_group_open(struct etcd_group *g, size_t n, const char *extra)
+/* Ports, folder and names, nothing runs yet.  False: there is no etcd here. */
+static inline bool etcd_group_prepare(struct etcd_group *g, size_t n, const char *scheme, const char *const *extra)
 {
 	if (system("command -v etcd >/dev/null 2>&1"))
 		return false;
-	*g = (struct etcd_group){ .n = n, .extra = extra };
+	*g = (struct etcd_group){ .n = n, .scheme = scheme, .extra = extra };
 	(void)snprintf(g->folder, sizeof(g->folder), "/tmp/test_etcd.XXXXXX");
 	if (!mkdtemp(g->folder))
 		return false;
@@ -107,12 +122,50 @@ static inline bool etcd_group_open(struct etcd_group *g, size_t n, const char *e
 	for (size_t i = 0; i < n; i++) {
 		g->client[i] = etcd_group_port();
 		g->peer[i] = etcd_group_port();
-		(void)snprintf(g->url[i], sizeof(g->url[i]), "http://127.0.0.1:%d", g->client[i]);
+		(void)snprintf(g->url[i], sizeof(g->url[i]), "%s://127.0.0.1:%d", g->scheme, g->client[i]);
 		g->urls[i] = g->url[i];
 	}
+	return true;
+}
+
+/* The same, and started. */
+static inline bool etcd_group_open(struct etcd_group *g, size_t n, const char *const *extra)
+{
+	if (!etcd_group_prepare(g, n, "http", extra))
+		return false;
 	for (size_t i = 0; i < n; i++)
 		etcd_group_start(g, i);
 	return true;
+}
+
+/* A request beside the engine.  HTTP's status, 0 when nobody answers; the start of the answer. */
+static inline int etcd_group_post(const struct etcd_group *g, size_t i, const char *path, const char *body, char *ret,
+				  size_t size)
+{
+	char url[128];
+	struct http_request request = { .url = url, .body = slice_of(body), .timeout_ms = 10000 };
+	struct http_reply reply;
+	struct err err;
+	int status;
+
+	(void)snprintf(url, sizeof(url), "%s%s", g->url[i], path);
+	if (http_call(&request, &reply, &err))
+		return 0;
+	status = reply.status;
+	(void)snprintf(ret, size, "%s", buf_str(&reply.body));
+	http_reply_fini(&reply);
+	return status;
+}
+
+/* The number (in quotes) behind "name": in an answer; 0: there is none. */
+static inline unsigned long long etcd_group_number(const char *text, const char *name)
+{
+	char pattern[64];
+	const char *at;
+
+	(void)snprintf(pattern, sizeof(pattern), "\"%s\":\"", name);
+	at = strstr(text, pattern);
+	return at ? strtoull(at + strlen(pattern), NULL, 10) : 0;
 }
 
 static inline int etcd_group_remove(const char *path, const struct stat *what, int kind, struct FTW *walk)

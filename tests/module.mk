@@ -69,4 +69,5 @@ FUNCTIONAL_TESTS += \
 	tests/functional/63-hostile.t \
 	tests/functional/64-processes.t \
 	tests/functional/65-chains.t \
+	tests/functional/71-checker.t \
 	tests/functional/90-demo.t

@@ -544,9 +544,9 @@ int main(void)
 {
 	static void (*const tests[])(void) = {
 		test_answer_lost, test_request_lost, test_late, test_late_fenced, test_twice, test_again,
-		test_not_sent, test_no_space, test_limits, test_reads, test_cut, test_cut_short, test_stop, test_kill, test_lease,
-		test_lease_lost, test_watch_ended, test_watch_compacted, test_watch_merged, test_event_lost, test_restored,
-		test_borrowed,
+		test_not_sent, test_no_space, test_limits, test_reads, test_cut, test_cut_short, test_stop,
+		test_kill, test_lease, test_lease_lost, test_watch_ended, test_watch_compacted,
+		test_watch_merged, test_event_lost, test_restored, test_borrowed,
 	};
 
 	suite_until = sim_until;

@@ -104,33 +104,33 @@ struct mp_str ledger_get(const struct ledger *ledger, struct mp_str key)
 	return value ? slice_make(value->bytes, value->len) : slice_make(NULL, 0);
 }
 
-/* Room for one more element of a list. */
-static int grow(void *list, size_t n, size_t *cap, size_t size)
+/* The list with room for one more element; NULL without memory, then it stays where it is. */
+static void *with_room(void *list, size_t n, size_t *cap, size_t size)
 {
 	size_t more = *cap ? 2 * *cap : 16;
 	void *bigger;
 
 	if (n < *cap)
-		return 0;
-	memcpy(&bigger, list, sizeof(bigger));
-	bigger = reallocarray(bigger, more, size);
-	if (!bigger)
-		return -ENOMEM;
-	memcpy(list, &bigger, sizeof(bigger));
-	*cap = more;
-	return 0;
+		return list;
+	bigger = reallocarray(list, more, size);
+	if (bigger)
+		*cap = more;
+	return bigger;
 }
 
 /* Makes ready to undo a change of that key; `old` is filled in by replaced(). */
 static int remember(struct ledger *ledger, struct mp_str key)
 {
+	struct ledger_undo *undo;
 	char *copy;
-	int r;
 
 	if (!ledger->n_marks)
 		return 0;
-	r = grow(&ledger->undo, ledger->n_undo, &ledger->cap_undo, sizeof(*ledger->undo));
-	copy = r ? NULL : slice_dup(key);
+	undo = with_room(ledger->undo, ledger->n_undo, &ledger->cap_undo, sizeof(*undo));
+	if (!undo)
+		return -ENOMEM;
+	ledger->undo = undo;
+	copy = slice_dup(key);
 	if (!copy)
 		return -ENOMEM;
 	ledger->undo[ledger->n_undo] = (struct ledger_undo){ copy, key.len, NULL };
@@ -246,11 +246,14 @@ void ledger_settle(struct ledger *ledger)
 /* Applies a cell ahead of the state: what step says. */
 static int step_ahead(struct ledger *ledger, const struct mp_cell *cell, struct err *err)
 {
+	struct ledger_mark *marks = with_room(ledger->marks, ledger->n_marks, &ledger->cap_marks,
+					      sizeof(*marks));
 	struct ledger_mark *mark;
 
-	if (grow(&ledger->marks, ledger->n_marks, &ledger->cap_marks, sizeof(*ledger->marks)))
+	if (!marks)
 		return -ENOMEM;
-	mark = &ledger->marks[ledger->n_marks++];
+	ledger->marks = marks;
+	mark = &marks[ledger->n_marks++];
 	*mark = (struct ledger_mark){ .id = cell->id, .n_undo = ledger->n_undo,
 				      .n_entries = ledger->n_entries, .size = ledger->size };
 	memcpy(mark->number, ledger->number, sizeof(mark->number));
@@ -332,24 +335,39 @@ static void add_number(struct buf *out, uint64_t number, unsigned size)
 	buf_add(out, bytes, size);
 }
 
-static int compare_entries(const void *one, const void *two)
-{
-	const struct map_entry *const *a = one, *const *b = two;
+/* An entry on its way into a snapshot; all borrowed. */
+struct item {
+	struct mp_str key;         /* compared without a look at the map */
+	const struct value *value; /* never gone */
+};
 
-	return slice_compare(map_entry_key(*a), map_entry_key(*b));
+static int compare_items(const void *one, const void *two)
+{
+	const struct item *a = one, *b = two;
+
+	return slice_compare(a->key, b->key);
 }
 
-static void add_entries(struct buf *out, struct map_entry *const *sorted, size_t n)
+/* All entries by ascending key, to be freed; NULL without memory. */
+static struct item *sorted_items(const struct ledger *ledger)
 {
-	for (size_t i = 0; i < n; i++) {
-		struct mp_str key = map_entry_key(sorted[i]);
-		const struct value *value = map_entry_value(sorted[i]);
+	struct item *items = calloc(ledger->n_entries + 1, sizeof(*items));
+	size_t n = 0;
 
-		add_number(out, key.len, 2);
-		add_number(out, value->len, 2);
-		buf_add_slice(out, key);
-		buf_add(out, value->bytes, value->len);
-	}
+	for (struct map_entry *e = items ? map_next(&ledger->entries, NULL) : NULL; e;
+	     e = map_next(&ledger->entries, e))
+		items[n++] = (struct item){ map_entry_key(e), map_entry_value(e) };
+	if (items)
+		qsort(items, n, sizeof(*items), compare_items);
+	return items;
+}
+
+static void add_item(struct buf *out, const struct item *item)
+{
+	add_number(out, item->key.len, 2);
+	add_number(out, item->value->len, 2);
+	buf_add_slice(out, item->key);
+	buf_add(out, item->value->bytes, item->value->len);
 }
 
 static void add_head(struct buf *out, const struct ledger *ledger)
@@ -368,25 +386,22 @@ static void add_head(struct buf *out, const struct ledger *ledger)
 int32_t ledger_snapshot(void *self, struct mp_sink *sink)
 {
 	struct ledger *ledger = self;
-	struct map_entry **sorted;
+	struct item *items;
 	struct buf out;
-	size_t n = 0;
 	int r;
 
 	ledger_settle(ledger);
-	sorted = calloc(ledger->n_entries + 1, sizeof(struct map_entry *));
-	if (!sorted)
+	items = sorted_items(ledger);
+	if (!items)
 		return -ENOMEM;
-	for (struct map_entry *e = map_next(&ledger->entries, NULL); e;
-	     e = map_next(&ledger->entries, e))
-		sorted[n++] = e;
-	qsort(sorted, n, sizeof(struct map_entry *), compare_entries);
 	buf_init(&out, MP_SNAPSHOT_MAX);
+	(void)buf_reserve(&out, ledger->size); /* a failure stays in out.error */
 	add_head(&out, ledger);
-	add_entries(&out, sorted, n);
+	for (size_t i = 0; i < ledger->n_entries; i++)
+		add_item(&out, &items[i]);
 	r = out.error ? out.error : sink->write(sink, out.ptr, out.len);
 	buf_fini(&out);
-	free(sorted);
+	free(items);
 	return r;
 }
 

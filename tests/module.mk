@@ -55,6 +55,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/21-filters.t \
 	tests/functional/22-install.t \
 	tests/functional/23-sources.t \
+	tests/functional/24-halves.t \
 	tests/functional/30-run.t \
 	tests/functional/31-terminal.t \
 	tests/functional/32-operate.t \

@@ -41,11 +41,12 @@
 #define CELL_ORIGIN_MAX 256
 #define CELL_BYTES_MAX (1u << 20)
 
-/* What a cell is.  Append-only; what a reader does not know it passes on. */
+/* What a cell is: MP_CELL_* of halves.  Append-only; what a reader does not know it passes on. */
 enum cell_kind {
 	CELL_DATA = 1,     /* put by a client */
 	CELL_CONFLICT = 2, /* of a fork, refused when it came home; content: why */
 	CELL_BASE = 3,     /* the first of a fork */
+	CELL_ADMIN = 4,    /* put by somebody with admin rights on the row, for its check */
 };
 
 struct cell {

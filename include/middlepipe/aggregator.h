@@ -26,7 +26,8 @@
  * half writes to a host's function is copied before that returns.
  *
  * Time.  Nothing blocks.  apply() and check() take microseconds, since they
- * stand between a put and its commit; snapshot() and restore() milliseconds.
+ * stand between a put and its commit; snapshot() and restore() a microsecond or
+ * two for each entry.
  *
  * History: 1.0 the first.  Append-only: new members go at the end and are used
  * only when `size` covers them.

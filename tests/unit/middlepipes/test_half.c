@@ -3,12 +3,18 @@
  * Aggregator halves as such: which tables are taken, what the built-in ones must have,
  * how `.so` files are found, and middlepipes/half.h.
  */
+#include "aggregator/rows/batch.h"
 #include "tests/unit/middlepipes/half_fixture.h"
 
 /* Frozen: halves of 1.0 have these sizes, whatever is appended. */
 _Static_assert(sizeof(void *) != 8 || MP_AGGREGATOR_1_0 == 13 * 8, "frozen");
 _Static_assert(sizeof(void *) != 8 || MP_CELL_1_0 == 10 * 8, "frozen");
 _Static_assert(sizeof(void *) != 8 || MP_AGGREGATOR_HOST_1_0 == 2 * 8, "frozen");
+
+/* What is stored is what halves are told. */
+_Static_assert((int)CELL_DATA == MP_CELL_DATA && (int)CELL_CONFLICT == MP_CELL_CONFLICT &&
+		       (int)CELL_BASE == MP_CELL_BASE && (int)CELL_ADMIN == MP_CELL_ADMIN,
+	       "the same kinds");
 
 /* ---------------------------------------------------------------------- tables */
 

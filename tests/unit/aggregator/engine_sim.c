@@ -158,6 +158,8 @@ static void request_answer(struct sim_request *r, const struct engine_answer *an
 	}
 	e->under_way--;
 	e->serving = answer->outcome != ENGINE_UNKNOWN;
+	if (r->no_space || (answer->outcome == ENGINE_COMMITTED && r->writes))
+		e->full = r->no_space;
 	sim_note(sim, "%s: #%llu %s, %zu items, revision %llu %s", e->actor->name, (unsigned long long)r->number,
 		 outcome_name(answer->outcome), answer->n_items, (unsigned long long)answer->revision, answer->why);
 	sim_mix(sim, answer->revision << 2 | answer->outcome);
@@ -463,7 +465,7 @@ static void engine_health(const struct engine *engine, struct engine_health *ret
 {
 	const struct engine_sim *e = engine_sim_of(engine);
 
-	*ret = (struct engine_health){ .serving = e->serving, .full = e->store->full };
+	*ret = (struct engine_health){ .serving = e->serving, .full = e->full || e->store->full };
 	(void)snprintf(ret->text, sizeof(ret->text), "%s",
 		       ret->full ? "no space" : ret->serving ? "" : "the store does not answer");
 }

@@ -40,7 +40,7 @@ enum sim_fault {
 	SIM_REQUEST_LOST, /* it was not, and is UNKNOWN */
 	SIM_COMMIT_LATE,  /* UNKNOWN, and is committed after that */
 	SIM_TWICE,        /* delivered twice; the second one, which met the first, is answered */
-	SIM_NO_SPACE,     /* REFUSED, when it puts anything */
+	SIM_NO_SPACE,     /* REFUSED, when it puts anything; the health says so until the next commit */
 	/* Drawn for each range, and transaction that only reads. */
 	SIM_RANGE_LOST,   /* UNKNOWN */
 	SIM_STALE,        /* a `stale` range is as things stood some transactions ago */

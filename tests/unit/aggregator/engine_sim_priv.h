@@ -39,6 +39,7 @@ struct engine_sim {
 	unsigned cut;                 /* SIM_OUT, SIM_IN */
 	bool dead;                    /* closed or killed */
 	bool serving;                 /* the last request was answered */
+	bool full;                    /* the last one that put anything was refused for that */
 	size_t under_way;             /* requests without an answer */
 	void (*closed)(void *ctx);    /* of close(), NULL before */
 	void *closed_ctx;
@@ -94,6 +95,7 @@ struct sim_request {
 	bool ranges;               /* it is one of range() */
 	bool writes;               /* a transaction with ops */
 	bool happened;             /* it was committed */
+	bool no_space;             /* it was refused for that */
 	bool lost;                 /* its answer is */
 	enum sim_fault fault;      /* SIM_FAULTS: none */
 	struct engine_txn txn;     /* of commit(); zeros otherwise */

@@ -91,6 +91,7 @@ static struct sim_reply *txn_run(struct sim_request *r)
 {
 	if (sim_txn_puts(&r->txn, false) && (r->engine->store->full || r->fault == SIM_NO_SPACE)) {
 		sim_fault_count(r->engine, SIM_NO_SPACE);
+		r->no_space = true;
 		return sim_reply_new(r, ENGINE_REFUSED, "no space");
 	}
 	if (!txn_holds(r))

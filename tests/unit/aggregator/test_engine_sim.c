@@ -149,7 +149,11 @@ static void test_no_space(void)
 	(void)put_by(one, "ns", "1");
 	engine_sim_script(one, SIM_NO_SPACE, 1);
 	is_int((int)suite_put("ns", "2").outcome, ENGINE_REFUSED, "no space for one");
+	one->ops->health(one, &health);
+	ok(health.full, "which the health tells");
 	is_int((int)suite_put("ns", "3").outcome, ENGINE_COMMITTED, "for the next there is");
+	one->ops->health(one, &health);
+	ok(!health.full, "and that as well");
 	sim_store_full(store, true);
 	is_int((int)suite_put("ns", "4").outcome, ENGINE_REFUSED, "none for anybody");
 	one->ops->health(one, &health);

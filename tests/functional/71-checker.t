@@ -5,8 +5,9 @@
 Part 1: hundreds of histories of a correct model pass.  Part 2: each kind of
 fault, planted in random places of such histories, is caught under its name.
 Part 3: tiny random histories, right and wrong, get the verdict of a search over
-all orders.  Part 4: the program: exit codes, its account, bad input, several
-files, faults and checks.  Part 5: a long history in time and memory.
+all orders; small ones by hand are told as they must.  Part 4: the program: exit
+codes, its account, bad input, several files, faults and checks.  Part 5: a long
+history in time and memory.
 
 MP_TEST_HISTORIES and MP_TEST_PLANTS say how many (300, 12 a kind).
 """
@@ -20,6 +21,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import mp
+import rowcases
 import rowcheck
 import rowmodel
 import rowplant
@@ -84,6 +86,11 @@ def as_a_search():
             wrong.append((seed, holds, said))
     mp.is_(wrong, [], "4000 tiny histories get the verdict of a search over all orders")
     mp.ok(400 < right < 3600, "%d of them hold" % right)
+
+
+def by_hand():
+    for what, want, events in rowcases.CASES:
+        mp.is_(names(events), want, "%s: %s" % (what, ", ".join(want) or "holds"))
 
 
 # ------------------------------------------------------------------- the program
@@ -174,7 +181,8 @@ def account():
            "--no-final judges without final states")
     # Answers may stand in a file that is read before that of their calls.
     mp.is_(rowcheck.run(text_file("one.jsonl", [HEAD, RET, FINAL]),
-                        text_file("two.jsonl", [HEAD, CALL]))[0], 0, "several files are one history")
+                        text_file("two.jsonl", [HEAD, CALL]))[0], 0,
+           "an answer in a file before that of its call")
 
 
 def several_files():
@@ -195,7 +203,8 @@ def faults_counted():
     mp.ok(code == 0, "faults that happened")
     mp.like(said, r"fault kill: \d+ times, [1-9]\d* puts in flight", "and met puts are counted")
     code, said, _ = rowcheck.run("--faults", "kill,partition", path)
-    mp.ok(code == 1 and "faults: history: partition: 0 times" in said, "none of a kind is a failure")
+    mp.ok(code == 1 and "faults: history: partition: 0 times" in said,
+          "none of a kind is a failure")
 
 
 def sums():
@@ -215,6 +224,8 @@ def sums():
     code, said, _ = rowcheck.run("--check", "bw/*=sum:100", where)
     mp.ok(code == 1 and "check: row bw/x incarnation 1 seq 2: 110 in all, above 100" in said,
           "a sum above it")
+    code, said, _ = rowcheck.run("--check", "bw/x=sum", where)
+    mp.ok(code == 1 and "60 in all, above 0" in said, "a sum without a total")
 
 
 def long_history():
@@ -233,6 +244,7 @@ def long_history():
 no_false_alarm()
 every_fault()
 as_a_search()
+by_hand()
 bad_input()
 account()
 several_files()

@@ -130,9 +130,11 @@ EVENTS = {
             {"row": ROW, "prefix": _text(0, 256), "inc": _hex, "s": NUMBER, "m": NAME}),
     "cell": ({"c": NAME, "o": NUMBER, "row": ROW, "inc": _hex, "seq": SEQ, "sha": _hex, "key": KEY},
              {"data": DATA}),
-    "beat": ({"c": NAME, "o": NUMBER, "row": ROW, "inc": _hex, "highest": NUMBER, "floor": SEQ}, {}),
+    "beat": ({"c": NAME, "o": NUMBER, "row": ROW, "inc": _hex, "highest": NUMBER, "floor": SEQ},
+             {}),
     "end": ({"c": NAME, "o": NUMBER, "code": TEXT}, {"floor": SEQ, "want": NUMBER}),
-    "fault": ({"kind": NAME, "on": TEXT, "at": lambda value: value in ("begin", "end", "once")}, {}),
+    "fault": ({"kind": NAME, "on": TEXT,
+               "at": lambda value: value in ("begin", "end", "once")}, {}),
     "final": ({"m": NAME, "row": ROW},
               {"inc": _hex, "highest": NUMBER, "floor": SEQ, "cells": _list_of(_cell, 1 << 20)}),
 }
@@ -144,7 +146,8 @@ class Op:
     """A call and its answer; one attempt of a put is one Op."""
     __slots__ = ("who", "op", "row", "member", "key", "base", "if_match", "shas", "data", "stale",
                  "want", "from_", "to", "least", "want_floor", "keep", "t0", "at",  # the call
-                 "st", "inc", "seq", "n", "highest", "floor", "new_base", "cells", "t1", "back", "at1")
+                 "st", "inc", "seq", "n", "highest", "floor", "new_base", "cells", "t1", "back",
+                 "at1")  # the answer
 
     def __init__(self, line, at):
         get = line.get
@@ -183,7 +186,8 @@ class Stream:
         self.row, self.prefix, self.inc = line.get("row"), line.get("prefix"), line.get("inc")
         self.from_, self.t0, self.at = line["from"], line["t"], at
         self.logical = (line["c"], line.get("s", line["o"]))
-        self.events = []  # (t, at, row, inc, seq, sha, key, data) or (t, at, row, inc, highest, floor)
+        # (t, at, row, inc, seq, sha, key, data) or (t, at, row, inc, highest, floor)
+        self.events = []
         self.end = None  # (t, at, code, floor, want)
 
 

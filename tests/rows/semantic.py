@@ -17,10 +17,9 @@ def parse(text):
     """ROW=unique or ROW=sum:TOTAL, ROW a name or a prefix with * at its end; (row, replay)."""
     row, equals, check = text.rpartition("=")
     name, _, argument = check.partition(":")
-    if not equals or not row or name not in CHECKS:
-        raise Unreadable("--check %s: wants ROW=unique or ROW=sum:TOTAL" % text)
-    if (name == "sum") != argument.isdigit():
-        raise Unreadable("--check %s: sum wants a total, unique none" % text)
+    if not equals or not row or name not in CHECKS or (
+            argument and (name != "sum" or not argument.isascii() or not argument.isdigit())):
+        raise Unreadable("--check %s: wants ROW=unique or ROW=sum[:TOTAL]" % text)
     return row, CHECKS[name], int(argument or 0)
 
 
@@ -59,38 +58,43 @@ def _objects(cells):
 
 
 def _unique(cells, _):
-    """{"claim": KEY, "holder": H} and {"release": KEY, "holder": H}: one holder a key."""
+    """middlepipes/unique/README.md: one holder a key, which it alone releases."""
     holders = {}
     for seq, value in _objects(cells):
-        holder, key = value.get("holder"), value.get("claim")
+        holder, key, freed = (value.get(name) for name in ("holder", "claim", "release"))
         if isinstance(key, str):
             if holders.setdefault(key, holder) != holder:
                 yield seq, "%r claims %r, which %r holds" % (holder, key, holders[key])
-        elif isinstance(value.get("release"), str):
-            key = value["release"]
-            if holders.get(key, holder) != holder:
-                yield seq, "%r releases %r, which %r holds" % (holder, key, holders[key])
-            holders.pop(key, None)
+        elif isinstance(freed, str):
+            # Without a holder it is an administrator's, who may free anything that is held.
+            if freed not in holders or holder not in (None, holders[freed]):
+                yield seq, "%r releases %r of %r" % (holder, freed, holders.get(freed))
+            holders.pop(freed, None)
 
 
 def _sum(cells, total):
-    """{"name": N, "take": A}, "give" or "set": the sum over names stays between 0 and total."""
-    amounts = {}
+    """middlepipes/sum/README.md: what all names have never exceeds the total, none is below 0."""
+    amounts, taken = {}, 0
     for seq, value in _objects(cells):
+        if type(value.get("total")) is int:
+            total = value["total"]
         name = value.get("name")
-        take, give, fixed = (value.get(verb) for verb in ("take", "give", "set"))
-        if not isinstance(name, str):
-            continue
-        if type(take) is int:
-            amounts[name] = amounts.get(name, 0) + take
-        elif type(give) is int:
-            amounts[name] = amounts.get(name, 0) - give
-        elif type(fixed) is int:
-            amounts[name] = fixed
+        if isinstance(name, str):
+            before = amounts.get(name, 0)
+            amounts[name] = _amount(value, before)
+            taken += amounts[name] - before
         if amounts.get(name, 0) < 0:
             yield seq, "%r has %d" % (name, amounts[name])
-        elif sum(amounts.values()) > total:
-            yield seq, "%d in all, above %d" % (sum(amounts.values()), total)
+        elif taken > total:
+            yield seq, "%d in all, above %d" % (taken, total)
+
+
+def _amount(value, before):
+    """What a name has behind a cell."""
+    for verb, sign in (("take", 1), ("give", -1)):
+        if type(value.get(verb)) is int:
+            return before + sign * value[verb]
+    return value["set"] if type(value.get("set")) is int else before
 
 
 CHECKS = {"unique": _unique, "sum": _sum}

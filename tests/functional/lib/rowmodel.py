@@ -242,8 +242,7 @@ class Simulation:
         if row != "u":
             return b"%d" % self.rng.getrandbits(40)
         return json.dumps({self.rng.choice(("claim", "claim", "release")): self.rng.choice("abc"),
-                           "holder": self.rng.choice("xy"),
-                           "at": self.rng.getrandbits(40)}).encode()
+                           "holder": self.rng.choice("xy")}).encode()
 
     def new_put(self, client, row, then):
         rng = self.rng
@@ -252,7 +251,7 @@ class Simulation:
         if_match = None
         if rng.random() < 0.25:
             if_match = max(0, (state.highest if state else 0) - rng.choice((0, 0, 0, 1)))
-        key = "k%x" % rng.getrandbits(48) if rng.random() < 0.95 else None
+        key = "k%x" % rng.getrandbits(48) if rng.random() < 0.95 or row == "u" else None
         base = self.store.base(row) if rng.random() < 0.8 or key is None else None
         put = {"row": row, "key": key, "base": base, "if": if_match,
                "sha": [sha_of(content) for content in contents],
@@ -261,7 +260,8 @@ class Simulation:
 
     def attempt(self, client, put, contents, retries, then):
         number = self.number(client)
-        if retries == 3 and put["row"] != "u" and self.rng.random() < 0.1:  # the key again, with other bytes
+        if retries == 3 and put["row"] != "u" and self.rng.random() < 0.1:
+            # The key again, with other bytes.
             contents = [b"other" + content for content in contents]
             put = dict(put, sha=[sha_of(content) for content in contents], data=None)
             retries = 0
@@ -292,7 +292,7 @@ class Simulation:
             self.at(self.rng.randrange(DELAY), self.answer, status, answer, *args)
 
     def answer(self, status, answer, client, number, put, contents, retries, then):
-        """status None: the client was killed while it waited; its calls go on under another name."""
+        """status None: the client was killed while it waited; another one goes on."""
         new = None
         if status in (503, 504) and put["base"] is None and put["key"]:
             new = self.store.base(put["row"]) if status == 503 else None

@@ -9,6 +9,8 @@ name is the one under which the checker must tell it.
 Standard library only; used by tests/functional/71-checker.t.
 """
 
+from rowmodel import sha_of
+
 
 class Past:
     """An index of a history: calls with their answers, and where cells are."""
@@ -397,29 +399,27 @@ def contradiction(past):
 
 def check(past):
     """Two hold one key (row u)."""
-    finals = [one for one in past.finals if one["row"] == "u" and one.get("inc")
-              and one["floor"] == 1]
     acks = [(call, ret) for call, ret in past.acked(1) if call["row"] == "u" and "data" in call]
     for call, ret in acks:
         for other, ack in acks:
-            if ack["seq"] > ret["seq"] and finals:
-                return _hold(past, call, other)
+            if ack["seq"] > ret["seq"] and call["sha"] != other["sha"] and past.floor["u"] == 1:
+                return _hold(past, call["data"][0], other["data"][0])
     return None
 
 
-def _hold(past, one, other):
-    """Both claim a key that nobody else names, in all answers."""
-    import rowmodel
-    for call, holder in ((one, "x"), (other, "y")):
-        text = '{"claim":"both","holder":"%s"}' % holder
-        old, new = call["sha"][0], rowmodel.sha_of(text.encode())
-        for event in past.events:
-            if event.get("sha") == [old]:
-                event["sha"], event["data"] = [new], [text]
-            elif event.get("sha") == old:
-                event["sha"] = new
-            for cell in event.get("cells", ()):
-                cell[1] = new if cell[1] == old else cell[1]
+def _hold(past, *texts):
+    """Both texts claim a key that nobody else names, in all answers."""
+    new = {old: '{"claim":"both","holder":"%d"}' % i for i, old in enumerate(texts)}
+    shas = {sha_of(old.encode()): sha_of(text.encode()) for old, text in new.items()}
+    for event in past.events:
+        if event["e"] == "cell":
+            event["sha"] = shas.get(event["sha"], event["sha"])
+        elif "sha" in event:
+            event["sha"] = [shas.get(sha, sha) for sha in event["sha"]]
+        if "data" in event:
+            event["data"] = [new.get(text, text) for text in event["data"]]
+        for cell in event.get("cells", ()):
+            cell[1] = shas.get(cell[1], cell[1])
     return past.events
 
 

@@ -44,6 +44,7 @@ FUZZ_TARGETS += \
 	tests/fuzz/fuzz_api.c \
 	tests/fuzz/fuzz_batch.c \
 	tests/fuzz/fuzz_chain.c \
+	tests/fuzz/fuzz_engine_answer.c \
 	tests/fuzz/fuzz_half.c \
 	tests/fuzz/fuzz_lane.c \
 	tests/fuzz/fuzz_marker.c \

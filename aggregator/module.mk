@@ -15,4 +15,5 @@ AGGREGATOR_SRC += aggregator/rows/engine_etcd.c aggregator/rows/etcd_answer.c ag
 	aggregator/rows/etcd_ends.c aggregator/rows/etcd_http.c aggregator/rows/etcd_json.c \
 	aggregator/rows/etcd_judge.c aggregator/rows/etcd_lease.c aggregator/rows/etcd_range.c \
 	aggregator/rows/etcd_watch.c
-UNIT_TESTS += tests/unit/aggregator/test_engine_etcd.c tests/unit/aggregator/test_engine_etcd_hostile.c
+UNIT_TESTS += tests/unit/aggregator/test_engine_etcd.c tests/unit/aggregator/test_engine_etcd_group.c \
+	tests/unit/aggregator/test_engine_etcd_hostile.c

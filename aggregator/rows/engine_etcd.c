@@ -120,8 +120,11 @@ static uint64_t time_for(const struct etcd_call *call, uint64_t now)
 static bool call_send(struct etcd_call *call, uint64_t now)
 {
 	struct etcd *e = call->ask.etcd;
-	struct endpoint *at = call->tries ? etcd_pick_other(e, call->ask.at) : etcd_pick(e);
+	const struct endpoint *before = call->tries ? call->ask.at : NULL;
+	struct endpoint *at = before ? etcd_pick_other(e, before) : etcd_pick(e);
 
+	if (!at && call->ask.leaderless)
+		at = etcd_pick_stale(e, before);
 	if (!at || e->n_flying >= FLYING_MAX || (call->leased && !e->lease.id))
 		return false;
 	if (call->leased)

@@ -92,8 +92,9 @@ static void learn(struct etcd_ask *ask, struct etcd_verdict *verdict)
 
 	switch (verdict->kind) {
 	case ETCD_GOOD:
-		if (etcd_is_ours(e, ask->at, ask->answer.cluster) && is_newer(e, ask))
+		if (etcd_is_ours(e, ask->at, ask->answer.cluster) && is_newer(e, ask) && !ask->stale)
 			serving(e);
+		ask->at->proven = true;
 		break;
 	case ETCD_FULL:
 		e->health.full = true;
@@ -153,14 +154,15 @@ bool etcd_ask_send(struct etcd_ask *ask, struct endpoint *at, const char *path, 
 	const struct etcd_post_calls calls = { on_data, on_done, ask };
 	struct etcd *e = ask->etcd;
 	char url[512];
+	const struct etcd_request request = { .url = url, .body = buf_slice(&ask->body), .leaderless = ask->leaderless,
+					      .token = e->token[0] ? e->token : NULL, .timeout_ms = (long)timeout_ms };
 
 	if (ask->body.error || (size_t)snprintf(url, sizeof(url), "%s%s", at->url, path) >= sizeof(url))
 		return false;
 	ask->at = at;
 	ask->floor = e->seen;
 	ask->sent = false;
-	ask->post = etcd_post(e->http, url, buf_slice(&ask->body), e->token[0] ? e->token : NULL,
-			      (long)timeout_ms, &calls);
+	ask->post = etcd_post(e->http, &request, &calls);
 	e->counts.requests += ask->post != NULL;
 	return ask->post != NULL;
 }
@@ -192,6 +194,16 @@ struct endpoint *etcd_pick_other(struct etcd *e, const struct endpoint *than)
 		if (at->good && at != than)
 			return at;
 	return etcd_pick(e);
+}
+
+struct endpoint *etcd_pick_stale(struct etcd *e, const struct endpoint *than)
+{
+	struct endpoint *at = NULL;
+
+	for (size_t i = 0; !at && i < e->n_ends; i++)
+		if (e->ends[i].proven && (&e->ends[i] != than || e->n_ends == 1))
+			at = &e->ends[i];
+	return at;
 }
 
 void etcd_trouble(struct etcd *e, struct endpoint *at, const char *why)

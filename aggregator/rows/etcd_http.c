@@ -323,16 +323,16 @@ static bool add_header(struct etcd_post *post, const char *line)
 	return list != NULL;
 }
 
-static bool set_headers(struct etcd_post *post, const char *token)
+static bool set_headers(struct etcd_post *post, const struct etcd_request *request)
 {
 	char line[256];
 	bool good = add_header(post, "Content-Type: application/json");
 
 	/* Without a leader the answer is then "no leader", at once. */
-	good &= add_header(post, "Grpc-Metadata-hasleader: true");
+	good &= request->leaderless || add_header(post, "Grpc-Metadata-hasleader: true");
 	good &= add_header(post, "Expect:");
-	if (token) {
-		good &= (size_t)snprintf(line, sizeof(line), "Authorization: %s", token) < sizeof(line);
+	if (request->token) {
+		good &= (size_t)snprintf(line, sizeof(line), "Authorization: %s", request->token) < sizeof(line);
 		good &= add_header(post, line);
 	}
 	return good && curl_easy_setopt(post->curl, CURLOPT_HTTPHEADER, post->headers) == CURLE_OK;
@@ -359,22 +359,22 @@ static struct etcd_post *post_new(struct etcd_http *http)
 	return NULL;
 }
 
-struct etcd_post *etcd_post(struct etcd_http *http, const char *url, struct mp_str body, const char *token,
-			    long timeout_ms, const struct etcd_post_calls *calls)
+struct etcd_post *etcd_post(struct etcd_http *http, const struct etcd_request *request,
+			    const struct etcd_post_calls *calls)
 {
 	struct etcd_post *post = post_new(http);
 	bool bad = false;
 
 	if (!post)
 		return NULL;
-	post->body = body;
+	post->body = request->body;
 	post->calls = *calls;
 	post->read = post->header_size = 0;
 	post->reason[0] = '\0';
-	bad |= curl_easy_setopt(post->curl, CURLOPT_URL, url) != CURLE_OK;
-	bad |= curl_easy_setopt(post->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len) != CURLE_OK;
-	bad |= curl_easy_setopt(post->curl, CURLOPT_TIMEOUT_MS, timeout_ms) != CURLE_OK;
-	if (bad || !set_headers(post, token) || curl_multi_add_handle(http->multi, post->curl) != CURLM_OK) {
+	bad |= curl_easy_setopt(post->curl, CURLOPT_URL, request->url) != CURLE_OK;
+	bad |= curl_easy_setopt(post->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len) != CURLE_OK;
+	bad |= curl_easy_setopt(post->curl, CURLOPT_TIMEOUT_MS, request->timeout_ms) != CURLE_OK;
+	if (bad || !set_headers(post, request) || curl_multi_add_handle(http->multi, post->curl) != CURLM_OK) {
 		post_free(post);
 		return NULL;
 	}

@@ -31,6 +31,15 @@ struct etcd_tls {
 	const char *key;  /* file */
 };
 
+/* A POST of JSON. */
+struct etcd_request {
+	const char *url;    /* used before etcd_post() returns */
+	struct mp_str body; /* not empty; stays where it is until the end */
+	const char *token;  /* for the Authorization header; NULL: none */
+	bool leaderless;    /* a member without a leader may answer; else it is an error at once */
+	long timeout_ms;    /* for all of it; 0: it never ends */
+};
+
 /* How a request ended. */
 struct etcd_end {
 	int status;      /* of a whole answer; 0: there was none */
@@ -60,13 +69,9 @@ int etcd_http_open(uv_loop_t *loop, const struct etcd_tls *tls, void (*turned)(v
 /* Cancels what is under way; closed(ctx) comes from the loop, then it is gone. */
 void etcd_http_close(struct etcd_http *http, void (*closed)(void *ctx), void *ctx);
 
-/*
- * POST of a JSON body, which stays where it is until the end.  token: for the
- * Authorization header, NULL: none.  timeout_ms: for all of it; 0: it never ends.
- * NULL without memory.
- */
-struct etcd_post *etcd_post(struct etcd_http *http, const char *url, struct mp_str body, const char *token,
-			    long timeout_ms, const struct etcd_post_calls *calls);
+/* Sends it.  NULL without memory. */
+struct etcd_post *etcd_post(struct etcd_http *http, const struct etcd_request *request,
+			    const struct etcd_post_calls *calls);
 
 /* It is called no more.  NULL is allowed; not from data(). */
 void etcd_post_cancel(struct etcd_post *post);

@@ -38,7 +38,8 @@ struct etcd_ask {
 	struct buf body;           /* owned */
 	struct etcd_answer answer; /* owned */
 	uint64_t floor;            /* revision that was seen before it was sent */
-	bool stale;                /* the answer may be an old one */
+	bool stale;                /* the answer's revision promises nothing */
+	bool leaderless;           /* a member without a leader may answer */
 	bool sent;                 /* afterwards: something of it has gone out */
 	bool probe;                /* trouble with it is no news of its endpoint */
 	/* It is over, also when it could not be sent. */
@@ -48,6 +49,7 @@ struct etcd_ask {
 struct endpoint {
 	char *url;              /* owned */
 	bool good;              /* has answered, and may be used */
+	bool proven;            /* has answered once as one of our cluster */
 	uint64_t trusted;       /* when it is preferred again after trouble */
 	unsigned failures;      /* since it last answered */
 	uint64_t due;           /* when it is asked again whether it is good */
@@ -113,6 +115,9 @@ struct endpoint *etcd_pick(struct etcd *etcd);
 
 /* Another than that one, when there is any; NULL: none is good. */
 struct endpoint *etcd_pick_other(struct etcd *etcd, const struct endpoint *than);
+
+/* One that has a copy, with a leader or without; NULL: none was ever seen. */
+struct endpoint *etcd_pick_stale(struct etcd *etcd, const struct endpoint *than);
 
 /* It is not used until it has answered again. */
 void etcd_trouble(struct etcd *etcd, struct endpoint *at, const char *why);

@@ -46,7 +46,7 @@ bool etcd_range_begin(struct etcd_call *call, const struct engine_range *range)
 	call->range.end = slice_make(call->keys.ptr + range->from.len, range->end.len);
 	call->page = call->range;
 	call->page.limit = PAGE_FIRST;
-	call->ask.stale = range->stale;
+	call->ask.stale = call->ask.leaderless = range->stale;
 	return page_body(call);
 }
 

@@ -132,7 +132,8 @@ static bool start(struct watch *w, struct endpoint *at)
 		return false;
 	w->at = at;
 	w->due = uv_now(e->loop) + e->timeout_ms;
-	w->post = etcd_post(e->http, url, buf_slice(&w->body), e->token[0] ? e->token : NULL, 0, &calls);
+	w->post = etcd_post(e->http, &(struct etcd_request){ .url = url, .body = buf_slice(&w->body),
+							     .token = e->token[0] ? e->token : NULL }, &calls);
 	e->counts.watches += w->post != NULL;
 	return w->post != NULL;
 }

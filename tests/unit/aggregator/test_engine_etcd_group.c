@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The etcd engine on three members: the leader dies, the nearest dies, the majority
+ * dies.  What was COMMITTED is there, once; what was REFUSED is not.
+ */
+#include "aggregator/rows/engine_etcd.h"
+#include "tests/unit/aggregator/engine_suite.h"
+#include "tests/unit/aggregator/etcd_group.h"
+
+#define MEMBERS 3
+#define PUTS 400
+
+static struct etcd_group group;
+static enum engine_outcome outcomes[PUTS];
+static char prefix = 'a'; /* of the keys of one test */
+
+static void open_engine(unsigned timeout_ms)
+{
+	const struct engine_etcd_options options = { .endpoints = group.urls, .n_endpoints = group.n,
+						     .timeout_ms = timeout_ms };
+	struct err err = { "" };
+
+	is_int(engine_etcd_open(&suite_loop, &options, &suite_engine, &err), 0, "opened %s", err.text);
+}
+
+static void close_engine(void)
+{
+	int closed = 0;
+
+	suite_engine->ops->close(suite_engine, suite_closed, &closed);
+	suite_until(suite_is_closed, &closed);
+	is_int(closed, 1, "closed");
+}
+
+static bool is_serving(const void *ctx)
+{
+	struct engine_health now;
+
+	(void)ctx;
+	suite_engine->ops->health(suite_engine, &now);
+	return now.serving;
+}
+
+static uint64_t now_ms(void)
+{
+	uv_update_time(&suite_loop);
+	return uv_now(&suite_loop);
+}
+
+/* The leader's index; MEMBERS: none, or nobody tells. */
+static size_t leader(void)
+{
+	char reply[1024];
+
+	for (size_t i = 0; i < MEMBERS; i++) {
+		unsigned long long id;
+
+		if (!group.pid[i] || etcd_group_post(&group, i, "/v3/maintenance/status", "{}", reply, sizeof(reply)) != 200)
+			continue;
+		id = etcd_group_number(reply, "leader");
+		if (id && id == etcd_group_number(reply, "member_id"))
+			return i;
+	}
+	return MEMBERS;
+}
+
+static bool has_leader(const void *ctx)
+{
+	(void)ctx;
+	return leader() < MEMBERS;
+}
+
+static const char *name(int i, char out[16])
+{
+	(void)snprintf(out, 16, "%c/%06d", prefix, i);
+	return out;
+}
+
+/* Puts one after another; each is made once. */
+static void put_some(int from, int to)
+{
+	char key[16];
+
+	for (int i = from; i < to; i++)
+		outcomes[i] = suite_put(name(i, key), "1").outcome;
+}
+
+/* Goes on until one is committed; when that was, in ms. */
+static int put_until_committed(int *at)
+{
+	uint64_t begin = now_ms();
+	char key[16];
+
+	while (*at < PUTS && now_ms() - begin < 30000) {
+		outcomes[*at] = suite_put(name(*at, key), "1").outcome;
+		if (outcomes[(*at)++] == ENGINE_COMMITTED)
+			break;
+	}
+	return (int)(now_ms() - begin);
+}
+
+static void check(int n, const char *what)
+{
+	int lost = 0, doubled = 0, unknown = 0, refused = 0;
+	char key[16];
+
+	for (int i = 0; i < n; i++) {
+		size_t there = suite_get(name(i, key)).n;
+
+		lost += outcomes[i] == ENGINE_COMMITTED && !there;
+		doubled += outcomes[i] == ENGINE_REFUSED && there;
+		unknown += outcomes[i] == ENGINE_UNKNOWN;
+		refused += outcomes[i] == ENGINE_REFUSED;
+	}
+	is_int(lost, 0, "%s: nothing that was committed is lost", what);
+	is_int(doubled, 0, "nothing that was refused was done (%d unknown, %d refused of %d)", unknown, refused, n);
+}
+
+static bool has_ended(const void *ctx)
+{
+	const char *text = ((const struct suite_watch *)ctx)->text;
+
+	return text[0] && text[strlen(text) - 1] == '!';
+}
+
+/* ------------------------------------------------------------------------ deaths */
+
+static void test_leader_dies(void)
+{
+	size_t who;
+	int n = 50, took;
+
+	put_some(0, n);
+	who = leader();
+	ok(who < MEMBERS, "there is a leader: %zu", who);
+	etcd_group_kill(&group, who, SIGKILL);
+	took = put_until_committed(&n);
+	ok(outcomes[n - 1] == ENGINE_COMMITTED, "without it puts go on, after %d ms", took);
+	check(n, "the leader died");
+	etcd_group_start(&group, who);
+	suite_until(has_leader, NULL);
+}
+
+static void test_nearest_dies(void)
+{
+	static struct suite_watch watch, again;
+	struct engine_etcd_counts before, after;
+	int n = 50, took;
+
+	put_some(0, n);
+	watch = (struct suite_watch){ .text = "" };
+	(void)suite_watch("Q/", "Q0", 0, &watch);
+	(void)suite_put("Q/a", "1");
+	suite_watched(&watch, "+Q/a=1|", "a watch runs");
+	engine_etcd_counts(suite_engine, &before);
+	etcd_group_kill(&group, 0, SIGKILL);
+	took = put_until_committed(&n);
+	ok(outcomes[n - 1] == ENGINE_COMMITTED, "the nearest died: puts go on elsewhere after %d ms", took);
+	engine_etcd_counts(suite_engine, &after);
+	ok(after.failovers > before.failovers, "that was a failover");
+	suite_until(has_ended, &watch);
+	ok(has_ended(&watch), "the watch there has ended");
+	(void)suite_watch("Q/", "Q0", watch.revision, &again);
+	(void)suite_put("Q/a", "2");
+	suite_watched(&again, "+Q/a=2|", "a new one goes on elsewhere");
+	check(n, "the nearest died");
+	etcd_group_start(&group, 0);
+	suite_until(has_leader, NULL);
+}
+
+static void test_majority_dies(void)
+{
+	static struct suite_watch watch;
+	char first[16];
+	struct engine_range stale = { .from = slice_of(name(0, first)), .stale = true };
+	struct suite_answer answer;
+	int n = 50, took;
+
+	put_some(0, n);
+	watch = (struct suite_watch){ .text = "" };
+	(void)suite_watch("Q/", "Q0", 0, &watch);
+	etcd_group_kill(&group, 1, SIGKILL);
+	etcd_group_kill(&group, 2, SIGKILL);
+	for (int i = 0; i < 3; i++) {
+		char key[16];
+
+		answer = suite_put(name(n, key), "1");
+		outcomes[n++] = answer.outcome;
+		ok(answer.outcome == ENGINE_UNKNOWN || answer.outcome == ENGINE_REFUSED, "without a majority: %s", answer.why);
+	}
+	answer = suite_get(first);
+	is_int((int)answer.outcome, ENGINE_UNKNOWN, "nothing is read: %s", answer.why);
+	answer = suite_range(&stale);
+	ok(answer.outcome == ENGINE_COMMITTED && answer.n == 1, "but what is left has a copy: %s", answer.why);
+	ok(!is_serving(NULL), "which is not serving");
+	suite_until(has_ended, &watch);
+	ok(has_ended(&watch), "a watch ends when there is no leader");
+	etcd_group_start(&group, 1);
+	etcd_group_start(&group, 2);
+	took = put_until_committed(&n);
+	ok(outcomes[n - 1] == ENGINE_COMMITTED, "they are back: after %d ms", took);
+	check(n, "the majority died");
+}
+
+/* A leader that stands still is not dead: it must not answer when it comes back. */
+static void test_leader_stands_still(void)
+{
+	size_t who = leader();
+	int n = 20, took;
+
+	put_some(0, n);
+	etcd_group_kill(&group, who, SIGSTOP);
+	took = put_until_committed(&n);
+	ok(outcomes[n - 1] == ENGINE_COMMITTED, "the leader stands still: puts go on after %d ms", took);
+	etcd_group_kill(&group, who, SIGCONT);
+	put_some(n, n + 20);
+	check(n + 20, "the leader stood still");
+}
+
+int main(void)
+{
+	static void (*const tests[])(void) = { test_leader_dies, test_nearest_dies, test_majority_dies,
+					       test_leader_stands_still };
+
+	if (!etcd_group_open(&group, MEMBERS, NULL))
+		return skip_all("no etcd (Debian package etcd-server)");
+	is_int(suite_uv_init(), 0, "a loop");
+	suite_until(has_leader, NULL);
+	open_engine(5000);
+	suite_run(suite_engine);
+	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++, prefix++) {
+		open_engine(0);
+		suite_until(is_serving, NULL);
+		tests[i]();
+		close_engine();
+	}
+	etcd_group_close(&group);
+	suite_uv_fini();
+	return done();
+}

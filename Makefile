@@ -63,7 +63,7 @@ ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -DMIDDLEPIPE_VERSION='"$(VERSION)"' -Iinclu
 ALL_LDFLAGS := -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE)
 LIBS_CORE := -ljansson -lcurl -lpthread -lm
 LIBS_SCHEDULER := -luv -lmicrohttpd -ldl
-LIBS_AGGREGATOR := -lisal -lxxhash -lsqlite3
+LIBS_AGGREGATOR := -lgnutls -lisal -lxxhash -lsqlite3
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')

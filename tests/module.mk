@@ -46,6 +46,7 @@ FUZZ_TARGETS += \
 	tests/fuzz/fuzz_chain.c \
 	tests/fuzz/fuzz_engine_answer.c \
 	tests/fuzz/fuzz_half.c \
+	tests/fuzz/fuzz_http.c \
 	tests/fuzz/fuzz_lane.c \
 	tests/fuzz/fuzz_marker.c \
 	tests/fuzz/fuzz_wire.c
@@ -71,5 +72,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/63-hostile.t \
 	tests/functional/64-processes.t \
 	tests/functional/65-chains.t \
+	tests/functional/70-http-front.t \
+	tests/functional/70-http-rights.t \
 	tests/functional/71-checker.t \
 	tests/functional/90-demo.t

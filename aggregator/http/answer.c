@@ -188,7 +188,8 @@ enum MHD_Result answer_send(struct http_req *req, struct MHD_Connection *connect
 		atomic_fetch_add(&req->server->answers[0], 1);
 		return MHD_NO;
 	}
-	response = req->stream.open ? stream_response(req) : plain_response(req);
+	/* To HEAD it would send the last chunk of a stream. */
+	response = req->stream.open && !req->head ? stream_response(req) : plain_response(req);
 	if (!response)
 		return MHD_NO;
 	conn_enter(req->conn, req->stream.open ? CONN_STREAM : CONN_ANSWER);

@@ -158,6 +158,7 @@ void conn_free(struct http_conn *conn)
 	c->n--;
 	address_leave(c, conn->address);
 	pthread_mutex_unlock(&c->lock);
+	tls_peer_unref(conn->tls_peer);
 	free(conn);
 }
 

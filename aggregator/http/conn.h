@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "aggregator/http/tls.h"
 #include "lib/list.h"
 #include "lib/map.h"
 
@@ -69,6 +70,8 @@ struct http_conn {
 	_Atomic uint64_t bytes;       /* of the body or answer so far */
 	bool cut;                     /* the sweep has cut it off */
 	char peer[INET6_ADDRSTRLEN];  /* address in digits, or "unix" */
+	struct tls *tls;              /* of its server, borrowed; NULL: plain */
+	struct tls_peer *tls_peer;    /* what is known of its client; one reference */
 };
 
 /* 0 or -ENOMEM. */

@@ -38,7 +38,13 @@ static struct http_conn *connected(struct http_server *s, struct MHD_Connection 
 		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	static const struct sockaddr nobody = { .sa_family = AF_UNIX };
 
-	return fd ? conn_new(&s->conns, fd->connect_fd, from ? from->client_addr : &nobody) : NULL;
+	struct http_conn *conn = NULL;
+
+	if (fd)
+		conn = conn_new(&s->conns, fd->connect_fd, from ? from->client_addr : &nobody);
+	if (conn)
+		conn->tls = s->tls;
+	return conn;
 }
 
 void intake_connection(void *cls, struct MHD_Connection *connection, void **ctx,
@@ -48,6 +54,30 @@ void intake_connection(void *cls, struct MHD_Connection *connection, void **ctx,
 		*ctx = connected(cls, connection);
 	else
 		conn_free(*ctx);
+}
+
+/* GnuTLS asks in a handshake; its session has the connection, says libmicrohttpd. */
+int intake_certificate(gnutls_session_t session, const struct gnutls_cert_retr_st *info,
+		       gnutls_pcert_st **certs, unsigned *n, gnutls_ocsp_data_st **ocsp,
+		       unsigned *n_ocsp, gnutls_privkey_t *key, unsigned *flags)
+{
+	struct http_conn *conn = conn_of(gnutls_session_get_ptr(session));
+
+	(void)info;
+	*ocsp = NULL;
+	*n_ocsp = 0;
+	return conn ? tls_give(conn->tls, session, certs, n, key, flags) : -1;
+}
+
+static void check_client(struct http_req *req)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+
+	if (!req->conn->tls || !info || !info->tls_session)
+		return;
+	tls_check(req->conn->tls, info->tls_session, &req->conn->tls_peer);
+	req->tls_peer = tls_peer_ref(req->conn->tls_peer);
 }
 
 /* --------------------------------------------------------------------- heads */
@@ -201,8 +231,8 @@ static enum MHD_Result first_call(struct http_req *req, const char *method, cons
 {
 	bool proper = read_head(req, method, version);
 
-	if (proper && find_route(req, method))
-		(void)check_size(req);
+	if (proper && find_route(req, method) && check_size(req))
+		check_client(req);
 	if (req->expects.chunked)
 		req->answer.close = true; /* no second request behind an end that we may have misread */
 	if (!req->refuse || !answer_now(req, proper)) {

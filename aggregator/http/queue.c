@@ -43,6 +43,7 @@ static void take(struct http_server *s, struct http_req *req)
 	req->handed = true;
 	req->handed_at = uv_now(s->loop);
 	list_push_back(&s->open, &req->open);
+	rights_find(req);
 	req->route->row->handler(s->ctx, req);
 }
 

@@ -1,43 +1,122 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who a client is and what it may do (server.h). */
+/*
+ * Who a client is and what it may do (server.h): known when the loop takes a
+ * request, and kept in it, for a stream can outlive what it was read from.
+ */
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "aggregator/http/server_priv.h"
 #include "lib/log.h"
+#include "lib/slice.h"
 
 #define AUDIT_MAX 1024 /* bytes of the pairs of an audit line */
+#define ALL_RIGHTS (RIGHT_READ | RIGHT_PUT | RIGHT_ADMIN)
+
+static void set_who(struct http_req *req, bool known, unsigned all, const char *kind,
+		    const char *name)
+{
+	req->who.known = known;
+	req->who.rights = all;
+	(void)snprintf(req->who.text, sizeof(req->who.text), "%s%s%.*s", kind, name ? " " : "",
+		       ACCESS_NAME_MAX, name ? name : "");
+}
+
+static void by_entry(struct http_req *req, const struct access_entry *entry, const char *kind)
+{
+	req->who.access = access_ref(req->server->access);
+	req->who.entry = entry;
+	set_who(req, true, 0, kind, access_name(entry));
+}
+
+static void by_token(struct http_req *req, struct mp_str value, int n)
+{
+	const struct access_entry *entry = NULL;
+	struct mp_str token;
+
+	if (n == 1 && access_bearer(value, &token))
+		entry = access_by_token(req->server->access, token);
+	if (entry)
+		by_entry(req, entry, "token");
+	else
+		set_who(req, false, 0, "nobody", NULL);
+}
+
+/* All whom the CA has signed may do everything, unless the token file names certificates. */
+static void by_cert(struct http_req *req)
+{
+	const struct tls_peer *peer = req->tls_peer;
+	const struct access *access = req->server->access;
+	const char *name = peer->cn[0] ? peer->cn : peer->subject;
+	const struct access_entry *entry;
+
+	if (!access || !access_names_certs(access)) {
+		set_who(req, true, ALL_RIGHTS, "certificate", name);
+		return;
+	}
+	entry = access_by_cert(access, peer->cn, peer->ou, peer->n_ous);
+	if (entry)
+		by_entry(req, entry, "certificate");
+	else
+		set_who(req, true, 0, "certificate", name);
+}
+
+void rights_find(struct http_req *req)
+{
+	const struct http_server *s = req->server;
+	struct mp_str value;
+	int n = s->access ? http_header(req, "Authorization", &value) : 0;
+
+	if (n)
+		by_token(req, value, n);
+	else if (req->tls_peer && req->tls_peer->verified)
+		by_cert(req);
+	else if (!s->access && !s->asks_certs)
+		set_who(req, true, ALL_RIGHTS, "local", NULL);
+	else
+		set_who(req, false, 0, "nobody", NULL);
+}
+
+void rights_forget(struct http_req *req)
+{
+	access_unref(req->who.access);
+	tls_peer_unref(req->tls_peer);
+}
 
 bool http_may(const struct http_req *req, enum http_right right, struct mp_str name)
 {
-	(void)req;
-	(void)right;
-	(void)name;
-	return true; /* it listens where only this machine reaches it */
+	unsigned rights = req->who.rights;
+
+	if (req->who.entry)
+		rights |= access_rights(req->who.entry, name);
+	return (rights & (unsigned)right) != 0;
 }
 
 void http_deny(struct http_req *req)
 {
-	http_answer_error(req, 403, "forbidden", "you may not do that");
+	static const struct http_field challenge[] = { { "WWW-Authenticate", "Bearer" },
+						       { NULL, NULL } };
+
+	if (req->who.known)
+		http_answer_error(req, 403, "forbidden", "%s has no right to do that", req->who.text);
+	else
+		http_answer_error_fields(req, 401, challenge, "unauthorized",
+					 "a token or a client certificate is needed");
 }
 
 const char *http_who(const struct http_req *req)
 {
-	(void)req;
-	return "local";
+	return req->who.text;
 }
 
 const char *http_cert_subject(const struct http_req *req)
 {
-	(void)req;
-	return NULL;
+	return req->tls_peer && req->tls_peer->verified ? req->tls_peer->subject : NULL;
 }
 
 const char *http_cert_ou(const struct http_req *req, size_t i)
 {
-	(void)req;
-	(void)i;
-	return NULL;
+	return req->tls_peer && i < req->tls_peer->n_ous ? req->tls_peer->ous[i] : NULL;
 }
 
 void http_audit(const struct http_req *req, const char *act, const char *fmt, ...)

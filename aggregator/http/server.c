@@ -9,13 +9,15 @@
 
 #include "aggregator/http/server_priv.h"
 #include "lib/cleanup.h"
+#include "lib/log.h"
 #include "lib/slice.h"
 
 #define SWEEP_MS 100
-#define ASK_EVERY 10          /* sweeps: are the clients of open requests there? */
+#define ASK_EVERY 10          /* sweeps: have clients gone, or files changed? */
 #define FILES_BESIDES 256     /* descriptors that are left to others */
 #define INACTIVE_S 120u       /* libmicrohttpd's time-out, behind all of ours */
 #define POOL_MIN ((size_t)4096)
+#define PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 struct http_options http_options_default(void)
 {
@@ -45,6 +47,9 @@ static void on_wake(uv_async_t *wake)
 
 static void forget(struct http_server *s)
 {
+	reload_fini(&s->reload);
+	tls_free(s->tls);
+	access_unref(s->access);
 	conns_fini(&s->conns);
 	free(s->unix_path);
 	free(s);
@@ -91,7 +96,7 @@ static void stop_step(struct http_server *s)
 	}
 	if (s->daemon && ((late && list_empty(&s->open)) || !conns_count(&s->conns)))
 		stop_daemon(s);
-	if (!s->daemon && list_empty(&s->open) && !s->closing)
+	if (!s->daemon && list_empty(&s->open) && !s->reload.busy && !s->closing)
 		close_handles(s);
 }
 
@@ -100,8 +105,10 @@ static void on_sweep(uv_timer_t *timer)
 	struct http_server *s = timer->data;
 
 	conns_sweep(&s->conns);
-	if (++s->beats % ASK_EVERY == 0)
+	if (++s->beats % ASK_EVERY == 0 && !s->stopping) {
 		queue_sweep(s, false);
+		reload_look(&s->reload, s->loop);
+	}
 	if (s->stopping)
 		stop_step(s);
 }
@@ -146,8 +153,6 @@ static int check_options(const struct http_options *o, struct err *err)
 {
 	if (o->threads < 1 || o->threads > 64 || o->connections < 1 || o->per_address < 0)
 		return err_set(err, -EINVAL, "threads (1 to 64) or connections are out of range");
-	if (o->cert_file || o->key_file || o->ca_file || o->token_file)
-		return err_set(err, -ENOTSUP, "certificates and tokens are not supported");
 	if (o->head_ms < 1 || o->idle_ms < 1 || o->body_ms < 1 || o->least_rate < 1)
 		return err_set(err, -EINVAL, "time limits and rates must be above 0");
 	if (o->head_max < POOL_MIN || !o->stream_max || !o->body_total)
@@ -180,6 +185,17 @@ static struct MHD_Daemon *start_daemon(struct http_server *s, int fd)
 		{ o->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, o->threads, NULL },
 		{ MHD_OPTION_END, 0, NULL },
 	};
+	void *trust = s->tls ? (void *)(uintptr_t)tls_trust(s->tls) : NULL;
+	struct MHD_OptionItem tls[] = {
+		{ s->tls ? MHD_OPTION_HTTPS_CERT_CALLBACK2 : MHD_OPTION_END, 0,
+		  (void *)(uintptr_t)intake_certificate },
+		{ MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)PRIORITIES },
+		{ trust ? MHD_OPTION_HTTPS_MEM_TRUST : MHD_OPTION_END, 0, trust },
+		{ MHD_OPTION_END, 0, NULL },
+	};
+
+	if (s->tls)
+		flags |= MHD_USE_TLS;
 
 	return MHD_start_daemon(
 		flags, 0, intake_accept, s, intake_request, s,
@@ -191,7 +207,7 @@ static struct MHD_Daemon *start_daemon(struct http_server *s, int fd)
 		MHD_OPTION_NOTIFY_COMPLETED, intake_completed, s,
 		MHD_OPTION_URI_LOG_CALLBACK, intake_target, s,
 		MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL,
-		MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+		MHD_OPTION_ARRAY, pool, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }
 
 static int start_conns(struct http_server *s)
@@ -229,10 +245,45 @@ static int check_reach(struct http_server *s, int fd, struct err *err)
 {
 	bool local = listen_is_local(fd, &s->port);
 
-	if (local || s->options.token_file || s->options.ca_file)
+	if (!local && s->access && !s->tls)
+		log_warn("tokens travel in the clear", "port=%d", s->port);
+	if (local || s->access || s->asks_certs)
 		return 0;
 	return err_set(err, -EACCES, "an address that other machines reach needs a token file, or a "
 				     "CA for client certificates");
+}
+
+/* In the loop. */
+static void on_changed(void *ctx, struct tls_set *set, struct access *table)
+{
+	struct http_server *s = ctx;
+
+	if (set)
+		tls_use(s->tls, set);
+	if (table) {
+		access_unref(s->access);
+		s->access = table;
+	}
+}
+
+static int read_files(struct http_server *s, struct err *err)
+{
+	const struct http_options *o = &s->options;
+	struct tls_set *set;
+	int rc = reload_init(&s->reload, o->cert_file, o->key_file, o->ca_file, o->token_file, &set,
+			     &s->access, err);
+
+	if (!rc && set) {
+		s->tls = tls_new(set);
+		set = NULL;
+		if (!s->tls)
+			rc = err_sys(err, ENOMEM, "certificates");
+	}
+	tls_set_free(set);
+	s->asks_certs = s->tls && tls_trust(s->tls);
+	s->reload.changed = on_changed;
+	s->reload.ctx = s;
+	return rc;
 }
 
 /* Everything that can fail before the loop has a part in it. */
@@ -244,6 +295,8 @@ static int prepare(struct http_server *s, const struct http_route *routes, int *
 
 	if (!rc)
 		rc = add_routes(s, routes, err);
+	if (!rc)
+		rc = read_files(s, err);
 	if (rc)
 		return rc;
 	*ret_fd = listen_open(o, err);
@@ -277,6 +330,8 @@ int http_server_start(struct http_server **ret_server, uv_loop_t *loop,
 		forget(s);
 		return rc;
 	}
+	s->options.address = s->options.token_file = NULL; /* the caller's */
+	s->options.cert_file = s->options.key_file = s->options.ca_file = NULL;
 	rc = start(s, steal_fd(&fd), err);
 	if (!rc)
 		*ret_server = s;

@@ -13,10 +13,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "aggregator/http/access.h"
 #include "aggregator/http/conn.h"
 #include "aggregator/http/guard.h"
+#include "aggregator/http/reload.h"
 #include "aggregator/http/server.h"
 #include "aggregator/http/target.h"
+#include "aggregator/http/tls.h"
 #include "lib/list.h"
 
 #define HTTP_ROUTES 64        /* most rows of a table */
@@ -30,7 +33,7 @@ struct route {
 
 struct http_server {
 	uv_loop_t *loop;                 /* borrowed */
-	struct http_options options;     /* texts are not kept here */
+	struct http_options options;     /* as given; its texts are not kept */
 	struct MHD_Daemon *daemon;       /* NULL before the start and behind the end */
 	struct route routes[HTTP_ROUTES]; /* in the order of the table */
 	size_t n_routes;                 /* of them */
@@ -40,6 +43,10 @@ struct http_server {
 	uv_timer_t sweep;                /* looks after deadlines and clients that went */
 	_Atomic(struct http_req *) queue; /* newest first: for the loop */
 	struct list open;                /* of http_req.open: with their handlers */
+	struct reload reload;            /* reads the files again */
+	struct tls *tls;                 /* NULL: plain */
+	struct access *access;           /* NULL: no token file; the loop's */
+	bool asks_certs;                 /* clients are asked for certificates */
 	char *unix_path;                 /* of the socket, to be removed; or NULL */
 	int port;                        /* that it listens on */
 	bool plain_heads;                /* this libmicrohttpd's heads can be looked at by guard_plain() */
@@ -55,6 +62,15 @@ struct http_server {
 	_Atomic uint64_t answers[6];     /* ... */
 	_Atomic uint64_t refused;        /* ... */
 	_Atomic uint64_t streams;        /* ... */
+};
+
+/* Who a client is. */
+struct who {
+	bool known;                       /* it has said who it is, and that is true */
+	unsigned rights;                  /* that it has with every row */
+	const struct access_entry *entry; /* that gives it more; or NULL */
+	struct access *access;            /* where that is; one reference */
+	char text[ACCESS_NAME_MAX + 32];  /* for people */
 };
 
 /* An answer as it is handed to libmicrohttpd. */
@@ -110,6 +126,8 @@ struct http_req {
 	uint64_t held;                /* bytes of it in http_server.held */
 	uint64_t handed_at;           /* loop's milliseconds */
 	char peer[INET6_ADDRSTRLEN];  /* of the connection */
+	struct tls_peer *tls_peer;    /* its certificate; one reference, or NULL */
+	struct who who;               /* whose it is */
 	struct answer answer;         /* what the handler said */
 	struct stream stream;         /* when it is one */
 	void (*on_gone)(void *ctx);   /* as given; NULL: nobody asks */
@@ -166,12 +184,19 @@ void stream_fini(struct http_req *req);
 enum MHD_Result intake_accept(void *cls, const struct sockaddr *from, socklen_t size);
 void intake_connection(void *cls, struct MHD_Connection *connection, void **ctx,
 		       enum MHD_ConnectionNotificationCode code);
+int intake_certificate(gnutls_session_t session, const struct gnutls_cert_retr_st *info,
+		       gnutls_pcert_st **certs, unsigned *n, gnutls_ocsp_data_st **ocsp,
+		       unsigned *n_ocsp, gnutls_privkey_t *key, unsigned *flags);
 void *intake_target(void *cls, const char *target, struct MHD_Connection *connection);
 enum MHD_Result intake_request(void *cls, struct MHD_Connection *connection, const char *url,
 			       const char *method, const char *version, const char *data,
 			       size_t *size, void **ctx);
 void intake_completed(void *cls, struct MHD_Connection *connection, void **ctx,
 		      enum MHD_RequestTerminationCode code);
+
+/* rights.c: who it is, in the loop before its handler. */
+void rights_find(struct http_req *req);
+void rights_forget(struct http_req *req);
 
 /* listen.c: a listening socket by the options; or a negative errno. */
 int listen_open(const struct http_options *options, struct err *err);

@@ -8,13 +8,12 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include <middlepipe/aggregator.h>
 
-#include "lib/json.h"
+#include "lib/flat.h"
 #include "lib/ledger.h"
+#include "lib/slice.h"
 
 #define NAME_MAX_SIZE 256  /* bytes of a name */
 #define CONTENT_MAX 4096   /* bytes of a cell: the name escaped */
@@ -33,92 +32,48 @@ static const struct mp_option sum_options[] = {
 
 enum number { N_TOTAL, N_MAX_NAMES, N_STORED, N_TAKEN = N_STORED };
 
-/* What can be done with a name; in the order of `deeds`. */
-enum deed { TAKE, GIVE, SET, DEEDS };
-static const char *const deeds[] = {"take", "give", "set"};
+enum member { TAKE, GIVE, SET, NAME, TOTAL, MAX_NAMES, MEMBERS };
 
-/* What a cell asks for; borrowed from its document. */
+static const struct flat_want members[] = {
+	[TAKE] = {"take", FLAT_NUMBER, 1, AMOUNT_MAX},
+	[GIVE] = {"give", FLAT_NUMBER, 1, AMOUNT_MAX},
+	[SET] = {"set", FLAT_NUMBER, 0, AMOUNT_MAX},
+	[NAME] = {"name", FLAT_TEXT, 1, NAME_MAX_SIZE},
+	[TOTAL] = {"total", FLAT_NUMBER, 1, AMOUNT_MAX},
+	[MAX_NAMES] = {"max_names", FLAT_NUMBER, 1, NAMES_MAX},
+};
+
+/* A cell that was read. */
 struct demand {
-	const char *name;  /* whose amount; NULL: none, it is of the bounds */
-	enum deed deed;    /* with a name */
-	int64_t amount;    /* likewise */
-	int64_t total;     /* -1: not asked for */
-	int64_t max_names; /* likewise */
+	struct flat_value values[MEMBERS]; /* of bounds, or of a name and one deed */
+	char room[CONTENT_MAX];            /* for the name */
 };
 
 /* ------------------------------------------------------------------------ cells */
 
-static void read_name(const struct json_at *at, struct demand *ret, struct json_errs *errs)
+/* 0; -EBADMSG and why. */
+static int read_cell(struct mp_str content, struct demand *ret, struct err *err)
 {
-	struct json_at member = json_at_member(at, "name");
-	size_t size;
-
-	if (json_get_str(at, "name", JSON_REQUIRED, &ret->name, errs))
-		return;
-	size = strlen(ret->name);
-	if (!size || size > NAME_MAX_SIZE)
-		(void)json_errs_add(errs, &member, "wants 1 to %d bytes, not %zu", NAME_MAX_SIZE,
-				    size);
-}
-
-/* {"name":N, and one of the deeds} */
-static void read_deed(const struct json_at *at, struct demand *ret, struct json_errs *errs)
-{
-	int n = 0;
-
-	(void)json_only(at, errs, "name", deeds[TAKE], deeds[GIVE], deeds[SET], NULL);
-	read_name(at, ret, errs);
-	for (int i = 0; i < DEEDS; i++) {
-		if (!json_at_member(at, deeds[i]).value)
-			continue;
-		ret->deed = (enum deed)i;
-		n++;
-		(void)json_get_int(at, deeds[i], JSON_REQUIRED, i == SET ? 0 : 1, AMOUNT_MAX,
-				   &ret->amount, errs);
-	}
-	if (n != 1)
-		(void)json_errs_add(errs, at, "wants one of take, give and set");
-}
-
-/* {"total":T}, {"max_names":M}, or both */
-static void read_bounds(const struct json_at *at, struct demand *ret, struct json_errs *errs)
-{
-	(void)json_only(at, errs, "total", "max_names", NULL);
-	(void)json_get_int(at, "total", JSON_OPTIONAL, 1, AMOUNT_MAX, &ret->total, errs);
-	(void)json_get_int(at, "max_names", JSON_OPTIONAL, 1, NAMES_MAX, &ret->max_names, errs);
-}
-
-static void read_demand(const struct json_at *at, struct demand *ret, struct json_errs *errs)
-{
-	bool bounds = json_at_member(at, "total").value || json_at_member(at, "max_names").value;
-
-	if (json_want(at, JSON_OBJECT, errs))
-		return;
-	(bounds ? read_bounds : read_deed)(at, ret, errs);
-}
-
-/* 0 and a document to be dropped; -EBADMSG and why; -ENOMEM. */
-static int read_cell(struct mp_str content, json_t **document, struct demand *ret, struct err *err)
-{
-	struct json_errs errs;
-	struct json_at at;
-	int r = json_load_text(content, CONTENT_MAX, 1, document, err);
+	const struct flat_value *v = ret->values;
+	int r = flat_read(content, members, MEMBERS, ret->values, ret->room, sizeof(ret->room), err);
+	int n_deeds = v[TAKE].given + v[GIVE].given + v[SET].given;
+	bool is_bounds = v[TOTAL].given || v[MAX_NAMES].given;
 
 	if (r)
-		return r == -ENOMEM ? r : -EBADMSG;
-	*ret = (struct demand){ .total = -1, .max_names = -1 };
-	json_errs_init(&errs, 1);
-	at = json_at_root(*document);
-	read_demand(&at, ret, &errs);
-	r = json_errs_result(&errs, err) ? -EBADMSG : 0;
-	json_errs_fini(&errs);
-	return r;
+		return r;
+	if (is_bounds && (n_deeds || v[NAME].given))
+		return err_set(err, -EBADMSG, "wants nothing else with total and max_names");
+	if (!is_bounds && n_deeds != 1)
+		return err_set(err, -EBADMSG, "wants one of take, give and set");
+	if (!is_bounds && !v[NAME].given)
+		return err_set(err, -EBADMSG, "wants a name");
+	return 0;
 }
 
 /* -------------------------------------------------------------------------- rules */
 
 #define QUOTE_SIZE 64
-#define QUOTE(text) slice_quote((char[QUOTE_SIZE]){0}, QUOTE_SIZE, slice_of(text))
+#define QUOTE(text) slice_quote((char[QUOTE_SIZE]){0}, QUOTE_SIZE, (text))
 
 /* Amounts in the ledger are 8 bytes, little-endian. */
 static struct mp_str amount_write(unsigned char bytes[8], uint64_t amount)
@@ -157,39 +112,38 @@ static int put_amount(struct ledger *ledger, struct mp_str name, uint64_t had, u
 	return r;
 }
 
-static int change(struct ledger *ledger, const struct demand *demand, struct err *err)
+static int change(struct ledger *ledger, const struct flat_value *cell, struct err *err)
 {
-	struct mp_str name = slice_of(demand->name);
-	uint64_t had = amount_read(ledger_get(ledger, name));
-	uint64_t amount = (uint64_t)demand->amount;
+	struct mp_str name = cell[NAME].text;
+	uint64_t had = amount_read(ledger_get(ledger, name)), amount = (uint64_t)cell[SET].number;
 	uint64_t left = ledger->number[N_TOTAL] - ledger->number[N_TAKEN];
 
-	if (demand->deed == GIVE && amount > had)
-		return err_set(err, -EPERM, "%s has %" PRIu64 " and cannot give %" PRIu64,
-			       QUOTE(demand->name), had, amount);
-	if (demand->deed == GIVE)
-		amount = had - amount;
-	else if (demand->deed == TAKE)
-		amount += had;
+	if (cell[GIVE].given && (uint64_t)cell[GIVE].number > had)
+		return err_set(err, -EPERM, "%s has %" PRIu64 " and cannot give %" PRId64,
+			       QUOTE(name), had, cell[GIVE].number);
+	if (cell[GIVE].given)
+		amount = had - (uint64_t)cell[GIVE].number;
+	else if (cell[TAKE].given)
+		amount = had + (uint64_t)cell[TAKE].number;
 	if (amount > had && amount - had > left)
 		return err_set(err, -EPERM, "%s wants %" PRIu64 " more, %" PRIu64 " of %" PRIu64
-			       " are left", QUOTE(demand->name), amount - had, left,
+			       " are left", QUOTE(name), amount - had, left,
 			       ledger->number[N_TOTAL]);
 	return put_amount(ledger, name, had, amount, err);
 }
 
 /* The first total is its row's maker's; later it is for admins, as is max_names. */
-static int rebound(struct ledger *ledger, const struct demand *demand, bool admin, struct err *err)
+static int rebound(struct ledger *ledger, const struct flat_value *cell, bool admin, struct err *err)
 {
 	uint64_t total = ledger->number[N_TOTAL], max_names = ledger->number[N_MAX_NAMES];
 
-	if (!admin && (total || demand->max_names >= 0))
+	if (!admin && (total || cell[MAX_NAMES].given))
 		return err_set(err, -EPERM, "the total is %" PRIu64
 			       ", to change it or max_names wants admin rights", total);
-	if (demand->total >= 0)
-		total = (uint64_t)demand->total;
-	if (demand->max_names >= 0)
-		max_names = (uint64_t)demand->max_names;
+	if (cell[TOTAL].given)
+		total = (uint64_t)cell[TOTAL].number;
+	if (cell[MAX_NAMES].given)
+		max_names = (uint64_t)cell[MAX_NAMES].number;
 	if (total < ledger->number[N_TAKEN])
 		return err_set(err, -EPERM, "the total cannot be %" PRIu64 ", %" PRIu64 " are taken",
 			       total, ledger->number[N_TAKEN]);
@@ -203,27 +157,25 @@ static int rebound(struct ledger *ledger, const struct demand *demand, bool admi
 
 static int step(struct ledger *ledger, const struct mp_cell *cell, struct err *err)
 {
-	CLEANUP_JSON json_t *document = NULL;
 	struct demand demand;
 	int r;
 
 	if (cell->kind != MP_CELL_DATA && cell->kind != MP_CELL_ADMIN)
 		return 0; /* says nothing to us */
-	r = read_cell(cell->content, &document, &demand, err);
+	r = read_cell(cell->content, &demand, err);
 	if (r)
 		return r;
-	return demand.name ? change(ledger, &demand, err) :
-			     rebound(ledger, &demand, cell->kind == MP_CELL_ADMIN, err);
+	return demand.values[NAME].given ?
+		       change(ledger, demand.values, err) :
+		       rebound(ledger, demand.values, cell->kind == MP_CELL_ADMIN, err);
 }
 
 /* ---------------------------------------------------------------------- snapshots */
 
 static int entry_ok(struct ledger *ledger, struct mp_str key, struct mp_str value, struct err *err)
 {
-	CLEANUP_JSON json_t *name = json_stringn(key.ptr, key.len);
 	uint64_t amount = amount_read(value);
-	bool good = name && key.len <= NAME_MAX_SIZE && !memchr(key.ptr, 0, key.len) && amount &&
-		    amount <= AMOUNT_MAX;
+	bool good = key.len <= NAME_MAX_SIZE && flat_text_ok(key) && amount && amount <= AMOUNT_MAX;
 
 	if (!good || ledger->number[N_TAKEN] + amount > AMOUNT_MAX)
 		return err_set(err, -EINVAL, "a snapshot with a name or amount that cannot be");
@@ -253,21 +205,23 @@ static const struct ledger_rules sum_rules = {
 
 /* -------------------------------------------------------------------------- merge */
 
-static int32_t put_difference(const struct demand *demand, uint64_t had, const struct mp_cell *cell,
-			      struct mp_cell_sink *sink)
+static int32_t put_difference(struct mp_str name, uint64_t had, uint64_t amount,
+			      const struct mp_cell *cell, struct mp_cell_sink *sink)
 {
-	bool more = (uint64_t)demand->amount > had;
-	json_int_t amount = (json_int_t)(more ? (uint64_t)demand->amount - had :
-						had - (uint64_t)demand->amount);
-	CLEANUP_JSON json_t *document = json_pack("{s:s, s:I}", "name", demand->name,
-						  deeds[more ? TAKE : GIVE], amount);
-	char *text = document ? json_dumps(document, JSON_COMPACT) : NULL;
+	bool more = amount > had;
 	struct mp_cell made = *cell;
+	struct buf text;
 	int32_t r;
 
-	made.content = slice_of(text);
-	r = text ? sink->put(sink, &made) : -ENOMEM;
-	free(text);
+	buf_init(&text, CONTENT_MAX);
+	buf_add_str(&text, "{\"name\":");
+	flat_quote(&text, name);
+	r = buf_printf(&text, ",\"%s\":%" PRIu64 "}", members[more ? TAKE : GIVE].name,
+		       more ? amount - had : had - amount);
+	made.content = buf_slice(&text);
+	if (!r)
+		r = sink->put(sink, &made);
+	buf_fini(&text);
 	return r;
 }
 
@@ -277,21 +231,19 @@ static int32_t put_difference(const struct demand *demand, uint64_t had, const s
  */
 static int32_t merge(void *self, void *fork, const struct mp_cell *cell, struct mp_cell_sink *sink)
 {
-	CLEANUP_JSON json_t *document = NULL;
 	struct demand demand;
-	uint64_t had;
-	int r = -EBADMSG;
+	struct mp_str name;
+	uint64_t had, amount;
 
 	(void)self; /* what the main row has does not matter */
-	if (fork && (cell->kind == MP_CELL_DATA || cell->kind == MP_CELL_ADMIN))
-		r = read_cell(cell->content, &document, &demand, NULL);
-	if (r == -ENOMEM)
-		return r;
-	if (r || !demand.name || demand.deed != SET)
+	if (!fork || (cell->kind != MP_CELL_DATA && cell->kind != MP_CELL_ADMIN) ||
+	    read_cell(cell->content, &demand, NULL) || !demand.values[SET].given)
 		return sink->put(sink, cell);
+	name = demand.values[NAME].text;
+	amount = (uint64_t)demand.values[SET].number;
 	ledger_settle(fork);
-	had = amount_read(ledger_get(fork, slice_of(demand.name)));
-	return (uint64_t)demand.amount == had ? 0 : put_difference(&demand, had, cell, sink);
+	had = amount_read(ledger_get(fork, name));
+	return amount == had ? 0 : put_difference(name, had, amount, cell, sink);
 }
 
 /* -------------------------------------------------------------------------- table */

@@ -7,12 +7,12 @@
  * state is a ledger of keys and their holders; README.md has the cells.
  */
 #include <errno.h>
-#include <string.h>
 
 #include <middlepipe/aggregator.h>
 
-#include "lib/json.h"
+#include "lib/flat.h"
 #include "lib/ledger.h"
+#include "lib/slice.h"
 
 #define TEXT_MAX 256     /* bytes of a key, and of a holder */
 #define CONTENT_MAX 4096 /* bytes of a cell: both of them escaped */
@@ -28,128 +28,96 @@ static const struct mp_option unique_options[] = {
 
 enum number { N_MAX_KEYS, N_STORED };
 
-/* What a cell asks for; borrowed from its document. */
-struct demand {
-	const char *claim;   /* key, or NULL */
-	const char *release; /* likewise; one of three */
-	const char *holder;  /* NULL: any, for admins only */
-	int64_t max_keys;    /* 0: not asked for */
+enum member { CLAIM, RELEASE, HOLDER, MAX_KEYS, MEMBERS };
+#define DATA_MEMBERS MAX_KEYS /* the first ones are for everybody, the others for admins */
+
+static const struct flat_want members[] = {
+	[CLAIM] = {"claim", FLAT_TEXT, 1, TEXT_MAX},
+	[RELEASE] = {"release", FLAT_TEXT, 1, TEXT_MAX},
+	[HOLDER] = {"holder", FLAT_TEXT, 1, TEXT_MAX},
+	[MAX_KEYS] = {"max_keys", FLAT_NUMBER, 1, KEYS_MAX},
 };
 
 /* ------------------------------------------------------------------------ cells */
 
-static void want_text(const struct json_at *at, const char *key, const char **ret,
-		      struct json_errs *errs)
-{
-	struct json_at member = json_at_member(at, key);
-	size_t size;
-
-	if (json_get_str(at, key, JSON_OPTIONAL, ret, errs) || !*ret)
-		return;
-	size = strlen(*ret);
-	if (!size || size > TEXT_MAX)
-		(void)json_errs_add(errs, &member, "wants 1 to %d bytes, not %zu", TEXT_MAX, size);
-}
-
 /* Is it one of the cells that there are? */
-static void want_shape(const struct json_at *at, const struct demand *demand, bool admin,
-		       struct json_errs *errs)
+static int check_shape(const struct flat_value *cell, bool admin, struct err *err)
 {
-	int n = !!demand->claim + !!demand->release + !!demand->max_keys;
-	bool needs_holder = demand->claim || (demand->release && !admin);
+	int n = cell[CLAIM].given + cell[RELEASE].given + cell[MAX_KEYS].given;
+	bool needs_holder = cell[CLAIM].given || (cell[RELEASE].given && !admin);
 
 	if (n != 1)
-		(void)json_errs_add(errs, at, "wants one of claim, release%s",
-				    admin ? " and max_keys" : "");
-	else if (needs_holder && !demand->holder)
-		(void)json_errs_add(errs, at, "wants a holder");
-	else if (demand->max_keys && demand->holder)
-		(void)json_errs_add(errs, at, "wants no holder with max_keys");
-}
-
-static void read_demand(const struct json_at *at, bool admin, struct demand *ret,
-			struct json_errs *errs)
-{
-	(void)json_only(at, errs, "claim", "release", "holder", admin ? "max_keys" : NULL, NULL);
-	want_text(at, "claim", &ret->claim, errs);
-	want_text(at, "release", &ret->release, errs);
-	want_text(at, "holder", &ret->holder, errs);
-	if (admin)
-		(void)json_get_int(at, "max_keys", JSON_OPTIONAL, 1, KEYS_MAX, &ret->max_keys,
-				   errs);
-	if (!errs->count)
-		want_shape(at, ret, admin, errs);
+		return err_set(err, -EBADMSG, "wants one of claim, release%s",
+			       admin ? " and max_keys" : "");
+	if (needs_holder && !cell[HOLDER].given)
+		return err_set(err, -EBADMSG, "wants a holder");
+	if (cell[MAX_KEYS].given && cell[HOLDER].given)
+		return err_set(err, -EBADMSG, "wants no holder with max_keys");
+	return 0;
 }
 
 /* -------------------------------------------------------------------------- rules */
 
 #define QUOTE_SIZE 64
-#define QUOTE(text) slice_quote((char[QUOTE_SIZE]){0}, QUOTE_SIZE, slice_of(text))
+#define QUOTE(text) slice_quote((char[QUOTE_SIZE]){0}, QUOTE_SIZE, (text))
 
-static int claim(struct ledger *ledger, const struct demand *demand, struct err *err)
+static int claim(struct ledger *ledger, const struct flat_value *cell, struct err *err)
 {
-	struct mp_str held = ledger_get(ledger, slice_of(demand->claim));
-	char holder[QUOTE_SIZE];
+	struct mp_str key = cell[CLAIM].text, held = ledger_get(ledger, key);
 	int r;
 
-	if (held.ptr && slice_eq(held, slice_of(demand->holder)))
+	if (held.ptr && slice_eq(held, cell[HOLDER].text))
 		return 0;
 	if (held.ptr)
-		return err_set(err, -EPERM, "%s is held by %s", QUOTE(demand->claim),
-			       slice_quote(holder, sizeof(holder), held));
+		return err_set(err, -EPERM, "%s is held by %s", QUOTE(key), QUOTE(held));
 	if (ledger->n_entries >= ledger->number[N_MAX_KEYS])
 		return err_set(err, -EPERM, "full: %zu keys are held, max_keys is %llu",
 			       ledger->n_entries, (unsigned long long)ledger->number[N_MAX_KEYS]);
-	r = ledger_set(ledger, slice_of(demand->claim), slice_of(demand->holder));
+	r = ledger_set(ledger, key, cell[HOLDER].text);
 	return r != -ENOSPC ? r : err_set(err, -EPERM, "full: keys and holders take %zu bytes, "
 					  "%u at most", ledger->size, MP_SNAPSHOT_MAX);
 }
 
-static int release(struct ledger *ledger, const struct demand *demand, struct err *err)
+static int release(struct ledger *ledger, const struct flat_value *cell, struct err *err)
 {
-	struct mp_str held = ledger_get(ledger, slice_of(demand->release));
-	char holder[QUOTE_SIZE];
+	struct mp_str key = cell[RELEASE].text, held = ledger_get(ledger, key);
 
 	if (!held.ptr)
-		return err_set(err, -EPERM, "%s is not held", QUOTE(demand->release));
-	if (demand->holder && !slice_eq(held, slice_of(demand->holder)))
-		return err_set(err, -EPERM, "%s is held by %s, not by %s", QUOTE(demand->release),
-			       slice_quote(holder, sizeof(holder), held), QUOTE(demand->holder));
-	return ledger_remove(ledger, slice_of(demand->release));
+		return err_set(err, -EPERM, "%s is not held", QUOTE(key));
+	if (cell[HOLDER].given && !slice_eq(held, cell[HOLDER].text))
+		return err_set(err, -EPERM, "%s is held by %s, not by %s", QUOTE(key), QUOTE(held),
+			       QUOTE(cell[HOLDER].text));
+	return ledger_remove(ledger, key);
 }
 
-static int bound(struct ledger *ledger, const struct demand *demand, struct err *err)
+static int bound(struct ledger *ledger, const struct flat_value *cell, struct err *err)
 {
-	if ((uint64_t)demand->max_keys < ledger->n_entries)
+	int64_t max_keys = cell[MAX_KEYS].number;
+
+	if ((uint64_t)max_keys < ledger->n_entries)
 		return err_set(err, -EPERM, "max_keys cannot be %lld, %zu keys are held",
-			       (long long)demand->max_keys, ledger->n_entries);
-	ledger->number[N_MAX_KEYS] = (uint64_t)demand->max_keys;
+			       (long long)max_keys, ledger->n_entries);
+	ledger->number[N_MAX_KEYS] = (uint64_t)max_keys;
 	return 0;
 }
 
 static int step(struct ledger *ledger, const struct mp_cell *cell, struct err *err)
 {
-	CLEANUP_JSON json_t *document = NULL;
-	struct demand demand = { 0 };
-	struct json_errs errs;
-	struct json_at at;
+	struct flat_value values[MEMBERS] = { 0 };
+	char room[CONTENT_MAX];
+	bool admin = cell->kind == MP_CELL_ADMIN;
 	int r;
 
-	if (cell->kind != MP_CELL_DATA && cell->kind != MP_CELL_ADMIN)
+	if (cell->kind != MP_CELL_DATA && !admin)
 		return 0; /* says nothing to us */
-	r = json_load_text(cell->content, CONTENT_MAX, 1, &document, err);
-	if (r)
-		return r == -ENOMEM ? r : -EBADMSG;
-	json_errs_init(&errs, 1);
-	at = json_at_root(document);
-	if (!json_want(&at, JSON_OBJECT, &errs))
-		read_demand(&at, cell->kind == MP_CELL_ADMIN, &demand, &errs);
-	r = json_errs_result(&errs, err) ? -EBADMSG : 0;
-	json_errs_fini(&errs);
+	r = flat_read(cell->content, members, admin ? MEMBERS : DATA_MEMBERS, values, room,
+		      sizeof(room), err);
+	if (!r)
+		r = check_shape(values, admin, err);
 	if (r)
 		return r;
-	return demand.claim ? claim(ledger, &demand, err) :
-	       demand.release ? release(ledger, &demand, err) : bound(ledger, &demand, err);
+	return values[CLAIM].given ? claim(ledger, values, err) :
+	       values[RELEASE].given ? release(ledger, values, err) : bound(ledger, values, err);
 }
 
 /* ---------------------------------------------------------------------- snapshots */
@@ -157,9 +125,7 @@ static int step(struct ledger *ledger, const struct mp_cell *cell, struct err *e
 /* Text as a cell could have brought it. */
 static bool text_ok(struct mp_str text)
 {
-	CLEANUP_JSON json_t *string = text.len ? json_stringn(text.ptr, text.len) : NULL;
-
-	return string && text.len <= TEXT_MAX && !memchr(text.ptr, 0, text.len);
+	return text.len && text.len <= TEXT_MAX && flat_text_ok(text);
 }
 
 static int entry_ok(struct ledger *ledger, struct mp_str key, struct mp_str value, struct err *err)

@@ -10,7 +10,7 @@
  *
  * A snapshot that is taken gives the same bytes again; what check() allows, alone, in one
  * request or behind pending cells, apply() takes; the state comes back from its
- * snapshot.  With FUZZ_PLANT the target keeps an allowed cell where it has no room.
+ * snapshot; and jansson finds in a cell what lib/flat.h does.  With FUZZ_PLANT the target keeps an allowed cell where it has no room.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,6 +20,7 @@
 #include "middlepipes/half.h"
 #include "middlepipes/registry.h"
 #include "tests/fuzz/replay.h"
+#include "tests/lib/flat_oracle.h"
 
 #define CELLS_MAX 64
 
@@ -120,6 +121,23 @@ static size_t read_cells(struct mp_str text, struct mp_cell *cells)
 	return n;
 }
 
+/* Members of all halves, without bounds. */
+static void check_flat(struct mp_str content)
+{
+	static const struct flat_want wants[] = {
+		{ "claim", FLAT_TEXT, 0, INT64_MAX }, { "release", FLAT_TEXT, 0, INT64_MAX },
+		{ "holder", FLAT_TEXT, 0, INT64_MAX }, { "name", FLAT_TEXT, 0, INT64_MAX },
+		{ "take", FLAT_NUMBER, INT64_MIN, INT64_MAX }, { "total", FLAT_NUMBER, INT64_MIN, INT64_MAX },
+	};
+	const size_t n = sizeof(wants) / sizeof(wants[0]);
+	struct flat_value values[sizeof(wants) / sizeof(wants[0])];
+	char *room = malloc(content.len + 1);
+	int r = room ? flat_read(content, wants, n, values, room, content.len, NULL) : 0;
+
+	FUZZ_CHECK(!room || oracle_agrees(content, wants, n, r, values));
+	free(room);
+}
+
 static bool allowed(void *self, const struct mp_cell *const *cells, size_t n_pending, size_t n)
 {
 	char reason[MP_REASON_MAX] = "";
@@ -150,8 +168,10 @@ static void check_cells(void *self, struct mp_str text)
 	struct buf before = bytes_of(self);
 	uint64_t n_skipped = skipped(self);
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		check_flat(cells[i].content);
 		list[i] = &cells[i];
+	}
 	n_taken = put_all(self, list, n);
 	FUZZ_CHECK(same(self, buf_slice(&before)) && allowed(self, list, 0, n_taken));
 	for (size_t i = 0; i < n_taken; i++)

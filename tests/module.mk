@@ -75,4 +75,5 @@ FUNCTIONAL_TESTS += \
 	tests/functional/70-http-front.t \
 	tests/functional/70-http-rights.t \
 	tests/functional/71-checker.t \
+	tests/functional/71-workload.t \
 	tests/functional/90-demo.t

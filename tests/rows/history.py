@@ -36,11 +36,11 @@ def sha_of(content):
 
 
 class Writer:
-    """Appends events to one file; any thread."""
+    """Writes events to one new file; any thread."""
 
     def __init__(self, path, **about):
         self.lock = threading.Lock()
-        self.out = open(path, "a", encoding="ascii")
+        self.out = open(path, "x", encoding="ascii")
         self.write("history", v=VERSION, **about)
 
     def write(self, event, t=None, **fields):

@@ -99,7 +99,7 @@ CLI_A := $(B)/obj/libcli.a
 CLIENT_A := $(B)/obj/libmiddlepipe.a
 TESTS_A := $(B)/obj/libtests.a
 CLIENT_SO := $(B)/lib/libmiddlepipe.so.1
-PROGRAMS := $(B)/bin/mp-scheduler $(B)/bin/middlepipe
+PROGRAMS := $(B)/bin/mp-scheduler $(B)/bin/mp-aggregator $(B)/bin/middlepipe
 FILTERS := $(patsubst middlepipes/%/filter.c,$(B)/lib/middlepipe/filters/%.so,$(PIPES_SHARED)) \
 	$(patsubst middlepipes/%/aggregator.c,$(B)/lib/middlepipe/filters/%.so,$(PIPES_HALVES))
 TEST_FILTER_SO := $(patsubst %.c,$(B)/%.so,$(TEST_FILTERS))
@@ -132,6 +132,11 @@ $(TESTS_A): $(call objects,$(TESTS_SRC))
 $(LIB_A) $(PIPES_A) $(SCHEDULER_A) $(AGGREGATOR_A) $(CLI_A) $(CLIENT_A) $(TESTS_A):
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/bin/mp-aggregator: $(B)/obj/aggregator/main.o $(AGGREGATOR_A) $(PIPES_A) $(LIB_A)
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(LDFLAGS) -pie -o $@ $^ $(LIBS_SCHEDULER) $(LIBS_AGGREGATOR) $(LIBS_CORE)
 
 $(B)/bin/mp-scheduler: $(B)/obj/scheduler/main.o $(SCHEDULER_A) $(PIPES_A) $(LIB_A)
 	$(call say,LD,$@)

@@ -449,17 +449,19 @@ static void board(struct owner *owner)
 
 void flight_try(struct owner *owner)
 {
-	if (owner->flight != FLIGHT_NONE || owner->dead)
+	if (owner->flight != FLIGHT_NONE || owner->dead || owner->sealed)
 		return;
 	owner_say_overdue(owner);
 	board(owner);
 	if (list_empty(&owner->aboard))
 		return;
 	owner->alone -= owner->alone > 0;
-	if (!txn_begin(&owner->txn, owner->n_shards + 3 * owner->rows_aboard + 1)) {
+	if (!txn_begin(&owner->txn, owner->n_shards + 3 * owner->rows_aboard + 2)) {
 		return_puts(owner);
 		return;
 	}
+	if (owner->meta_key.len)
+		txn_compare(&owner->txn, buf_slice(&owner->meta_key), buf_slice(&owner->meta));
 	FOR_EACH_ABOARD(o, owner)
 		add_row(owner, o);
 	add_reads(owner, &owner->txn);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aggregator/rows/meta.h"
 #include "aggregator/rows/owner_priv.h"
 #include "aggregator/rows/retain.h"
 #include "lib/clock.h"
@@ -53,6 +54,8 @@ static void destroy(struct owner *owner)
 {
 	for (uint32_t i = 0; i < SHARDS_MAX; i++)
 		buf_fini(&owner->shard_key[i]);
+	buf_fini(&owner->meta_key);
+	buf_fini(&owner->meta);
 	txn_fini(&owner->txn);
 	txn_fini(&owner->take);
 	free(owner);
@@ -85,6 +88,8 @@ struct owner *owner_new(const struct owner_options *options)
 	list_init(&owner->work);
 	list_init(&owner->due);
 	list_init(&owner->aboard);
+	buf_init(&owner->meta_key, KEY_MAX);
+	buf_init(&owner->meta, META_SIZE_MAX);
 	for (uint32_t i = 0; i < SHARDS_MAX; i++)
 		buf_init(&owner->shard_key[i], KEY_MAX);
 	if (!make_keys(owner)) {
@@ -173,6 +178,16 @@ void owner_free(struct owner *owner)
 		destroy(owner);
 }
 
+void owner_set_meta(struct owner *owner, struct mp_str key, struct mp_str text, bool sealed)
+{
+	buf_reset(&owner->meta_key);
+	buf_reset(&owner->meta);
+	(void)buf_add_slice(&owner->meta_key, key);
+	(void)buf_add_slice(&owner->meta, text);
+	owner->sealed = sealed;
+	owner->woken = true;
+}
+
 /* -------------------------------------------------------------------------- puts */
 
 void owner_answer(struct owner *owner, struct put *put, struct put_answer *answer)
@@ -207,7 +222,7 @@ static enum put_code admit(struct owner *owner, struct put *put, struct row **re
 	enum shard_state state;
 
 	*ret_row = NULL;
-	if (owner->counts.waiting > owner->limits.waiting)
+	if (owner->counts.waiting > owner->limits.waiting || owner->sealed)
 		return PUT_UNAVAILABLE;
 	if (copy_row_make(owner->copy, put->row, ret_row) < 0)
 		return PUT_FULL;
@@ -353,6 +368,7 @@ static void settle(struct owner *owner, enum engine_outcome outcome, uint64_t re
 		if (!taking && s->state != SHARD_RELEASING)
 			continue;
 		s->state = SHARD_OTHERS;
+		owner->counts.releasing -= !taking;
 		if (outcome != ENGINE_COMMITTED)
 			continue;
 		copy_wrote_owner(owner->copy, n, taking ? text_of(s) : (struct mp_str){ 0 }, revision);
@@ -387,6 +403,7 @@ static bool add_change(struct owner *owner, uint32_t n)
 		txn_op(&owner->take, ENGINE_DELETE, key, (struct mp_str){ 0 });
 		s->state = SHARD_RELEASING;
 		owner->counts.shards--;
+		owner->counts.releasing++;
 	} else if (to_take(s) && owner_text_write(owner, s->text, &s->size)) {
 		s->next_size = 0;
 		txn_compare(&owner->take, key, copy_owner(owner->copy, n));

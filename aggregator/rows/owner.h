@@ -65,6 +65,7 @@ struct owner_counts {
 	uint64_t put[600];  /* answers, by enum put_code */
 	uint64_t waiting;   /* puts that wait or fly now */
 	uint32_t shards;    /* owned now */
+	uint32_t releasing; /* shards whose release is on its way */
 };
 
 /* NULL without memory. */
@@ -75,6 +76,13 @@ struct owner *owner_new(const struct owner_options *options);
  * the engine has answered.  It releases nothing: see owner_want().
  */
 void owner_free(struct owner *owner);
+
+/*
+ * `meta` as it is stored, under its key: every flight compares it.  sealed: none
+ * flies any more, and puts are answered 503.  Before the first call, and with
+ * an empty key, nothing is compared.
+ */
+void owner_set_meta(struct owner *owner, struct mp_str key, struct mp_str text, bool sealed);
 
 /* Shall this process own the shard?  It is taken, or released, as soon as may be. */
 void owner_want(struct owner *owner, uint32_t shard, bool want);

@@ -80,6 +80,8 @@ struct owner {
 	uint64_t counter;             /* of the texts that it wrote */
 	uint32_t n_shards;
 	struct owner_limits limits;
+	struct buf meta_key, meta;    /* see owner_set_meta() */
+	bool sealed;                  /* likewise */
 	struct shard shard[SHARDS_MAX];
 	struct buf shard_key[SHARDS_MAX]; /* keys of the owners */
 	struct list all;              /* every struct owned */

@@ -157,7 +157,7 @@ static void request_answer(struct sim_request *r, const struct engine_answer *an
 		r->events--; /* the caller holds it, too */
 	}
 	e->under_way--;
-	e->serving = answer->outcome != ENGINE_UNKNOWN;
+	e->serving = answer->outcome != ENGINE_UNKNOWN && r->fault != SIM_NOT_SENT;
 	if (r->no_space || (answer->outcome == ENGINE_COMMITTED && r->writes))
 		e->full = r->no_space;
 	sim_note(sim, "%s: #%llu %s, %zu items, revision %llu %s", e->actor->name, (unsigned long long)r->number,
@@ -190,6 +190,16 @@ static void on_reset(struct sim *sim, void *ctx)
 {
 	(void)sim;
 	unknown(ctx, "the connection broke");
+}
+
+static void on_not_sent(struct sim *sim, void *ctx)
+{
+	struct sim_request *r = ctx;
+
+	(void)sim;
+	sim_fault_count(r->engine, SIM_NOT_SENT);
+	request_answer(r, &(struct engine_answer){ .outcome = ENGINE_REFUSED, .why = "not sent" });
+	request_release(r);
 }
 
 static void on_reply(struct sim *sim, void *ctx)
@@ -244,8 +254,8 @@ static void reply_or_lose(struct sim_request *r, struct sim_reply *reply, bool t
 {
 	bool committed = reply->answer.outcome == ENGINE_COMMITTED;
 
-	/* The connection died with the answer, and the library sends again. */
-	if (r->fault == SIM_TWICE && !twice) {
+	/* Twice: the connection died with the answer, and the library sends again. */
+	if ((r->fault == SIM_TWICE && !twice) || (r->fault == SIM_AGAIN && twice)) {
 		reply_free(reply);
 		return;
 	}
@@ -260,16 +270,21 @@ static void reply_or_lose(struct sim_request *r, struct sim_reply *reply, bool t
 	reply_send(r, reply);
 }
 
+/* One that is late lies within the store already, and no cut keeps it off. */
+static bool lies_there(const struct sim_request *r, bool twice)
+{
+	return r->fault == SIM_COMMIT_LATE || (r->fault == SIM_AGAIN && twice);
+}
+
 static void on_arrive(struct sim *sim, void *ctx)
 {
 	struct sim_request *r = ctx;
 	struct engine_sim *e = r->engine;
 	bool twice = r->arrivals++;
 
-	/* One that is late lies within the store already, and no cut keeps it off. */
-	if (r->restores != e->store->restores || (e->cut & SIM_OUT && r->fault != SIM_COMMIT_LATE)) {
+	if (r->restores != e->store->restores || (e->cut & SIM_OUT && !lies_there(r, twice))) {
 		lose(r);
-	} else {
+	} else if (r->fault != SIM_AGAIN || !twice || r->happened) {
 		if (twice)
 			sim_note(sim, "#%llu arrives again", (unsigned long long)r->number);
 		if (twice && r->happened)
@@ -291,8 +306,8 @@ static bool applies(const struct sim_request *r, enum sim_fault fault)
 /* The fault of a request; each that can hit it is drawn, the first one counts. */
 static enum sim_fault request_fault(const struct sim_request *r)
 {
-	static const enum sim_fault writes[] = { SIM_REQUEST_LOST, SIM_COMMIT_LATE, SIM_TWICE, SIM_ANSWER_LOST,
-						 SIM_NO_SPACE, SIM_FAULTS };
+	static const enum sim_fault writes[] = { SIM_REQUEST_LOST, SIM_COMMIT_LATE, SIM_TWICE, SIM_AGAIN,
+						 SIM_ANSWER_LOST, SIM_NO_SPACE, SIM_NOT_SENT, SIM_FAULTS };
 	static const enum sim_fault reads[] = { SIM_RANGE_LOST, SIM_STALE, SIM_FAULTS };
 	enum sim_fault found = SIM_FAULTS;
 
@@ -325,6 +340,9 @@ static int request_send(struct sim_request *r)
 	} else if (r->fault == SIM_REQUEST_LOST) {
 		sim_fault_count(e, r->fault);
 		lose(r);
+	} else if (r->fault == SIM_NOT_SENT) {
+		r->events++;
+		sim_timer(sim, e->actor, sim_between(sim, 1, SIM_LIMIT_NS - 1), on_not_sent, r);
 	} else if (r->fault == SIM_COMMIT_LATE) {
 		arrive_after(r, SIM_LIMIT_NS + sim_between(sim, 1, SIM_LATE_MAX_NS));
 		lose(r);
@@ -332,6 +350,8 @@ static int request_send(struct sim_request *r)
 		arrive_after(r, way);
 		if (r->fault == SIM_TWICE)
 			arrive_after(r, way + sim_between(sim, 1, 50 * NS_PER_MS));
+		if (r->fault == SIM_AGAIN)
+			arrive_after(r, way + sim_between(sim, 1, SIM_LATE_MAX_NS));
 	}
 	return 0;
 }

@@ -40,7 +40,9 @@ enum sim_fault {
 	SIM_REQUEST_LOST, /* it was not, and is UNKNOWN */
 	SIM_COMMIT_LATE,  /* UNKNOWN, and is committed after that */
 	SIM_TWICE,        /* delivered twice; the second one, which met the first, is answered */
+	SIM_AGAIN,        /* committed, and delivered once more up to five seconds later */
 	SIM_NO_SPACE,     /* REFUSED, when it puts anything; the health says so until the next commit */
+	SIM_NOT_SENT,     /* REFUSED after a while: it never went out, and the health says so */
 	/* Drawn for each range, and transaction that only reads. */
 	SIM_RANGE_LOST,   /* UNKNOWN */
 	SIM_STALE,        /* a `stale` range is as things stood some transactions ago */

@@ -21,6 +21,8 @@ const char *sim_fault_name(enum sim_fault fault)
 		[SIM_REQUEST_LOST] = "request lost",
 		[SIM_COMMIT_LATE] = "committed late",
 		[SIM_TWICE] = "delivered twice",
+		[SIM_AGAIN] = "delivered again",
+		[SIM_NOT_SENT] = "not sent",
 		[SIM_NO_SPACE] = "no space",
 		[SIM_RANGE_LOST] = "range lost",
 		[SIM_STALE] = "stale range",

@@ -73,7 +73,7 @@ static void txn_apply(struct sim_request *r)
 	}
 	r->happened = true;
 	sim_note(store->sim, "#%llu happens%s", (unsigned long long)r->number, r->answered ? ", late" : "");
-	if (r->answered)
+	if (r->answered && r->fault != SIM_AGAIN)
 		sim_fault_count(r->engine, SIM_COMMIT_LATE);
 	if (sim_map_end(&store->map))
 		sim_watches_changed(store);

@@ -141,6 +141,30 @@ static void test_twice(void)
 	counted(SIM_TWICE, 1);
 }
 
+/* What compares is safe from that, what does not is done again. */
+static void test_again(void)
+{
+	engine_sim_script(one, SIM_AGAIN, 1);
+	is_int((int)put_by(one, "ag", "1").outcome, ENGINE_COMMITTED, "one that lies about is answered");
+	is_int((int)put_by(two, "ag", "2").outcome, ENGINE_COMMITTED, "somebody else goes on");
+	sim_run_for(&sim, SIM_LATE_MAX_NS);
+	stored("ag", "1", "then it is delivered again");
+	counted(SIM_AGAIN, 1);
+	counted(SIM_COMMIT_LATE, 0);
+}
+
+static void test_not_sent(void)
+{
+	uint64_t asked = sim.now_ns;
+
+	engine_sim_script(one, SIM_NOT_SENT, 1);
+	is_int((int)put_by(one, "not", "1").outcome, ENGINE_REFUSED, "a request that finds no way out");
+	ok(sim.now_ns < asked + SIM_LIMIT_NS, "is refused before the limit");
+	sim_run_for(&sim, 2 * SIM_LATE_MAX_NS);
+	stored("not", NULL, "and never happens");
+	counted(SIM_NOT_SENT, 1);
+}
+
 static void test_no_space(void)
 {
 	const struct engine_op op = { ENGINE_DELETE, MP_LIT("ns"), { 0 }, false };
@@ -523,8 +547,8 @@ static void test_borrowed(void)
 int main(void)
 {
 	static void (*const tests[])(void) = {
-		test_answer_lost, test_request_lost, test_late, test_late_fenced, test_twice,
-		test_no_space, test_limits, test_reads, test_cut, test_cut_short, test_stop,
+		test_answer_lost, test_request_lost, test_late, test_late_fenced, test_twice, test_again,
+		test_not_sent, test_no_space, test_limits, test_reads, test_cut, test_cut_short, test_stop,
 		test_kill, test_lease, test_lease_lost, test_watch_ended, test_watch_compacted,
 		test_watch_merged, test_event_lost, test_restored, test_borrowed,
 	};

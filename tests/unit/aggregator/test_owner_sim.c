@@ -479,7 +479,7 @@ static void world_begin(struct world *w, struct sim *sim)
 {
 	static const struct { enum sim_fault fault; uint32_t odds; } odds[] = {
 		{ SIM_ANSWER_LOST, 30000 }, { SIM_REQUEST_LOST, 30000 }, { SIM_COMMIT_LATE, 30000 },
-		{ SIM_TWICE, 30000 }, { SIM_NO_SPACE, 10000 }, { SIM_RANGE_LOST, 30000 }, { SIM_SLOW, 30000 },
+		{ SIM_TWICE, 30000 }, { SIM_AGAIN, 30000 }, { SIM_NOT_SENT, 10000 }, { SIM_NO_SPACE, 10000 }, { SIM_RANGE_LOST, 30000 }, { SIM_SLOW, 30000 },
 		{ SIM_WATCH_DELAYED, 30000 }, { SIM_WATCH_ENDED, 5000 }, { SIM_WATCH_COMPACTED, 2000 },
 		{ SIM_WATCH_MERGED, 30000 }, { SIM_EVENT_LOST, 5000 }, { SIM_CUT, 10000 }, { SIM_STOPPED, 10000 },
 		{ SIM_SLOW_LINK, 10000 }, { SIM_FULL, 2000 }, { SIM_COMPACTED, 5000 },

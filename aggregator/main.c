@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mp-aggregator: keeps a tenant's rows. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "aggregator/rows/keys.h"
+#include "aggregator/serve.h"
+#include "lib/log.h"
+#include "lib/opt.h"
+
+static struct serve_options options;
+static const char *log_level;
+static bool print_man;
+
+static const struct opt opts[] = {
+	{ .name = "listen", .letter = 'l', .type = OPT_STRING, .target = &options.listen,
+	  .def = "127.0.0.1:9780", .arg = "ADDRESS:PORT", .env = "MP_AGGREGATOR_LISTEN",
+	  .help = "where to serve: an IPv4 or [IPv6] address and a port (0: any), or the path of a socket" },
+	{ .name = "data", .letter = 'd', .type = OPT_STRING, .target = &options.data, .arg = "DIR",
+	  .env = "MP_AGGREGATOR_DATA",
+	  .help = "directory of the rows (default: /var/lib/middlepipe for root, else "
+		  "~/.local/state/middlepipe)" },
+	{ .name = "group", .letter = 'g', .type = OPT_STRING, .target = &options.group, .arg = "URL[,URL]",
+	  .env = "MP_AGGREGATOR_GROUP",
+	  .help = "keep the rows in that etcd (3.4 or later), and nothing on disk" },
+	{ .name = "tenant", .letter = 't', .type = OPT_STRING, .target = &options.tenant, .def = "default",
+	  .arg = "NAME", .env = "MP_AGGREGATOR_TENANT", .help = "whose rows" },
+	{ .name = "member", .letter = 'm', .type = OPT_STRING, .target = &options.member, .arg = "ID",
+	  .env = "MP_AGGREGATOR_MEMBER",
+	  .help = "id of this member (default: drawn, and kept in the data directory)" },
+	{ .name = "shards", .type = OPT_INT, .target = &options.shards, .def = "64", .min = 1,
+	  .max = SHARDS_MAX, .arg = "N", .help = "of rows that are begun; fixed from then on" },
+	{ .name = "tls-cert", .type = OPT_STRING, .target = &options.http.cert_file, .arg = "FILE",
+	  .help = "serve HTTPS with that certificate chain (PEM; read again when it changes)" },
+	{ .name = "tls-key", .type = OPT_STRING, .target = &options.http.key_file, .arg = "FILE",
+	  .help = "its key" },
+	{ .name = "tls-ca", .type = OPT_STRING, .target = &options.http.ca_file, .arg = "FILE",
+	  .help = "ask clients for certificates of these authorities" },
+	{ .name = "tokens", .type = OPT_STRING, .target = &options.http.token_file, .arg = "FILE",
+	  .env = "MP_AGGREGATOR_TOKENS",
+	  .help = "bearer tokens and their rights (JSON; read again when it changes)" },
+	{ .name = "etcd-ca", .type = OPT_STRING, .target = &options.etcd_ca, .arg = "FILE",
+	  .help = "authorities of etcd's certificate" },
+	{ .name = "etcd-cert", .type = OPT_STRING, .target = &options.etcd_cert, .arg = "FILE",
+	  .help = "certificate to show etcd" },
+	{ .name = "etcd-key", .type = OPT_STRING, .target = &options.etcd_key, .arg = "FILE", .help = "its key" },
+	{ .name = "etcd-user", .type = OPT_STRING, .target = &options.etcd_user, .arg = "NAME",
+	  .help = "log in to etcd" },
+	{ .name = "etcd-password-file", .type = OPT_STRING, .target = &options.etcd_password_file, .arg = "FILE",
+	  .help = "whose first line is the password" },
+	{ .name = "threads", .type = OPT_INT, .target = &options.threads, .def = "2", .min = 1, .max = 64,
+	  .arg = "N", .help = "threads that take in requests" },
+	{ .name = "connections", .type = OPT_INT, .target = &options.connections, .def = "12000", .min = 1,
+	  .max = 1000000, .arg = "N", .help = "most connections at once" },
+	{ .name = "per-address", .type = OPT_INT, .target = &options.per_address, .def = "4000",
+	  .max = 1000000, .arg = "N", .help = "of one address (0: no bound)" },
+	{ .name = "rows", .type = OPT_INT, .target = &options.rows_max, .def = "100000", .min = 1,
+	  .max = 10000000, .arg = "N", .help = "most rows" },
+	{ .name = "waiting", .type = OPT_INT, .target = &options.waiting_max, .def = "65536", .min = 1,
+	  .max = 10000000, .arg = "N", .help = "most puts that wait; more are answered 503" },
+	{ .name = "put-time", .type = OPT_DURATION_MS, .target = &options.put_ms, .def = "5s", .min = 100,
+	  .max = 60000, .arg = "TIME", .help = "a put is answered by then: 503 or 504 when it is not done" },
+	{ .name = "read-time", .type = OPT_DURATION_MS, .target = &options.read_ms, .def = "5s", .min = 100,
+	  .max = 60000, .arg = "TIME", .help = "likewise a read" },
+	{ .name = "stop-time", .type = OPT_DURATION_MS, .target = &options.stop_ms, .def = "5s", .min = 0,
+	  .max = 600000, .arg = "TIME", .help = "requests under way are given so long when it stops" },
+	{ .name = "ready-fd", .type = OPT_INT, .target = &options.ready_fd, .def = "-1", .min = -1,
+	  .max = 65535, .arg = "FD", .help = "write the address there, and a newline, when it serves" },
+	{ .name = "log", .type = OPT_STRING, .target = &log_level, .arg = "error|warn|info|debug|off",
+	  .env = "MIDDLEPIPE_LOG", .def = "info", .help = "how much to log on standard error" },
+	{ .name = "man", .type = OPT_FLAG, .target = &print_man, .help = "print this as a man page" },
+	{ .name = NULL },
+};
+
+static const struct opt_command command = {
+	.name = "mp-aggregator",
+	.usage = "[OPTION]...",
+	.summary = "keep a tenant's rows, agreed on and durable",
+	.text = "Rows are ordered lists of cells that everybody agrees on: chains, claims of ports, shares of\n"
+		"bandwidth, states of breakers. Alone, with no option at all, it keeps them in an SQLite file;\n"
+		"with --group in an etcd, which several of it may share.\n\n"
+		"Without TLS client certificates or tokens it serves on loopback and Unix sockets only.\n"
+		"SIGTERM and SIGINT end it: it takes no more, finishes what is under way and releases its shards.",
+	.opts = opts,
+	.examples = "mp-aggregator\n"
+		    "mp-aggregator --group http://10.0.0.5:2379,http://10.0.0.6:2379 --tenant shop \\\n"
+		    "    --listen 10.0.0.7:9780 --tls-cert cert.pem --tls-key key.pem --tokens tokens.json\n"
+		    "curl -d hello http://127.0.0.1:9780/v1/rows/greetings/cells",
+	.exit_codes = "0  ended by a signal\n"
+		      "1  it cannot be started, or its rows cannot be used\n"
+		      "2  wrong usage\n"
+		      "111  a system call failed",
+	.man_section = 8,
+};
+
+static int usage_error(const char *text)
+{
+	fprintf(stderr, "mp-aggregator: %s\nTry 'mp-aggregator --help'.\n", text);
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	struct err err = { 0 };
+	int first = 0, r;
+
+	options.http = http_options_default();
+	r = opt_parse(&command, argc, argv, &first, &err);
+	if (r == OPT_HELP || print_man) {
+		(print_man ? opt_print_man : opt_print_help)(stdout, &command);
+		return 0;
+	}
+	if (r == OPT_VERSION) {
+		printf("mp-aggregator %s\n", MIDDLEPIPE_VERSION);
+		return 0;
+	}
+	if (r < 0)
+		return usage_error(err.text);
+	if (first < argc)
+		return usage_error("no operand is expected");
+	r = log_level_parse(log_level);
+	if (r == -EINVAL)
+		return usage_error("--log: error, warn, info, debug or off is expected");
+	log_open("mp-aggregator", r);
+	return serve(&options);
+}

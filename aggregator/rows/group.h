@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A group as this member takes part in it: engine, copy, owner and reader put
+ * together on a libuv loop, with the real clock and real chance.
+ *
+ * One thread, that of the loop.
+ */
+#ifndef AGGREGATOR_ROWS_GROUP_H
+#define AGGREGATOR_ROWS_GROUP_H
+
+#include <uv.h>
+
+#include "aggregator/rows/owner.h"
+#include "aggregator/rows/reader.h"
+
+struct group;
+
+struct group_options {
+	uv_loop_t *loop;        /* borrowed */
+	struct engine *engine;  /* owned from here on, also when group_open() fails */
+	struct mp_str tenant;   /* copied, like what follows */
+	struct mp_str member;   /* id of this member */
+	uint32_t shards;        /* when the group is made here; what `meta` says counts */
+	size_t rows_max;
+	struct owner_limits limits;
+	const struct owner_checks *checks; /* borrowed; NULL: none */
+	bool alone;             /* nobody else takes part: all shards are taken at once */
+};
+
+/* What the group tells; each gets ctx. */
+struct group_calls {
+	void (*ready)(void *ctx);                /* it was read, for the first time */
+	void (*failed)(void *ctx, const char *why); /* it cannot be used: another format, another tenant's */
+	void (*row)(void *ctx, struct row *row); /* as the copy says */
+	void (*owner)(void *ctx, uint32_t shard);
+	void (*other)(void *ctx, const struct key *key, struct mp_str value);
+	void *ctx;
+};
+
+/* 0 and *ret; -ENOMEM, -EINVAL and err. */
+int group_open(const struct group_options *options, const struct group_calls *calls, struct group **ret,
+	       struct err *err);
+
+/* Releases its shards (for up to that long), answers what waits, closes the engine, then calls closed(). */
+void group_close(struct group *group, uint64_t release_ms, void (*closed)(void *ctx), void *ctx);
+
+/* All of these from the loop's thread; what is to be done is done before the loop sleeps. */
+void group_put(struct group *group, struct put *put);
+void group_read(struct group *group, struct read *read);
+
+/* NULL until the group has read what it is. */
+struct copy *group_copy(struct group *group);
+struct owner *group_owner(struct group *group);
+struct reader *group_reader(struct group *group);
+struct engine *group_engine(struct group *group);
+uv_loop_t *group_loop(struct group *group);
+uint64_t group_now(struct group *group); /* ns, as put->deadline and read->deadline want it */
+
+/* What `meta` says: number of shards, and the group's uuid as 32 hex digits. */
+uint32_t group_shards(const struct group *group);
+const char *group_uuid(const struct group *group);
+
+/*
+ * Its engine answers, it follows, and every shard has an owner.  False: why,
+ * for people, is static or the group's.
+ */
+bool group_is_ready(struct group *group, const char **ret_why);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See http.h. */
+#include "aggregator/rows/http.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "lib/base64.h"
+#include "lib/hex.h"
+#include "lib/json_text.h"
+#include "lib/slice.h"
+
+const struct http_route rows_routes[] = {
+	{ HTTP_POST, "/v1/rows/{row}/cells", ROWS_REQUEST_MAX, rows_put_cells },
+	{ HTTP_GET, "/v1/rows/{row}/cells/{seq}", 0, rows_get_cell },
+	{ HTTP_GET, "/v1/rows/{row}/cells", 0, rows_get_range },
+	{ HTTP_GET, "/v1/rows/{row}", 0, rows_get },
+	{ HTTP_PUT, "/v1/rows/{row}", 4096, rows_put_policies },
+	{ HTTP_DELETE, "/v1/rows/{row}", 0, rows_delete },
+	{ HTTP_POST, "/v1/rows/{row}/compact", 4096, rows_put_floor },
+	{ HTTP_GET, "/v1/rows", 0, rows_list },
+	{ HTTP_GET, "/v1/subscribe", 0, rows_subscribe },
+	{ HTTP_GET, "/v1/owners", 0, rows_owners },
+	{ HTTP_GET, "/v1/status", 0, rows_status },
+	{ HTTP_GET, "/healthz", 0, rows_alive },
+	{ HTTP_GET, "/readyz", 0, rows_ready },
+	{ HTTP_GET, "/metrics", 0, rows_metrics },
+	{ .path = NULL },
+};
+
+void rows_http_init(struct rows_http *http)
+{
+	list_init(&http->streams);
+	list_init(&http->prefixes);
+}
+
+bool rows_name(struct http_req *req, enum http_right right, struct mp_str *ret)
+{
+	struct err err = { 0 };
+
+	*ret = http_param(req, "row");
+	if (row_name_check(*ret, &err) < 0) {
+		http_answer_error(req, 400, "bad_request", "%s", err.text);
+		return false;
+	}
+	if (!http_may(req, right, *ret)) {
+		http_deny(req);
+		return false;
+	}
+	return true;
+}
+
+static bool number(struct mp_str text, uint64_t max, uint64_t *ret)
+{
+	uint64_t value = 0;
+
+	if (!text.len || text.len > 19)
+		return false;
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.ptr[i] < '0' || text.ptr[i] > '9')
+			return false;
+		value = value * 10 + (uint64_t)(text.ptr[i] - '0');
+	}
+	*ret = value;
+	return value <= max;
+}
+
+bool rows_query_number(struct http_req *req, const char *name, uint64_t max, uint64_t *ret)
+{
+	struct mp_str text;
+
+	if (!http_query(req, name, &text) || number(text, max, ret))
+		return true;
+	http_answer_error(req, 400, "bad_request", "%s wants a number from 0 to %" PRIu64, name, max);
+	return false;
+}
+
+bool rows_incarnation(struct mp_str text, uint64_t *ret)
+{
+	return text.len == 16 && hex_number(text, 16, ret);
+}
+
+const char *cell_kind_name(uint8_t kind)
+{
+	static const char *const names[] = { [CELL_DATA] = "data", [CELL_CONFLICT] = "conflict",
+					     [CELL_BASE] = "base" };
+
+	return kind < sizeof(names) / sizeof(names[0]) && names[kind] ? names[kind] : "unknown";
+}
+
+/* Cells from the floor on. */
+static uint64_t n_cells(const struct head *head)
+{
+	return head->deleted ? 0 : head->last + 1 - head->floor;
+}
+
+void rows_add_row(struct buf *out, const struct rows_http *http, const struct row *row)
+{
+	const struct head *head = &row->head;
+	struct owner_name owner = { .member = "" };
+
+	(void)owner_text_read(copy_owner(group_copy(http->group), row->shard), &owner);
+	(void)buf_add_str(out, "{\"row\":");
+	(void)json_text_add(out, row_name(row));
+	(void)buf_printf(out, ",\"incarnation\":\"%016" PRIx64 "\",\"highest\":%" PRIu64 ",\"floor\":%" PRIu64,
+			 head->incarnation, head->last, head->floor);
+	(void)buf_printf(out, ",\"cells\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"check\":\"%s\",\"partition\":\"%s\"",
+			 n_cells(head), row->bytes, head->check,
+			 head->partition == ROW_LIVE ? "live" : "safe");
+	(void)buf_printf(out, ",\"keep_cells\":%" PRIu64 ",\"keep_bytes\":%" PRIu64 ",\"keep_ms\":%" PRIu64,
+			 head->keep_cells, head->keep_bytes, head->keep_ms);
+	(void)buf_printf(out, ",\"shard\":%" PRIu32 ",\"owner\":\"%s\"%s}", row->shard, owner.member,
+			 head->deleted ? ",\"deleted\":true" : "");
+}
+
+void rows_add_cell(struct buf *out, const struct row *row, const struct cell *cell, bool with_row)
+{
+	(void)buf_add_str(out, "{");
+	if (with_row) {
+		(void)buf_add_str(out, "\"row\":");
+		(void)json_text_add(out, row_name(row));
+		(void)buf_printf(out, ",\"incarnation\":\"%016" PRIx64 "\",", row->head.incarnation);
+	}
+	(void)buf_printf(out, "\"seq\":%" PRIu64 ",\"kind\":\"%s\",\"time\":%" PRIu64 ",\"key\":", cell->seq,
+			 cell_kind_name(cell->kind), cell->time_ms);
+	(void)json_text_add(out, cell->key);
+	(void)buf_add_str(out, ",\"origin\":");
+	(void)json_text_add(out, cell->origin);
+	(void)buf_add_str(out, ",\"data\":\"");
+	(void)base64_encode(out, cell->content);
+	(void)buf_add_str(out, "\"}");
+}
+
+void rows_answer(struct http_req *req, int status, struct buf *body)
+{
+	static const struct http_field json[] = { { "Content-Type", "application/json" }, { NULL, NULL } };
+
+	http_answer_buf(req, status, json, body);
+	buf_fini(body);
+}
+
+void rows_http_row(struct rows_http *http, struct row *row)
+{
+	rows_streams_row(http, row);
+}

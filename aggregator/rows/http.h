@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rows over HTTP: the calls of docs/rows-api.md on the front of
+ * aggregator/http/.
+ *
+ *   http.c            the table of routes, and what its handlers share
+ *   http_put.c        puts, policies, floors, deletion
+ *   http_read.c       rows, cells and lists
+ *   http_subscribe.c  streams
+ *   http_state.c      status, owners, health, metrics
+ *
+ * All in the loop's thread.
+ */
+#ifndef AGGREGATOR_ROWS_HTTP_H
+#define AGGREGATOR_ROWS_HTTP_H
+
+#include "aggregator/http/server.h"
+#include "aggregator/rows/group.h"
+
+#define ROWS_REQUEST_MAX ((size_t)4 << 20) /* bytes of a request's body */
+
+/* What the handlers work with: their ctx. */
+struct rows_http {
+	struct group *group;         /* borrowed */
+	struct http_server *server;  /* borrowed; NULL until it runs */
+	const char *member;          /* id of this member */
+	uint64_t put_ns;             /* that a put may take */
+	uint64_t read_ns;            /* likewise a read */
+	uint64_t started_ns;         /* group_now() at the start */
+	struct list streams;         /* all subscriptions, see http_subscribe.c */
+	struct list prefixes;        /* of them those by prefix */
+	uint64_t n_streams;          /* opened so far */
+	uint64_t slow;               /* closed because they did not read */
+	uint64_t refused_rate;       /* puts that came too fast */
+};
+
+/* Ends with a NULL path. */
+extern const struct http_route rows_routes[];
+
+void rows_http_init(struct rows_http *http);
+
+/* To be called with each row that the group tells of. */
+void rows_http_row(struct rows_http *http, struct row *row);
+
+/* The handlers, by route. */
+void rows_put_cells(void *ctx, struct http_req *req);
+void rows_put_policies(void *ctx, struct http_req *req);
+void rows_put_floor(void *ctx, struct http_req *req);
+void rows_delete(void *ctx, struct http_req *req);
+void rows_list(void *ctx, struct http_req *req);
+void rows_get(void *ctx, struct http_req *req);
+void rows_get_range(void *ctx, struct http_req *req);
+void rows_get_cell(void *ctx, struct http_req *req);
+void rows_subscribe(void *ctx, struct http_req *req);
+void rows_owners(void *ctx, struct http_req *req);
+void rows_status(void *ctx, struct http_req *req);
+void rows_alive(void *ctx, struct http_req *req);
+void rows_ready(void *ctx, struct http_req *req);
+void rows_metrics(void *ctx, struct http_req *req);
+
+/* Ends all streams with that reason. */
+void rows_end_streams(struct rows_http *http, const char *code, const char *why);
+
+/* A row has changed: streams by prefix may want it. */
+void rows_streams_row(struct rows_http *http, struct row *row);
+
+/* ----------------------------------------------------------------- what they share */
+
+/*
+ * The row's name of the path, checked, and with the right to it.  False: the
+ * request was answered.
+ */
+bool rows_name(struct http_req *req, enum http_right right, struct mp_str *ret);
+
+/* A parameter of the query as a number up to max; *ret stays without it.  False: answered. */
+bool rows_query_number(struct http_req *req, const char *name, uint64_t max, uint64_t *ret);
+
+/* "00000000000000ff" */
+bool rows_incarnation(struct mp_str text, uint64_t *ret);
+
+/* Appends ROW of docs/rows-api.md. */
+void rows_add_row(struct buf *out, const struct rows_http *http, const struct row *row);
+
+/* Appends CELL. */
+void rows_add_cell(struct buf *out, const struct row *row, const struct cell *cell, bool with_row);
+
+/* Answers with JSON that stands in `body`, and ends the buffer. */
+void rows_answer(struct http_req *req, int status, struct buf *body);
+
+const char *cell_kind_name(uint8_t kind);
+
+#endif

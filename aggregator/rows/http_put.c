@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Puts over HTTP, and the other changes of a row; see http.h and docs/rows-api.md. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aggregator/rows/http.h"
+#include "lib/base64.h"
+#include "lib/json.h"
+#include "lib/json_text.h"
+#include "lib/slice.h"
+
+#define CELLS_TYPE "application/vnd.middlepipe.cells+json"
+#define CELLS_MAX 4096 /* in one request */
+#define MISTAKES_MAX 8
+
+/* A change that is on its way to the owner. */
+struct request {
+	struct put put;           /* what it asks for; its texts are the request's */
+	struct http_req *req;
+	struct rows_http *http;
+	struct mp_str *content;   /* owned: where each cell's bytes are */
+	struct mp_str single;     /* that of one cell */
+	struct buf bytes;         /* decoded, when they came in base64 */
+};
+
+static void request_free(struct request *r)
+{
+	buf_fini(&r->bytes);
+	free(r->content);
+	free(r);
+}
+
+/* --------------------------------------------------------------------- answers */
+
+/* What an answer is called, beside its number. */
+static const struct {
+	enum put_code code;
+	const char *name;
+	const char *retry_after; /* seconds, or NULL */
+} codes[] = {
+	{ PUT_NOT_THERE, "not_there", NULL },
+	{ PUT_REFUSED, "refused", NULL },
+	{ PUT_GONE, "gone", NULL },
+	{ PUT_PRECONDITION, "precondition", NULL },
+	{ PUT_TOO_LARGE, "too_large", NULL },
+	{ PUT_KEY_REUSED, "key_reused", NULL },
+	{ PUT_UNAVAILABLE, "unavailable", "1" },
+	{ PUT_UNKNOWN, "unknown", NULL },
+	{ PUT_FULL, "full", "10" },
+	{ PUT_ELSEWHERE, "elsewhere", "1" },
+};
+
+static size_t find_code(enum put_code code)
+{
+	size_t i = 0;
+
+	while (i + 1 < sizeof(codes) / sizeof(codes[0]) && codes[i].code != code)
+		i++;
+	return i;
+}
+
+static const char *base_text(const struct base *base, char out[48])
+{
+	if (base->kind == BASE_ABSENT)
+		return "-:0";
+	if (base->kind == BASE_DELETED)
+		(void)snprintf(out, 48, "%016" PRIx64 ":-", base->incarnation);
+	else
+		(void)snprintf(out, 48, "%016" PRIx64 ":%" PRIu64, base->incarnation, base->seq);
+	return out;
+}
+
+static void answer_error(struct request *r, const struct put_answer *answer)
+{
+	size_t i = find_code(answer->code);
+	char base[48];
+	struct http_field fields[4] = { { "Content-Type", "application/json" } };
+	size_t n = 1;
+	struct buf body;
+
+	if (codes[i].retry_after)
+		fields[n++] = (struct http_field){ "Retry-After", codes[i].retry_after };
+	if (r->put.base.kind != BASE_UNKNOWN)
+		fields[n] = (struct http_field){ "Middlepipe-Base", base_text(&r->put.base, base) };
+	buf_init(&body, 4096);
+	(void)buf_add_str(&body, "{\"error\":");
+	(void)json_text_add(&body, slice_of(answer->why));
+	(void)buf_printf(&body, ",\"code\":\"%s\",\"highest\":%" PRIu64 ",\"floor\":%" PRIu64 "}", codes[i].name,
+			 answer->highest, answer->floor);
+	http_answer_buf(r->req, answer->code == PUT_ELSEWHERE ? 503 : (int)answer->code, fields, &body);
+	buf_fini(&body);
+}
+
+static void answer_row(struct request *r, int status)
+{
+	struct row *row = copy_row(group_copy(r->http->group), r->put.row);
+	struct buf body;
+
+	buf_init(&body, 4096);
+	rows_add_row(&body, r->http, row);
+	rows_answer(r->req, status, &body);
+}
+
+static void on_done(struct put *put, const struct put_answer *answer)
+{
+	struct request *r = (struct request *)(void *)((char *)put - offsetof(struct request, put));
+	bool done = answer->code == PUT_COMMITTED || answer->code == PUT_REPEATED;
+	struct buf body;
+
+	if (!done) {
+		answer_error(r, answer);
+	} else if (put->kind != PUT_CELLS) {
+		answer_row(r, put->kind == PUT_POLICIES && put->base.kind != BASE_SEEN ? 201 : 200);
+	} else {
+		buf_init(&body, 4096);
+		(void)buf_add_str(&body, "{\"row\":");
+		(void)json_text_add(&body, put->row);
+		(void)buf_printf(&body, ",\"incarnation\":\"%016" PRIx64 "\",\"seq\":%" PRIu64 ",\"cells\":%zu}",
+				 answer->incarnation, answer->seq, put->n);
+		rows_answer(r->req, (int)answer->code, &body);
+	}
+	request_free(r);
+}
+
+/* -------------------------------------------------------------------- requests */
+
+/* False: a mistake in the fields; it was answered. */
+static bool bad(struct request *r, const char *why)
+{
+	http_answer_error(r->req, 400, "bad_request", "%s", why);
+	request_free(r);
+	return false;
+}
+
+static bool read_number(struct mp_str text, uint64_t *ret)
+{
+	char digits[24], *end;
+
+	if (!text.len || text.len > 19 || text.ptr[0] < '0' || text.ptr[0] > '9')
+		return false;
+	memcpy(digits, text.ptr, text.len);
+	digits[text.len] = '\0';
+	*ret = strtoull(digits, &end, 10);
+	return !*end;
+}
+
+/* "incarnation:seq", "incarnation:-", "-:0" */
+static bool read_base(struct mp_str text, struct base *ret)
+{
+	struct mp_str incarnation = { text.ptr, 16 };
+
+	if (slice_eq(text, MP_LIT("-:0"))) {
+		ret->kind = BASE_ABSENT;
+		return true;
+	}
+	if (text.len < 18 || text.ptr[16] != ':' || !rows_incarnation(incarnation, &ret->incarnation))
+		return false;
+	text = slice_skip(text, 17);
+	ret->kind = slice_eq(text, MP_LIT("-")) ? BASE_DELETED : BASE_SEEN;
+	return ret->kind == BASE_DELETED || read_number(text, &ret->seq);
+}
+
+/* The key, the base and the condition. */
+static bool read_fields(struct request *r)
+{
+	struct mp_str text;
+	int n = http_header(r->req, "Idempotency-Key", &text);
+
+	if (n > 1 || (n == 1 && (!text.len || text.len > CELL_KEY_MAX)))
+		return bad(r, "Idempotency-Key wants 1 to 64 bytes, once");
+	r->put.key = text;
+	n = http_header(r->req, "Middlepipe-Base", &text);
+	if (n > 1 || (n == 1 && !read_base(text, &r->put.base)))
+		return bad(r, "Middlepipe-Base wants INCARNATION:SEQ, INCARNATION:- or -:0, once");
+	n = http_header(r->req, "If-Match", &text);
+	if (n == 0)
+		return true;
+	r->put.has_if_match = n == 1 && text.len > 2 && text.ptr[0] == '"' && text.ptr[text.len - 1] == '"' &&
+			      read_number((struct mp_str){ text.ptr + 1, text.len - 2 }, &r->put.if_match);
+	return r->put.has_if_match || bad(r, "If-Match wants a highest seq in double quotes, like \"17\", once");
+}
+
+/* NULL: it was answered. */
+static struct request *request_new(struct rows_http *http, struct http_req *req, enum put_kind kind,
+				   enum http_right right)
+{
+	struct mp_str name;
+	struct request *r;
+
+	if (!rows_name(req, right, &name))
+		return NULL;
+	r = calloc(1, sizeof(*r));
+	if (!r || !group_owner(http->group)) {
+		http_answer_error(req, 503, "unavailable", r ? "it has not read its rows yet" : "out of memory");
+		free(r);
+		return NULL;
+	}
+	buf_init(&r->bytes, ROWS_REQUEST_MAX);
+	r->req = req;
+	r->http = http;
+	r->put = (struct put){ .kind = kind, .row = name, .origin = slice_of(http_peer(req)),
+			       .cell_kind = CELL_DATA, .done = on_done,
+			       .deadline = group_now(http->group) + http->put_ns };
+	return read_fields(r) ? r : NULL;
+}
+
+/* The name has to live as long as the put: it is the request's. */
+static void go(struct request *r)
+{
+	group_put(r->http->group, &r->put);
+}
+
+/* ----------------------------------------------------------------------- cells */
+
+/* Decodes the i-th cell.  What it decodes to may move: the place is told by its end. */
+static bool read_cell(struct request *r, const struct json_at *array, size_t i, struct json_errs *errs)
+{
+	struct json_at at = json_at_index(array, i);
+
+	if (json_want(&at, JSON_STRING, errs))
+		return false;
+	if (base64_decode(&r->bytes, slice_make(json_string_value(at.value), json_string_length(at.value)))) {
+		json_errs_add(errs, &at, "is not base64");
+		return false;
+	}
+	return true;
+}
+
+static void read_array(struct request *r, const json_t *document, struct json_errs *errs)
+{
+	struct json_at root = json_at_root(document), array;
+	size_t n, *end = NULL;
+
+	if (json_only(&root, errs, "cells", NULL) || json_get_array(&root, "cells", JSON_REQUIRED, CELLS_MAX, &array, errs))
+		return;
+	n = json_at_size(&array);
+	if (!n) {
+		json_errs_add(errs, &array, "wants at least one cell");
+		return;
+	}
+	r->content = calloc(n, sizeof(*r->content));
+	end = calloc(n, sizeof(*end));
+	for (size_t i = 0; r->content && end && i < n; i++)
+		if (read_cell(r, &array, i, errs))
+			end[i] = r->bytes.len;
+	for (size_t i = 0; r->content && end && i < n; i++)
+		r->content[i] = slice_make(r->bytes.ptr + (i ? end[i - 1] : 0), end[i] - (i ? end[i - 1] : 0));
+	r->put.n = r->content && end ? n : 0;
+	free(end);
+}
+
+/* Several cells, in base64. */
+static bool read_cells(struct request *r)
+{
+	CLEANUP_JSON json_t *document = NULL;
+	struct json_errs errs;
+	struct err err = { 0 };
+	int rc;
+
+	if (json_load_text(http_body(r->req), ROWS_REQUEST_MAX, 3, &document, &err) < 0)
+		return bad(r, err.text);
+	json_errs_init(&errs, MISTAKES_MAX);
+	read_array(r, document, &errs);
+	rc = json_errs_result(&errs, &err);
+	json_errs_fini(&errs);
+	r->put.content = r->content;
+	return rc == 0 && r->put.n ? true : bad(r, rc < 0 ? err.text : "out of memory");
+}
+
+static bool check_sizes(struct request *r)
+{
+	struct put_answer answer = { .code = PUT_TOO_LARGE, .why = "a cell has 1 MiB at most" };
+
+	for (size_t i = 0; i < r->put.n; i++) {
+		if (r->put.content[i].len <= CELL_BYTES_MAX)
+			continue;
+		answer_error(r, &answer);
+		request_free(r);
+		return false;
+	}
+	return true;
+}
+
+void rows_put_cells(void *ctx, struct http_req *req)
+{
+	struct request *r = request_new(ctx, req, PUT_CELLS, RIGHT_PUT);
+	struct mp_str type;
+
+	if (!r)
+		return;
+	(void)http_header(req, "Content-Type", &type);
+	r->single = http_body(req);
+	r->put.content = &r->single;
+	r->put.n = 1;
+	if (slice_eq_nocase(type, MP_LIT(CELLS_TYPE)) && !read_cells(r))
+		return;
+	if (check_sizes(r))
+		go(r);
+}
+
+/* -------------------------------------------------------------------- policies */
+
+static const char *const partitions[] = { [ROW_SAFE] = "safe", [ROW_LIVE] = "live", NULL };
+
+static bool get_keep(const struct json_at *at, const char *name, uint64_t *ret, struct json_errs *errs)
+{
+	int64_t value = 0;
+
+	if (!json_object_get(at->value, name))
+		return false;
+	json_get_int(at, name, JSON_REQUIRED, 0, INT64_MAX, &value, errs);
+	*ret = (uint64_t)value;
+	return true;
+}
+
+static void read_policies(const json_t *document, struct policies *ret, struct json_errs *errs)
+{
+	struct json_at root = json_at_root(document), member = json_at_member(&root, "check");
+	const char *check = NULL;
+	int partition = ROW_SAFE;
+
+	if (json_only(&root, errs, "check", "partition", "keep_cells", "keep_bytes", "keep_ms", NULL))
+		return;
+	json_get_str(&root, "check", JSON_OPTIONAL, &check, errs);
+	if (check && check[0] && !check_name_ok(slice_of(check)))
+		json_errs_add(errs, &member, "is no name of a check: %s", JSON_QUOTE(check));
+	else if (check)
+		(void)snprintf(ret->check, sizeof(ret->check), "%s", check);
+	ret->has_check = check;
+	ret->has_partition = json_object_get(document, "partition");
+	json_get_choice(&root, "partition", JSON_OPTIONAL, partitions, &partition, errs);
+	ret->partition = (enum row_partition)partition;
+	ret->has_keep_cells = get_keep(&root, "keep_cells", &ret->keep_cells, errs);
+	ret->has_keep_bytes = get_keep(&root, "keep_bytes", &ret->keep_bytes, errs);
+	ret->has_keep_ms = get_keep(&root, "keep_ms", &ret->keep_ms, errs);
+}
+
+/* The body as JSON, read by `read`.  False: answered. */
+static bool read_body(struct request *r, void (*read)(struct request *r, const json_t *document,
+						      struct json_errs *errs))
+{
+	CLEANUP_JSON json_t *document = NULL;
+	struct mp_str body = http_body(r->req);
+	struct json_errs errs;
+	struct err err = { 0 };
+	int rc;
+
+	if (json_load_text(body.len ? body : MP_LIT("{}"), 4096, 3, &document, &err) < 0)
+		return bad(r, err.text);
+	json_errs_init(&errs, MISTAKES_MAX);
+	read(r, document, &errs);
+	rc = json_errs_result(&errs, &err);
+	json_errs_fini(&errs);
+	return rc == 0 || bad(r, err.text);
+}
+
+static void take_policies(struct request *r, const json_t *document, struct json_errs *errs)
+{
+	read_policies(document, &r->put.policies, errs);
+}
+
+void rows_put_policies(void *ctx, struct http_req *req)
+{
+	struct request *r = request_new(ctx, req, PUT_POLICIES, RIGHT_ADMIN);
+
+	if (!r || !read_body(r, take_policies))
+		return;
+	http_audit(req, "row policies", "row=%.*s", SLICE_ARG(r->put.row));
+	go(r);
+}
+
+/* ------------------------------------------------------------- floor, deletion */
+
+static void take_floor(struct request *r, const json_t *document, struct json_errs *errs)
+{
+	struct json_at root = json_at_root(document);
+	int64_t floor = 0;
+
+	if (json_only(&root, errs, "floor", NULL))
+		return;
+	json_get_int(&root, "floor", JSON_REQUIRED, 1, INT64_MAX - 1, &floor, errs);
+	r->put.floor = (uint64_t)floor;
+}
+
+void rows_put_floor(void *ctx, struct http_req *req)
+{
+	struct request *r = request_new(ctx, req, PUT_FLOOR, RIGHT_ADMIN);
+
+	if (!r || !read_body(r, take_floor))
+		return;
+	http_audit(req, "row compact", "row=%.*s floor=%" PRIu64, SLICE_ARG(r->put.row), r->put.floor);
+	go(r);
+}
+
+void rows_delete(void *ctx, struct http_req *req)
+{
+	struct request *r = request_new(ctx, req, PUT_DELETE, RIGHT_ADMIN);
+
+	if (!r)
+		return;
+	http_audit(req, "row delete", "row=%.*s", SLICE_ARG(r->put.row));
+	go(r);
+}

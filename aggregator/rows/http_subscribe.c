@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Streams over HTTP: one row, or all whose names begin so, as server-sent
+ * events or as frames; see http.h and docs/rows-api.md.
+ *
+ * A stream has a follower for each of its rows.  It writes as long as the
+ * client reads: what the client has not read waits in the rows themselves, and
+ * a client that has read nothing for a whole heartbeat and is more than 1 MiB
+ * behind is sent away.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aggregator/rows/http.h"
+#include "aggregator/rows/subscribe.h"
+#include "lib/json_text.h"
+#include "lib/slice.h"
+
+#define HEARTBEAT_MS 5000
+#define HEARTBEAT_LEAST_MS 100
+#define HEARTBEAT_MOST_MS 60000
+#define UNREAD_HIGH ((size_t)256 << 10) /* bytes; then it waits for the client */
+#define UNREAD_LOW ((size_t)64 << 10)
+#define BEHIND_MAX ((uint64_t)1 << 20)  /* bytes of cells */
+#define FRAME_HEAD 40
+#define EVENT_MAX ((size_t)2 << 20)     /* bytes of one event, base64 included */
+
+struct stream;
+
+/* A row of a stream. */
+struct follower {
+	struct subscription sub;
+	struct stream *stream;
+	struct list link;       /* in stream->followers */
+	struct row *row;        /* that is followed */
+	uint64_t told_highest, told_floor; /* of the last heartbeat */
+	bool told;              /* there was one */
+};
+
+/* How a stream is written. */
+struct stream_format {
+	const char *type; /* of the content */
+	void (*cell)(struct buf *out, const struct row *row, const struct cell *cell);
+	void (*heartbeat)(struct buf *out, const struct row *row); /* row NULL: of none */
+	void (*end)(struct buf *out, const char *code, const char *why, uint64_t floor);
+};
+
+struct stream {
+	struct rows_http *http;
+	struct http_req *req;
+	const struct stream_format *format;
+	struct list link;        /* in http->streams */
+	struct list prefix_link; /* in http->prefixes; to itself when it is of one row */
+	struct list followers;
+	struct buf prefix;       /* of the names; empty and by_prefix: all rows */
+	bool by_prefix;
+	bool blocked;            /* the client has to read first */
+	bool ending;             /* the farewell was sent */
+	size_t unread;           /* at the last heartbeat */
+	struct buf out;          /* an event in the making */
+	uv_timer_t timer;        /* heartbeats */
+};
+
+/* ---------------------------------------------------------------- server-sent events */
+
+static void sse_cell(struct buf *out, const struct row *row, const struct cell *cell)
+{
+	(void)buf_printf(out, "id: %" PRIu64 "\nevent: cell\ndata: ", cell->seq);
+	rows_add_cell(out, row, cell, true);
+	(void)buf_add_str(out, "\n\n");
+}
+
+static void sse_heartbeat(struct buf *out, const struct row *row)
+{
+	(void)buf_add_str(out, "event: heartbeat\ndata: {");
+	if (row) {
+		(void)buf_add_str(out, "\"row\":");
+		(void)json_text_add(out, row_name(row));
+		(void)buf_printf(out, ",\"incarnation\":\"%016" PRIx64 "\",\"highest\":%" PRIu64 ",\"floor\":%" PRIu64
+				 ",\"forks\":[]", row->head.incarnation, row->head.last, row->head.floor);
+	}
+	(void)buf_add_str(out, "}\n\n");
+}
+
+static void sse_end(struct buf *out, const char *code, const char *why, uint64_t floor)
+{
+	(void)buf_printf(out, "event: end\ndata: {\"code\":\"%s\",\"error\":", code);
+	(void)json_text_add(out, slice_of(why));
+	(void)buf_printf(out, ",\"floor\":%" PRIu64 "}\n\n", floor);
+}
+
+/* -------------------------------------------------------------------------- frames */
+
+enum frame_kind { FRAME_CELL = 1, FRAME_HEARTBEAT = 2, FRAME_END = 3 };
+
+static void put_number(char *at, uint64_t value, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++)
+		at[i] = (char)(value >> 8 * i);
+}
+
+/* A frame with what is common to all; the cell's fields as the kind has them. */
+static void frame(struct buf *out, enum frame_kind kind, const struct row *row, const struct cell *cell)
+{
+	struct mp_str name = row ? row_name(row) : (struct mp_str){ 0 };
+	char head[FRAME_HEAD] = { 0 };
+
+	put_number(head, FRAME_HEAD - 4 + name.len + cell->key.len + cell->origin.len + cell->content.len, 4);
+	head[4] = (char)kind;
+	head[5] = (char)cell->kind;
+	put_number(head + 6, name.len, 2);
+	put_number(head + 8, row ? row->head.incarnation : 0, 8);
+	put_number(head + 16, cell->seq, 8);
+	put_number(head + 24, cell->time_ms, 8);
+	head[32] = (char)cell->key.len;
+	put_number(head + 34, cell->origin.len, 2);
+	put_number(head + 36, cell->content.len, 4);
+	(void)buf_add(out, head, sizeof(head));
+	(void)buf_add_slice(out, name);
+	(void)buf_add_slice(out, cell->key);
+	(void)buf_add_slice(out, cell->origin);
+	(void)buf_add_slice(out, cell->content);
+}
+
+static void frame_cell(struct buf *out, const struct row *row, const struct cell *cell)
+{
+	frame(out, FRAME_CELL, row, cell);
+}
+
+static void frame_heartbeat(struct buf *out, const struct row *row)
+{
+	const struct cell cell = { .seq = row ? row->head.last : 0, .time_ms = row ? row->head.floor : 0 };
+
+	frame(out, FRAME_HEARTBEAT, row, &cell);
+}
+
+static void frame_end(struct buf *out, const char *code, const char *why, uint64_t floor)
+{
+	const struct cell cell = { .time_ms = floor, .key = slice_of(code), .content = slice_of(why) };
+
+	frame(out, FRAME_END, NULL, &cell);
+}
+
+static const struct stream_format formats[] = {
+	{ "text/event-stream", sse_cell, sse_heartbeat, sse_end },
+	{ "application/vnd.middlepipe.frames", frame_cell, frame_heartbeat, frame_end },
+};
+
+/* ---------------------------------------------------------------------- life cycle */
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct stream *s = handle->data;
+
+	buf_fini(&s->prefix);
+	buf_fini(&s->out);
+	free(s);
+}
+
+static void follower_free(struct follower *f)
+{
+	subscription_stop(&f->sub);
+	list_remove(&f->link);
+	free(f);
+}
+
+/* Nothing comes from it any more; its memory goes when its timer has. */
+static void stream_close(struct stream *s, struct mp_str farewell)
+{
+	if (s->ending)
+		return;
+	s->ending = true;
+	while (!list_empty(&s->followers))
+		follower_free(LIST_ENTRY_OF(s->followers.next, struct follower, link));
+	list_remove(&s->link);
+	list_remove(&s->prefix_link);
+	http_stream_end(s->req, farewell);
+	uv_timer_stop(&s->timer);
+	uv_close((uv_handle_t *)&s->timer, on_closed);
+}
+
+static void stream_end(struct stream *s, const char *code, const char *why, uint64_t floor)
+{
+	if (s->ending)
+		return;
+	buf_reset(&s->out);
+	s->format->end(&s->out, code, why, floor);
+	stream_close(s, buf_slice(&s->out));
+}
+
+static void on_gone(void *ctx)
+{
+	stream_close(ctx, (struct mp_str){ 0 });
+}
+
+void rows_end_streams(struct rows_http *http, const char *code, const char *why)
+{
+	while (!list_empty(&http->streams))
+		stream_end(LIST_ENTRY_OF(http->streams.next, struct stream, link), code, why, 0);
+}
+
+/* ------------------------------------------------------------------------- writing */
+
+static void pump_all(struct stream *s)
+{
+	LIST_FOR_EACH_SAFE(link, &s->followers) {
+		if (s->blocked || s->ending)
+			return;
+		subscription_pump(&LIST_ENTRY_OF(link, struct follower, link)->sub);
+	}
+}
+
+static void on_drained(void *ctx)
+{
+	struct stream *s = ctx;
+
+	if (s->ending)
+		return;
+	s->blocked = false;
+	pump_all(s);
+}
+
+/* What stands in s->out.  False: the client has to read first, or has gone. */
+static bool write_out(struct stream *s)
+{
+	if (s->out.error || http_stream_write(s->req, buf_slice(&s->out)) < 0 ||
+	    http_stream_unread(s->req) > UNREAD_HIGH) {
+		s->blocked = true;
+		http_stream_on_drain(s->req, UNREAD_LOW, on_drained, s);
+	}
+	return !s->blocked;
+}
+
+static int on_cell(struct subscription *sub, const struct cell *cell)
+{
+	struct follower *f = (struct follower *)(void *)((char *)sub - offsetof(struct follower, sub));
+	struct stream *s = f->stream;
+
+	if (s->blocked)
+		return -EAGAIN;
+	buf_reset(&s->out);
+	s->format->cell(&s->out, sub->row, cell);
+	(void)write_out(s); /* UNREAD_HIGH leaves room for this one */
+	return 0;
+}
+
+static void on_ended(struct subscription *sub, const char *why)
+{
+	struct follower *f = (struct follower *)(void *)((char *)sub - offsetof(struct follower, sub));
+	struct stream *s = f->stream;
+
+	if (!s->by_prefix) {
+		stream_end(s, "gone", why, sub->row->head.floor);
+		return;
+	}
+	/* Others go on; the row may come again. */
+	f->told = false;
+	(void)subscription_start(sub, f->row, 0, 0, true);
+}
+
+/* ----------------------------------------------------------------------- heartbeat */
+
+static void beat_row(struct stream *s, struct follower *f)
+{
+	const struct head *head = &f->row->head;
+
+	if (!row_exists(f->row) ||
+	    (s->by_prefix && f->told && f->told_highest == head->last && f->told_floor == head->floor))
+		return;
+	s->format->heartbeat(&s->out, f->row);
+	f->told = true;
+	f->told_highest = head->last;
+	f->told_floor = head->floor;
+}
+
+static uint64_t bytes_behind(const struct stream *s)
+{
+	uint64_t bytes = 0;
+
+	LIST_FOR_EACH(link, &s->followers) {
+		const struct follower *f = LIST_ENTRY_OF(link, struct follower, link);
+		const struct row *row = f->row;
+		uint64_t held = row->applied + 1 - row_first(row), behind = row->applied + 1 - f->sub.next;
+
+		bytes += held && behind <= held ? row->bytes / held * behind : 0;
+	}
+	return bytes;
+}
+
+static void beat(struct stream *s)
+{
+	size_t unread = http_stream_unread(s->req);
+
+	if (s->blocked && s->unread && unread >= s->unread && bytes_behind(s) > BEHIND_MAX) {
+		s->http->slow++;
+		stream_end(s, "slow", "the client does not read, and is more than 1 MiB behind", 0);
+		return;
+	}
+	s->unread = s->blocked ? unread : 0;
+	if (s->blocked)
+		return; /* it has enough to read */
+	buf_reset(&s->out);
+	LIST_FOR_EACH(link, &s->followers)
+		beat_row(s, LIST_ENTRY_OF(link, struct follower, link));
+	if (!s->out.len)
+		s->format->heartbeat(&s->out, NULL);
+	(void)write_out(s);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	beat(timer->data);
+}
+
+/* --------------------------------------------------------------------------- start */
+
+static struct follower *follow(struct stream *s, struct row *row)
+{
+	struct follower *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->stream = s;
+	f->row = row;
+	f->sub.cell = on_cell;
+	f->sub.ended = on_ended;
+	list_push_back(&s->followers, &f->link);
+	return f;
+}
+
+static bool follows(const struct stream *s, const struct row *row)
+{
+	LIST_FOR_EACH(link, &row->followers) {
+		const struct subscription *sub = LIST_ENTRY_OF(link, struct subscription, link);
+
+		/* Reads that wait for a cell follow rows as well. */
+		if (sub->cell == on_cell && LIST_ENTRY_OF(sub, struct follower, sub)->stream == s)
+			return true;
+	}
+	return false;
+}
+
+/* A row that a stream by prefix has not: from where it was when the stream began, which is the floor. */
+static void add_row(struct stream *s, struct row *row)
+{
+	struct follower *f;
+
+	if (!slice_starts(row_name(row), buf_slice(&s->prefix)) || !row_exists(row) || follows(s, row))
+		return;
+	f = follow(s, row);
+	if (!f) {
+		stream_end(s, "unavailable", "out of memory", 0);
+		return;
+	}
+	(void)subscription_start(&f->sub, row, 0, 0, true);
+	subscription_pump(&f->sub);
+}
+
+void rows_streams_row(struct rows_http *http, struct row *row)
+{
+	LIST_FOR_EACH_SAFE(link, &http->prefixes)
+		add_row(LIST_ENTRY_OF(link, struct stream, prefix_link), row);
+}
+
+static void add_rows(struct stream *s)
+{
+	const struct map *rows = copy_rows(group_copy(s->http->group));
+
+	for (struct map_entry *e = map_next(rows, NULL); e && !s->ending; e = map_next(rows, e))
+		add_row(s, map_entry_value(e));
+}
+
+/* The first thing a client reads is a heartbeat: it tells how far there is to go. */
+static void run(struct stream *s, uint64_t every_ms)
+{
+	struct http_field fields[] = { { "Content-Type", s->format->type }, { "Cache-Control", "no-store" },
+				       { NULL, NULL } };
+
+	uv_timer_init(group_loop(s->http->group), &s->timer);
+	s->timer.data = s;
+	list_push_back(&s->http->streams, &s->link);
+	s->http->n_streams++;
+	if (http_stream_open(s->req, 200, fields) < 0) {
+		stream_close(s, (struct mp_str){ 0 });
+		return;
+	}
+	http_on_gone(s->req, on_gone, s);
+	uv_timer_start(&s->timer, on_timer, every_ms, every_ms);
+	beat(s);
+	if (s->by_prefix) {
+		list_push_back(&s->http->prefixes, &s->prefix_link);
+		add_rows(s);
+	} else {
+		pump_all(s);
+	}
+}
+
+static void stream_free(struct stream *s)
+{
+	while (!list_empty(&s->followers))
+		follower_free(LIST_ENTRY_OF(s->followers.next, struct follower, link));
+	buf_fini(&s->prefix);
+	buf_fini(&s->out);
+	free(s);
+}
+
+static struct stream *stream_new(struct rows_http *http, struct http_req *req)
+{
+	struct stream *s = calloc(1, sizeof(*s));
+	struct mp_str accept;
+
+	if (!s)
+		return NULL;
+	s->http = http;
+	s->req = req;
+	(void)http_header(req, "Accept", &accept);
+	s->format = &formats[slice_eq_nocase(accept, slice_of(formats[1].type))];
+	list_init(&s->link);
+	list_init(&s->prefix_link);
+	list_init(&s->followers);
+	buf_init(&s->prefix, ROW_NAME_MAX);
+	buf_init(&s->out, EVENT_MAX);
+	return s;
+}
+
+/* What the query asks for. */
+struct wish {
+	struct mp_str row, prefix; /* one of them */
+	bool by_prefix;
+	uint64_t from, incarnation, every_ms;
+	bool wait;                 /* for a row that is not there */
+};
+
+/* False: answered. */
+static bool read_wish(struct http_req *req, struct wish *ret)
+{
+	struct mp_str text;
+	struct err err = { 0 };
+	bool row = http_query(req, "row", &ret->row);
+
+	ret->by_prefix = http_query(req, "prefix", &ret->prefix);
+	ret->every_ms = HEARTBEAT_MS;
+	if (row == ret->by_prefix || (row && row_name_check(ret->row, &err) < 0)) {
+		http_answer_error(req, 400, "bad_request", "%s", err.text[0] ? err.text : "wants row or prefix");
+		return false;
+	}
+	if (!http_may(req, RIGHT_READ, row ? ret->row : ret->prefix)) {
+		http_deny(req);
+		return false;
+	}
+	if (!rows_query_number(req, "from", INT64_MAX, &ret->from) ||
+	    !rows_query_number(req, "heartbeat", HEARTBEAT_MOST_MS, &ret->every_ms))
+		return false;
+	ret->every_ms = ret->every_ms < HEARTBEAT_LEAST_MS ? HEARTBEAT_LEAST_MS : ret->every_ms;
+	ret->wait = http_query(req, "create", &text) && slice_eq(text, MP_LIT("wait"));
+	if (http_query(req, "incarnation", &text) && !rows_incarnation(text, &ret->incarnation)) {
+		http_answer_error(req, 400, "bad_request", "incarnation wants 16 lower-case hex digits");
+		return false;
+	}
+	return true;
+}
+
+/* EventSource says so where it goes on. */
+static void read_last_event(struct http_req *req, struct wish *wish)
+{
+	struct mp_str text;
+	uint64_t seq = 0;
+
+	if (!http_header(req, "Last-Event-ID", &text) || !text.len || text.len > 18)
+		return;
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.ptr[i] < '0' || text.ptr[i] > '9')
+			return;
+		seq = seq * 10 + (uint64_t)(text.ptr[i] - '0');
+	}
+	wish->from = seq + 1;
+}
+
+static void answer_gone(struct http_req *req, const struct row *row)
+{
+	struct buf body;
+
+	buf_init(&body, 4096);
+	(void)buf_printf(&body, "{\"error\":\"below the row's floor, or of another life of the row\","
+			 "\"code\":\"gone\",\"floor\":%" PRIu64 ",\"incarnation\":\"%016" PRIx64 "\"}",
+			 row->head.floor, row->head.incarnation);
+	rows_answer(req, 410, &body);
+}
+
+static void start_row(struct stream *s, const struct wish *wish)
+{
+	enum subscribe_answer answer = SUBSCRIBE_NOT_THERE;
+	struct row *row = copy_row(group_copy(s->http->group), wish->row);
+	struct follower *f = NULL;
+
+	if (!row && wish->wait)
+		(void)copy_row_make(group_copy(s->http->group), wish->row, &row);
+	if (row && (f = follow(s, row)))
+		answer = subscription_start(&f->sub, row, wish->from, wish->incarnation, wish->wait);
+	if (answer == SUBSCRIBE_OK) {
+		run(s, wish->every_ms);
+		return;
+	}
+	if (answer == SUBSCRIBE_GONE)
+		answer_gone(s->req, row);
+	else
+		http_answer_error(s->req, 404, "not_there", "no such row");
+	stream_free(s);
+}
+
+void rows_subscribe(void *ctx, struct http_req *req)
+{
+	struct rows_http *http = ctx;
+	struct wish wish = { 0 };
+	struct stream *s;
+
+	if (!read_wish(req, &wish))
+		return;
+	read_last_event(req, &wish);
+	s = group_copy(http->group) ? stream_new(http, req) : NULL;
+	if (!s) {
+		http_answer_error(req, 503, "unavailable", "it has not read its rows yet");
+		return;
+	}
+	s->by_prefix = wish.by_prefix;
+	(void)buf_add_slice(&s->prefix, wish.prefix);
+	if (wish.by_prefix)
+		run(s, wish.every_ms);
+	else
+		start_row(s, &wish);
+}

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See reader.h. */
+#include "aggregator/rows/reader.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "lib/buf.h"
+#include "lib/slice.h"
+
+#define ROWS_MAX 100 /* heads that one transaction reads: etcd takes 128 operations */
+
+struct reader {
+	struct engine *engine;       /* borrowed */
+	struct copy *copy;           /* borrowed */
+	const struct rows_host *host; /* borrowed */
+	struct list waiting;         /* reads that no transaction serves yet */
+	struct list flying;          /* those that the one on its way serves */
+	struct list behind;          /* those whose row the copy does not have yet */
+	struct row *row[ROWS_MAX];   /* whose heads the transaction reads; NULL: the copy knows none */
+	struct buf key[ROWS_MAX];    /* the heads' keys */
+	struct mp_str reads[ROWS_MAX]; /* likewise */
+	size_t n_rows;               /* of them */
+	struct row nobody;           /* stands for rows that nobody has heard of */
+	bool asked;                  /* one is on its way */
+	bool woken;                  /* see reader_is_woken() */
+	bool dead;                   /* reader_free() was called */
+	struct reader_counts counts;
+};
+
+struct reader *reader_new(const struct reader_options *options)
+{
+	struct reader *reader = calloc(1, sizeof(*reader));
+
+	if (!reader)
+		return NULL;
+	reader->engine = options->engine;
+	reader->copy = options->copy;
+	reader->host = options->host;
+	list_init(&reader->waiting);
+	list_init(&reader->flying);
+	list_init(&reader->behind);
+	list_init(&reader->nobody.followers);
+	for (size_t i = 0; i < ROWS_MAX; i++)
+		buf_init(&reader->key[i], KEY_MAX);
+	return reader;
+}
+
+static void answer(struct reader *reader, struct read *read, struct row *row, const char *why)
+{
+	list_remove(&read->link);
+	reader->counts.reads++;
+	reader->counts.failed += !row;
+	read->done(read, row, why);
+}
+
+static void answer_all(struct reader *reader, struct list *list, const char *why)
+{
+	while (!list_empty(list))
+		answer(reader, LIST_ENTRY_OF(list->next, struct read, link), NULL, why);
+}
+
+static void destroy(struct reader *reader)
+{
+	for (size_t i = 0; i < ROWS_MAX; i++)
+		buf_fini(&reader->key[i]);
+	free(reader);
+}
+
+void reader_free(struct reader *reader)
+{
+	if (!reader)
+		return;
+	reader->dead = true;
+	answer_all(reader, &reader->waiting, "this member stops");
+	answer_all(reader, &reader->flying, "this member stops");
+	answer_all(reader, &reader->behind, "this member stops");
+	if (!reader->asked)
+		destroy(reader);
+}
+
+void reader_read(struct reader *reader, struct read *read)
+{
+	read->row = NULL;
+	list_push_back(&reader->waiting, &read->link);
+	reader->woken = true;
+}
+
+/* The copy has the row, as of that revision or later. */
+static bool is_there(const struct read *read)
+{
+	return row_whole(read->row) && read->row->revision >= read->revision;
+}
+
+void reader_row_changed(struct reader *reader, struct row *row)
+{
+	LIST_FOR_EACH_SAFE(link, &reader->behind) {
+		struct read *read = LIST_ENTRY_OF(link, struct read, link);
+
+		if (read->row == row && is_there(read))
+			answer(reader, read, row, "");
+	}
+}
+
+/* Takes in what the engine says of a row.  The row, or NULL: there is none. */
+static struct row *take_head(struct reader *reader, size_t place, struct mp_str text, uint64_t revision)
+{
+	struct row *row = reader->row[place];
+	struct key key;
+
+	if (!row && (!text.ptr || key_parse(reader->reads[place], copy_prefix(reader->copy), &key) < 0 ||
+		     copy_row_make(reader->copy, (struct mp_str){ key.name, key.name_size }, &row) < 0))
+		return NULL;
+	if (row->revision < revision && !text.ptr == !row->head_text && slice_eq(text, row_head_text(row)))
+		row->revision = revision;
+	else if (row->revision < revision)
+		(void)copy_wrote(reader->copy, row, text, (struct mp_str){ 0 }, revision, NULL);
+	return row;
+}
+
+static void serve(struct reader *reader, struct read *read, uint64_t revision)
+{
+	read->row = reader->row[read->place];
+	read->revision = revision;
+	if (!read->row) {
+		answer(reader, read, &reader->nobody, "");
+	} else if (is_there(read)) {
+		answer(reader, read, read->row, "");
+	} else {
+		list_remove(&read->link);
+		list_push_back(&reader->behind, &read->link);
+	}
+}
+
+static void on_heads(void *ctx, const struct engine_answer *got)
+{
+	struct reader *reader = ctx;
+	size_t at = 0;
+
+	reader->asked = false;
+	if (reader->dead) {
+		destroy(reader);
+		return;
+	}
+	reader->woken = true;
+	if (got->outcome != ENGINE_COMMITTED) {
+		answer_all(reader, &reader->flying, "the engine does not answer");
+		return;
+	}
+	for (size_t i = 0; i < reader->n_rows; i++) {
+		struct mp_str text = { 0 };
+
+		if (at < got->n_items && slice_eq(got->items[at].key, reader->reads[i]))
+			text = got->items[at++].value;
+		reader->row[i] = take_head(reader, i, text, got->revision);
+	}
+	LIST_FOR_EACH_SAFE(link, &reader->flying)
+		serve(reader, LIST_ENTRY_OF(link, struct read, link), got->revision);
+}
+
+/* Its place among the heads that are read; ROWS_MAX: no more fit. */
+static size_t place_of(struct reader *reader, const struct read *read)
+{
+	struct buf *key = &reader->key[reader->n_rows % ROWS_MAX];
+	size_t i = 0;
+
+	if (read->row) {
+		while (i < reader->n_rows && reader->row[i] != read->row)
+			i++;
+	} else if (reader->n_rows < ROWS_MAX) {
+		buf_reset(key);
+		(void)key_head(key, copy_prefix(reader->copy), read->name);
+		while (i < reader->n_rows && !slice_eq(reader->reads[i], buf_slice(key)))
+			i++;
+	}
+	if (i < reader->n_rows || reader->n_rows == ROWS_MAX)
+		return i < reader->n_rows ? i : ROWS_MAX;
+	buf_reset(key);
+	if (key_head(key, copy_prefix(reader->copy), read->name) < 0)
+		return ROWS_MAX;
+	reader->row[i] = read->row;
+	reader->reads[i] = buf_slice(key);
+	return reader->n_rows++;
+}
+
+static void gather(struct reader *reader)
+{
+	reader->n_rows = 0;
+	LIST_FOR_EACH_SAFE(link, &reader->waiting) {
+		struct read *read = LIST_ENTRY_OF(link, struct read, link);
+
+		read->row = copy_row(reader->copy, read->name);
+		read->place = place_of(reader, read);
+		if (read->place == ROWS_MAX)
+			return; /* next time */
+		list_remove(link);
+		list_push_back(&reader->flying, link);
+	}
+}
+
+static void ask(struct reader *reader)
+{
+	struct engine_txn txn = { .reads = reader->reads };
+
+	gather(reader);
+	if (!reader->n_rows)
+		return;
+	txn.n_reads = reader->n_rows;
+	reader->counts.asked++;
+	reader->asked = true;
+	if (reader->engine->ops->commit(reader->engine, &txn, on_heads, reader) == 0)
+		return;
+	reader->asked = false;
+	answer_all(reader, &reader->flying, "out of memory");
+}
+
+static uint64_t say_overdue(struct reader *reader, struct list *list, uint64_t now)
+{
+	uint64_t next = UINT64_MAX;
+
+	LIST_FOR_EACH_SAFE(link, list) {
+		struct read *read = LIST_ENTRY_OF(link, struct read, link);
+
+		if (read->deadline <= now)
+			answer(reader, read, NULL, "the engine has not answered in time");
+		else if (read->deadline < next)
+			next = read->deadline;
+	}
+	return next;
+}
+
+uint64_t reader_wake(struct reader *reader)
+{
+	struct list *lists[] = { &reader->waiting, &reader->flying, &reader->behind };
+	uint64_t now = host_now(reader->host), next = UINT64_MAX;
+
+	reader->woken = false;
+	if (!reader->asked && copy_follows(reader->copy))
+		ask(reader);
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		uint64_t due = say_overdue(reader, lists[i], now);
+
+		next = due < next ? due : next;
+	}
+	return next;
+}
+
+bool reader_is_woken(const struct reader *reader)
+{
+	return reader->woken;
+}
+
+void reader_count(const struct reader *reader, struct reader_counts *ret)
+{
+	*ret = reader->counts;
+}

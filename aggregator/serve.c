@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See serve.h. */
+#include "aggregator/serve.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "aggregator/rows/engine_etcd.h"
+#include "aggregator/rows/engine_sqlite.h"
+#include "aggregator/rows/http.h"
+#include "aggregator/rows/meta.h"
+#include "lib/buf.h"
+#include "lib/clock.h"
+#include "lib/file.h"
+#include "lib/hex.h"
+#include "lib/log.h"
+#include "lib/slice.h"
+
+#define EXIT_SYSTEM 111
+#define EXIT_WRONG 1
+#define ID_SIZE 17          /* 16 hex digits and a NUL */
+#define EMBEDDED_ROWS 1024  /* in one transaction */
+#define EMBEDDED_BYTES ((size_t)8 << 20)
+#define ETCD_ROWS 40        /* two operations each, and three with retention; etcd takes 128 */
+#define RELEASE_MS 1000     /* of the stop */
+
+/* The running program. */
+struct program {
+	struct serve_options *options;
+	uv_loop_t loop;
+	struct group *group;         /* NULL once it has closed */
+	struct rows_http http;
+	struct http_server *server;  /* NULL once it has stopped */
+	uv_signal_t on_term, on_int; /* end it */
+	char member[ROW_TENANT_MAX + 1];
+	struct buf data;             /* the directory */
+	bool stopping;
+	int code;                    /* to exit with */
+};
+
+/* ----------------------------------------------------------------- the directory */
+
+/* --data, or /var/lib/middlepipe for root, or ~/.local/state/middlepipe. */
+static int find_data(struct program *p, struct err *err)
+{
+	const char *home = getenv("HOME"), *state = getenv("XDG_STATE_HOME");
+
+	buf_init(&p->data, 4096);
+	if (p->options->data)
+		(void)buf_add_str(&p->data, p->options->data);
+	else if (geteuid() == 0)
+		(void)buf_add_str(&p->data, "/var/lib/middlepipe");
+	else if (state && state[0] == '/')
+		(void)buf_printf(&p->data, "%s/middlepipe", state);
+	else if (home && home[0] == '/')
+		(void)buf_printf(&p->data, "%s/.local/state/middlepipe", home);
+	else
+		return err_set(err, -EINVAL, "no HOME to keep data in: say --data DIR");
+	return p->data.error ? err_set(err, p->data.error, "the data directory's name is too long") : 0;
+}
+
+/* Makes the directory and those above it, for this user alone. */
+static int make_data(struct program *p, struct err *err)
+{
+	for (char *at = p->data.ptr + 1;; at++) {
+		char end = *at;
+
+		if (end && end != '/')
+			continue;
+		*at = '\0';
+		if (mkdir(p->data.ptr, 0700) < 0 && errno != EEXIST)
+			return err_set(err, -errno, "%s: %s", p->data.ptr, strerror(errno));
+		*at = end;
+		if (!end)
+			return 0;
+	}
+}
+
+/* A path below the directory. */
+static const char *below(struct program *p, struct buf *out, const char *name)
+{
+	buf_init(out, 4200);
+	(void)buf_printf(out, "%s/%s", buf_str(&p->data), name);
+	return buf_str(out);
+}
+
+/* -------------------------------------------------------------------- the member */
+
+static bool id_ok(const char *id)
+{
+	size_t n = strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+
+	return n && n <= ROW_TENANT_MAX && !id[n];
+}
+
+static void draw_id(char out[ID_SIZE])
+{
+	uint64_t word = 0;
+
+	while (getrandom(&word, sizeof(word), 0) != (ssize_t)sizeof(word))
+		;
+	hex_encode(out, &word, sizeof(word));
+	out[ID_SIZE - 1] = '\0';
+}
+
+/* The id that was given, or kept in the directory, or is drawn and kept there. */
+static int find_member(struct program *p, struct err *err)
+{
+	struct buf path, text;
+	char id[ID_SIZE];
+	int r = 0;
+
+	if (p->options->member) {
+		if (!id_ok(p->options->member))
+			return err_set(err, -EINVAL, "--member wants letters, digits, '.', '_' and '-', at most %d",
+				       ROW_TENANT_MAX);
+		(void)snprintf(p->member, sizeof(p->member), "%s", p->options->member);
+		return 0;
+	}
+	draw_id(id);
+	(void)snprintf(p->member, sizeof(p->member), "%s", id);
+	if (p->options->group)
+		return 0; /* it needs no disk: a new process is a new member */
+	r = file_read(below(p, &path, "member"), ROW_TENANT_MAX + 1, &text, err);
+	if (r == -ENOENT) {
+		r = file_write_atomic(buf_str(&path), slice_of(p->member), err);
+	} else if (r == 0) {
+		if (id_ok(buf_str(&text)))
+			(void)snprintf(p->member, sizeof(p->member), "%s", buf_str(&text));
+		else
+			r = err_set(err, -EINVAL, "%s holds no member's id", buf_str(&path));
+		buf_fini(&text);
+	}
+	buf_fini(&path);
+	return r;
+}
+
+/* -------------------------------------------------------------------- the engine */
+
+static int open_embedded(struct program *p, struct engine **ret, struct err *err)
+{
+	struct buf path;
+	int r = engine_sqlite_open(&p->loop, &(struct engine_sqlite_options){ .path = below(p, &path, "rows.db") },
+				   ret, err);
+
+	buf_fini(&path);
+	return r;
+}
+
+/* A file's first line. */
+static int read_password(const char *path, char *ret, size_t size, struct err *err)
+{
+	struct buf text;
+	int r = file_read(path, size - 1, &text, err);
+
+	if (r < 0)
+		return r;
+	(void)snprintf(ret, size, "%.*s", (int)strcspn(buf_str(&text), "\r\n"), buf_str(&text));
+	buf_fini(&text);
+	return 0;
+}
+
+static int open_etcd(struct program *p, struct engine **ret, struct err *err)
+{
+	const struct serve_options *o = p->options;
+	const char *urls[ENGINE_ETCD_ENDPOINTS];
+	struct engine_etcd_options etcd = { .endpoints = urls, .ca = o->etcd_ca, .cert = o->etcd_cert,
+					    .key = o->etcd_key, .user = o->etcd_user };
+	char password[256] = "", *list = slice_dup(slice_of(o->group)), *save = NULL;
+	int r = 0;
+
+	if (!list)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (char *url = strtok_r(list, ",", &save); url; url = strtok_r(NULL, ",", &save)) {
+		if (etcd.n_endpoints == ENGINE_ETCD_ENDPOINTS)
+			r = err_set(err, -EINVAL, "--group has more than %d URLs", ENGINE_ETCD_ENDPOINTS);
+		else
+			urls[etcd.n_endpoints++] = url;
+	}
+	if (r == 0 && o->etcd_password_file)
+		r = read_password(o->etcd_password_file, password, sizeof(password), err);
+	etcd.password = password[0] ? password : NULL;
+	if (r == 0)
+		r = engine_etcd_open(&p->loop, &etcd, ret, err);
+	explicit_bzero(password, sizeof(password));
+	free(list);
+	return r;
+}
+
+/* --------------------------------------------------------------------- the group */
+
+static void stop(struct program *p, int code);
+
+static void on_ready(void *ctx)
+{
+	struct program *p = ctx;
+
+	log_info("rows are there", "group=%s rows=%zu", group_uuid(p->group),
+		 map_count(copy_rows(group_copy(p->group))));
+}
+
+static void on_failed(void *ctx, const char *why)
+{
+	struct program *p = ctx;
+
+	fprintf(stderr, "mp-aggregator: %s\n", why);
+	stop(p, EXIT_WRONG);
+}
+
+static void on_row(void *ctx, struct row *row)
+{
+	struct program *p = ctx;
+
+	rows_http_row(&p->http, row);
+}
+
+static void on_owner(void *ctx, uint32_t shard)
+{
+	(void)ctx;
+	(void)shard;
+}
+
+static void on_other(void *ctx, const struct key *key, struct mp_str value)
+{
+	(void)ctx;
+	(void)key;
+	(void)value;
+}
+
+static int open_group(struct program *p, struct err *err)
+{
+	const struct serve_options *o = p->options;
+	const struct group_calls calls = { on_ready, on_failed, on_row, on_owner, on_other, p };
+	struct group_options options = {
+		.loop = &p->loop,
+		.tenant = slice_of(o->tenant),
+		.member = slice_of(p->member),
+		.shards = (uint32_t)o->shards,
+		.rows_max = (size_t)o->rows_max,
+		.limits = { .rows = EMBEDDED_ROWS, .bytes = EMBEDDED_BYTES, .waiting = (size_t)o->waiting_max },
+		.alone = true,
+	};
+	int r = o->group ? open_etcd(p, &options.engine, err) : open_embedded(p, &options.engine, err);
+
+	if (r < 0)
+		return r;
+	if (o->group) {
+		options.limits.rows = ETCD_ROWS;
+		options.limits.bytes = engine_etcd_limits(options.engine).max_bytes * 2 / 3;
+	}
+	return group_open(&options, &calls, &p->group, err);
+}
+
+/* ----------------------------------------------------------------------- the end */
+
+static void on_group_closed(void *ctx)
+{
+	struct program *p = ctx;
+
+	p->group = NULL;
+	uv_close((uv_handle_t *)&p->on_term, NULL);
+	uv_close((uv_handle_t *)&p->on_int, NULL);
+}
+
+static void on_server_stopped(void *ctx)
+{
+	struct program *p = ctx;
+
+	p->server = NULL;
+	group_close(p->group, RELEASE_MS, on_group_closed, p);
+}
+
+/* First the front, so that nothing new comes; then the shards are released. */
+static void stop(struct program *p, int code)
+{
+	if (p->stopping)
+		return;
+	p->stopping = true;
+	p->code = code;
+	rows_end_streams(&p->http, "stopping", "this member stops: go on at another");
+	if (p->server)
+		http_server_stop(p->server, (int)p->options->stop_ms, on_server_stopped, p);
+	else
+		on_server_stopped(p);
+}
+
+static void on_signal(uv_signal_t *handle, int signum)
+{
+	log_info("stopping", "signal=%d", signum);
+	stop(handle->data, 0);
+}
+
+/* --------------------------------------------------------------------- the start */
+
+/* "ADDRESS:PORT", "[ADDRESS]:PORT", "/path" */
+static int read_listen(struct program *p, char *address, size_t size, struct err *err)
+{
+	const char *text = p->options->listen, *colon = strrchr(text, ':');
+	const char *from = text[0] == '[' ? text + 1 : text;
+	char *end = NULL;
+	long port = colon ? strtol(colon + 1, &end, 10) : -1;
+	size_t len;
+
+	if (text[0] == '/') {
+		p->options->http.address = text;
+		return 0;
+	}
+	if (!colon || colon == text || end == colon + 1 || *end || port < 0 || port > 65535)
+		return err_set(err, -EINVAL, "--listen wants ADDRESS:PORT, [ADDRESS]:PORT or a path, not %s", text);
+	len = (size_t)(colon - from) - (text[0] == '[' && colon[-1] == ']');
+	if (len >= size)
+		return err_set(err, -EINVAL, "--listen: %s is no address", text);
+	memcpy(address, from, len);
+	address[len] = '\0';
+	p->options->http.address = address;
+	p->options->http.port = (int)port;
+	return 0;
+}
+
+static void say_ready(struct program *p)
+{
+	const struct http_options *http = &p->options->http;
+	int port = http_server_port(p->server), fd = (int)p->options->ready_fd;
+	char text[512];
+
+	if (port)
+		(void)snprintf(text, sizeof(text), strchr(http->address, ':') ? "[%s]:%d\n" : "%s:%d\n",
+			       http->address, port);
+	else
+		(void)snprintf(text, sizeof(text), "%s\n", http->address);
+	log_info("serving", "address=%.*s member=%s", (int)strcspn(text, "\n"), text, p->member);
+	if (fd < 0)
+		return;
+	if (write(fd, text, strlen(text)) < 0)
+		log_warn("nobody waits for the address", "fd=%d", fd);
+	close(fd);
+}
+
+static int start_server(struct program *p, struct err *err)
+{
+	struct serve_options *o = p->options;
+	char address[128];
+	int r = read_listen(p, address, sizeof(address), err);
+
+	if (r < 0)
+		return r;
+	o->http.connections = (int)o->connections;
+	o->http.per_address = (int)o->per_address;
+	o->http.threads = (int)o->threads;
+	p->http.group = p->group;
+	p->http.member = p->member;
+	p->http.put_ns = (uint64_t)o->put_ms * NS_PER_MS;
+	p->http.read_ns = (uint64_t)o->read_ms * NS_PER_MS;
+	p->http.started_ns = group_now(p->group);
+	r = http_server_start(&p->server, &p->loop, &o->http, rows_routes, &p->http, err);
+	if (r < 0)
+		return r;
+	p->http.server = p->server;
+	say_ready(p);
+	return 0;
+}
+
+static void watch_signal(struct program *p, uv_signal_t *handle, int signum)
+{
+	uv_signal_init(&p->loop, handle);
+	handle->data = p;
+	uv_signal_start(handle, on_signal, signum);
+}
+
+static int start(struct program *p, struct err *err)
+{
+	int r = find_data(p, err);
+
+	if (r == 0 && !p->options->group)
+		r = make_data(p, err);
+	if (r == 0)
+		r = find_member(p, err);
+	if (r == 0)
+		r = open_group(p, err);
+	if (r < 0)
+		return r;
+	rows_http_init(&p->http);
+	watch_signal(p, &p->on_term, SIGTERM);
+	watch_signal(p, &p->on_int, SIGINT);
+	r = start_server(p, err);
+	if (r < 0) {
+		fprintf(stderr, "mp-aggregator: %s\n", err->text);
+		stop(p, EXIT_WRONG);
+	}
+	return 0;
+}
+
+int serve(struct serve_options *options)
+{
+	struct program p = { .options = options };
+	struct err err = { 0 };
+
+	signal(SIGPIPE, SIG_IGN);
+	if (uv_loop_init(&p.loop) < 0) {
+		fprintf(stderr, "mp-aggregator: no event loop\n");
+		return EXIT_SYSTEM;
+	}
+	if (start(&p, &err) < 0) {
+		fprintf(stderr, "mp-aggregator: %s\n", err.text);
+		p.code = EXIT_WRONG;
+	}
+	uv_run(&p.loop, UV_RUN_DEFAULT);
+	(void)uv_loop_close(&p.loop);
+	buf_fini(&p.data);
+	return p.code;
+}

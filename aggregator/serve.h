@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mp-aggregator, put together: the engine, the group and the HTTP front on one
+ * loop, from the options to the end by a signal.
+ */
+#ifndef AGGREGATOR_SERVE_H
+#define AGGREGATOR_SERVE_H
+
+#include <stdint.h>
+
+#include "aggregator/http/server.h"
+
+/* All that can be said on the command line. */
+struct serve_options {
+	struct http_options http;  /* the front */
+	const char *listen;        /* "ADDRESS:PORT", "[ADDRESS]:PORT" or a path */
+	const char *data;          /* directory of what is stored; NULL: see serve.c */
+	const char *group;         /* URLs of an etcd, with commas; NULL: alone */
+	const char *tenant;
+	const char *member;        /* id; NULL: one that is drawn and kept in the data directory */
+	const char *etcd_ca, *etcd_cert, *etcd_key, *etcd_user, *etcd_password_file;
+	int64_t connections, per_address, threads; /* for http */
+	int64_t put_ms, read_ms;   /* that a put, a read may take */
+	int64_t rows_max;
+	int64_t waiting_max;       /* puts */
+	int64_t stop_ms;           /* that a stop may take */
+	int64_t shards;            /* of a group that is made */
+	int64_t ready_fd;          /* where to write the address when it serves; -1: nowhere */
+};
+
+/* Runs until a signal.  The program's exit code. */
+int serve(struct serve_options *options);
+
+#endif

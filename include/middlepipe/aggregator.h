@@ -61,8 +61,9 @@ struct mp_cell {
 	uint64_t seq;  /* from 1; 0: not committed yet */
 	/*
 	 * Not committed yet: the host's number for it, kept while it is proposed and
-	 * pending and never given to another.  A half may keep what it worked out for
-	 * a pending cell and know it again.  0: no number, nothing is to be kept.
+	 * pending and never given to another: one number, one cell, byte for byte.  A
+	 * half may keep what it worked out for a pending cell and know it again.  0: no
+	 * number, nothing is to be kept.
 	 */
 	uint64_t id;
 	uint64_t time_ms;      /* since 1970, by its owner's clock; fixed before check() */

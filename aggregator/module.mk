@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/copy.c aggregator/rows/copy_read.c \
+AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/members.c aggregator/rows/copy.c aggregator/rows/copy_read.c \
 	aggregator/rows/deliver.c aggregator/rows/engine_sqlite.c aggregator/rows/flight.c \
 	aggregator/rows/group.c aggregator/rows/http.c aggregator/rows/http_put.c \
 	aggregator/rows/http_read.c aggregator/rows/http_state.c aggregator/rows/http_subscribe.c \

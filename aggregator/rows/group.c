@@ -10,6 +10,7 @@
 #include "aggregator/rows/group.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -32,6 +33,8 @@ struct group {
 	struct copy *copy;          /* NULL until `meta` is known */
 	struct owner *owner;        /* likewise */
 	struct reader *reader;      /* likewise */
+	struct members *members;    /* likewise; NULL: alone */
+	uint64_t members_at;        /* ns; when members_wake() is due */
 	struct group_options options; /* texts point into the bufs below */
 	struct group_calls calls;
 	struct buf tenant, member;  /* copies */
@@ -113,6 +116,8 @@ static void on_owner(void *ctx, uint32_t shard)
 
 	if (g->owner)
 		owner_shard_changed(g->owner, shard);
+	if (g->members)
+		members_shard_changed(g->members, shard);
 	g->calls.owner(g->calls.ctx, shard);
 }
 
@@ -146,6 +151,8 @@ static void on_other(void *ctx, const struct key *key, struct mp_str value)
 {
 	struct group *g = ctx;
 
+	if (key->kind == KEY_MEMBER && g->members)
+		members_key(g->members, key, value);
 	if (key->kind != KEY_META)
 		g->calls.other(g->calls.ctx, key, value);
 	else if (value.ptr)
@@ -174,9 +181,13 @@ static void on_prepare(uv_prepare_t *prepare)
 
 	if (!g->copy || g->ended)
 		return;
+	if (g->members && (members_is_woken(g->members) || clock_now(&clock_monotonic) >= g->members_at))
+		g->members_at = members_wake(g->members);
 	do {
 		next = sooner(copy_wake(g->copy), sooner(owner_wake(g->owner), reader_wake(g->reader)));
 	} while (owner_is_woken(g->owner) || reader_is_woken(g->reader));
+	if (g->members)
+		next = sooner(next, members_is_woken(g->members) ? 0 : g->members_at);
 	now = clock_now(&clock_monotonic);
 	ms = next <= now ? 0 : (next - now + NS_PER_MS - 1) / NS_PER_MS;
 	uv_update_time(g->loop);
@@ -199,6 +210,19 @@ static void meta_later(struct group *g)
 		uv_timer_start(&g->meta_timer, meta_again, META_AGAIN_MS, 0);
 }
 
+static struct members *build_members(struct group *g)
+{
+	struct members_options options = {
+		.engine = g->engine, .copy = g->copy, .owner = g->owner, .host = &g->host,
+		.net = g->options.net, .n_shards = g->meta.shards,
+		.self = { .version = MIDDLEPIPE_VERSION, .nonce = g->nonce, .since_ms = host_wall(g) },
+	};
+
+	(void)snprintf(options.self.id, sizeof(options.self.id), "%s", buf_str(&g->member));
+	(void)snprintf(options.self.url, sizeof(options.self.url), "%s", g->options.url);
+	return members_new(&options);
+}
+
 /* All that needs to know the number of shards. */
 static int build(struct group *g)
 {
@@ -216,7 +240,9 @@ static int build(struct group *g)
 						      .n_shards = g->meta.shards,
 						      .limits = g->options.limits });
 	g->reader = reader_new(&(struct reader_options){ g->engine, g->copy, &g->host });
-	if (!g->owner || !g->reader)
+	if (g->owner && !g->options.alone)
+		g->members = build_members(g);
+	if (!g->owner || !g->reader || (!g->members && !g->options.alone))
 		return -ENOMEM;
 	owner_set_meta(g->owner, buf_slice(&g->meta_key), buf_slice(&g->meta_text), g->meta.sealed);
 	copy_start(g->copy);
@@ -377,9 +403,11 @@ static void end(struct group *g)
 	g->ended = true;
 	uv_timer_stop(&g->timer);
 	uv_timer_stop(&g->meta_timer);
+	members_free(g->members);
 	owner_free(g->owner);
 	reader_free(g->reader);
 	copy_free(g->copy);
+	g->members = NULL;
 	g->owner = NULL;
 	g->reader = NULL;
 	g->copy = NULL;
@@ -413,7 +441,9 @@ void group_close(struct group *group, uint64_t release_ms, void (*closed)(void *
 	group->release_until = clock_now(&clock_monotonic) + release_ms * NS_PER_MS;
 	for (uint32_t i = 0; group->owner && i < group->meta.shards; i++)
 		owner_want(group->owner, i, false);
-	uv_timer_start(&group->meta_timer, look_for_end, 0, RELEASE_LOOK_MS);
+	if (group->members)
+		members_leave(group->members);
+	uv_timer_start(&group->meta_timer, look_for_end, RELEASE_LOOK_MS, RELEASE_LOOK_MS);
 }
 
 /* ------------------------------------------------------------------------- use */
@@ -441,6 +471,17 @@ struct owner *group_owner(struct group *group)
 struct reader *group_reader(struct group *group)
 {
 	return group->reader;
+}
+
+struct members *group_members(struct group *group)
+{
+	return group->members;
+}
+
+void group_lease_lost(struct group *group)
+{
+	if (group->members)
+		members_lease_lost(group->members);
 }
 
 struct engine *group_engine(struct group *group)

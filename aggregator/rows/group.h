@@ -10,6 +10,7 @@
 
 #include <uv.h>
 
+#include "aggregator/rows/members.h"
 #include "aggregator/rows/owner.h"
 #include "aggregator/rows/reader.h"
 
@@ -25,6 +26,8 @@ struct group_options {
 	struct owner_limits limits;
 	const struct owner_checks *checks; /* borrowed; NULL: none */
 	bool alone;             /* nobody else takes part: all shards are taken at once */
+	const char *url;        /* where others reach this member; not alone; borrowed */
+	struct members_net net; /* not alone */
 };
 
 /* What the group tells; each gets ctx. */
@@ -41,6 +44,9 @@ struct group_calls {
 int group_open(const struct group_options *options, const struct group_calls *calls, struct group **ret,
 	       struct err *err);
 
+/* The engine's lease had run out. */
+void group_lease_lost(struct group *group);
+
 /* Releases its shards (for up to that long), answers what waits, closes the engine, then calls closed(). */
 void group_close(struct group *group, uint64_t release_ms, void (*closed)(void *ctx), void *ctx);
 
@@ -52,6 +58,7 @@ void group_read(struct group *group, struct read *read);
 struct copy *group_copy(struct group *group);
 struct owner *group_owner(struct group *group);
 struct reader *group_reader(struct group *group);
+struct members *group_members(struct group *group); /* NULL: alone */
 struct engine *group_engine(struct group *group);
 uv_loop_t *group_loop(struct group *group);
 uint64_t group_now(struct group *group); /* ns, as put->deadline and read->deadline want it */

@@ -323,8 +323,8 @@ void owner_shard_changed(struct owner *owner, uint32_t shard)
 
 void owner_want(struct owner *owner, uint32_t shard, bool want)
 {
+	owner->woken |= owner->shard[shard].want != want;
 	owner->shard[shard].want = want;
-	owner->woken = true;
 }
 
 static bool to_take(const struct shard *s)

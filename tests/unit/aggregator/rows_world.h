@@ -10,6 +10,7 @@
 #define TESTS_UNIT_AGGREGATOR_ROWS_WORLD_H
 
 #include "aggregator/rows/copy_priv.h"
+#include "aggregator/rows/members_priv.h"
 #include "aggregator/rows/owner_priv.h"
 #include "tests/unit/aggregator/engine_sim.h"
 
@@ -18,6 +19,7 @@
 #define WORLD_ROWS 6
 #define WORLD_SHARDS 4
 #define WORLD_OPS 4096 /* puts of all clients */
+#define WORLD_PINGS 64 /* likewise */
 #define WORLD_ATTEMPTS 512 /* under way at once */
 #define WORLD_CELLS 3  /* of one put, at most */
 
@@ -31,8 +33,16 @@ struct member {
 	struct rows_host host;
 	struct copy *copy;
 	struct owner *owner;
+	struct members *members; /* NULL: it takes shards as it pleases */
+	uint64_t members_at;   /* ns; when it is to be woken */
 	uint64_t timer;        /* its next wake */
 	unsigned life;         /* how often it was started */
+};
+
+/* A ping on its way. */
+struct sim_ping {
+	struct member *from, *to; /* from NULL: this place is free */
+	unsigned life;            /* of who asked */
 };
 
 struct op;
@@ -70,8 +80,10 @@ struct world {
 	struct sim_store *store;
 	struct member member[WORLD_MEMBERS];
 	unsigned n_members;
+	bool agree;             /* members prefer owners, and look after one another */
 	struct op op[WORLD_OPS];
 	struct attempt attempt[WORLD_ATTEMPTS];
+	struct sim_ping ping[WORLD_PINGS];
 	unsigned n_ops, left;   /* begun, and still to begin */
 	unsigned busy;          /* clients that have not ended */
 	uint64_t wall_ms;       /* at the start */

@@ -5,6 +5,7 @@
  * In the end nothing that was acknowledged is lost, doubled or reordered, and
  * nothing that was refused is there.  `test_owner_sim SEED` replays one.
  */
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,13 +60,67 @@ static void on_owner(void *ctx, uint32_t shard)
 
 	if (m->owner)
 		owner_shard_changed(m->owner, shard);
+	if (m->members)
+		members_shard_changed(m->members, shard);
 }
 
 static void on_other(void *ctx, const struct key *key, struct mp_str value)
 {
-	(void)ctx;
-	(void)key;
-	(void)value;
+	struct member *m = ctx;
+
+	if (m->members && key->kind == KEY_MEMBER)
+		members_key(m->members, key, value);
+}
+
+/* ------------------------------------------------------------------------ pings */
+
+static void on_pong(struct sim *sim, void *ctx)
+{
+	struct sim_ping *ping = ctx;
+	struct member *from = ping->from, *to = ping->to;
+	bool asks = from->engine && from->life == ping->life;
+
+	(void)sim;
+	ping->from = NULL;
+	if (asks)
+		members_pong(from->members, to->name,
+			     !to->engine ? PONG_REFUSED : to->actor.stopped ? PONG_SILENT : PONG_ALIVE);
+}
+
+static void net_ping(void *ctx, const char *id, const char *url)
+{
+	struct member *m = ctx;
+	struct world *w = m->world;
+	struct sim_ping *ping = NULL;
+
+	for (size_t i = 0; i < WORLD_PINGS && !ping; i++)
+		if (!w->ping[i].from)
+			ping = &w->ping[i];
+	assert(ping && !strcmp(url, id));
+	*ping = (struct sim_ping){ .from = m, .to = &w->member[id[1] - '0'], .life = m->life };
+	(void)sim_after(w->sim, NULL,
+			ping->to->engine && ping->to->actor.stopped ? MEMBER_PING_MS * NS_PER_MS : NS_PER_MS,
+			on_pong, ping);
+}
+
+static void net_usurped(void *ctx, const char *why)
+{
+	struct member *m = ctx;
+
+	sim_fail(m->world->sim, "%s: %s", m->name, why);
+}
+
+static struct members *build_members(struct member *m)
+{
+	struct members_options options = {
+		.engine = m->engine, .copy = m->copy, .owner = m->owner, .host = &m->host,
+		.net = { net_ping, net_usurped, m }, .n_shards = WORLD_SHARDS,
+		.self = { .version = "x", .nonce = m->owner->nonce, .since_ms = host_wall(m) },
+	};
+
+	snprintf(options.self.id, sizeof(options.self.id), "%s", m->name);
+	snprintf(options.self.url, sizeof(options.self.url), "%s", m->name);
+	return members_new(&options);
 }
 
 static void member_wake(struct sim *sim, void *ctx);
@@ -76,10 +131,14 @@ static void member_turn(struct member *m)
 	struct sim *sim = m->world->sim;
 	uint64_t next = copy_wake(m->copy), other;
 
+	if (m->members && (members_is_woken(m->members) || sim->now_ns >= m->members_at))
+		m->members_at = members_wake(m->members);
 	do {
 		other = owner_wake(m->owner);
 	} while (owner_is_woken(m->owner));
 	next = next < other ? next : other;
+	if (m->members && m->members_at < next)
+		next = m->members_at;
 	sim_cancel(sim, m->timer);
 	m->timer = sim_timer(sim, &m->actor, next > sim->now_ns ? next - sim->now_ns : NS_PER_MS, member_wake, m);
 }
@@ -118,11 +177,14 @@ static void member_start(struct member *m)
 		.engine = m->engine, .copy = m->copy, .host = &m->host, .member = slice_of(m->name),
 		.nonce = sim_random(w->sim), .n_shards = WORLD_SHARDS,
 		.limits = { .rows = 60, .bytes = 1 << 16, .waiting = 64 } });
+	m->members = w->agree ? build_members(m) : NULL;
+	m->members_at = 0;
 	m->life++;
 	w->lives++;
 	copy_start(m->copy);
 	member_turn(m);
-	member_greed(w->sim, m);
+	if (!w->agree)
+		member_greed(w->sim, m);
 }
 
 static void count_member(struct member *m)
@@ -159,8 +221,12 @@ static void member_end(struct member *m)
 	m->timer = 0;
 	m->owner->asked = 0;
 	m->copy->asked = 0;
+	if (m->members)
+		m->members->writing = false;
+	members_free(m->members);
 	owner_free(m->owner);
 	copy_free(m->copy);
+	m->members = NULL;
 	m->owner = NULL;
 	m->copy = NULL;
 }
@@ -490,6 +556,7 @@ static void world_begin(struct world *w, struct sim *sim)
 	w->store = sim_store_new(sim);
 	w->n_members = (unsigned)sim_between(sim, 1, WORLD_MEMBERS);
 	w->left = (unsigned)sim_between(sim, 50, 300);
+	w->agree = sim_below(sim, 2);
 	for (size_t i = 0; i < sizeof(odds) / sizeof(odds[0]); i++)
 		if (sim_below(sim, 3) == 0)
 			sim_store_odds(w->store, odds[i].fault, odds[i].odds);
@@ -513,7 +580,8 @@ static void turn_all(struct world *w)
 	for (unsigned i = 0; i < w->n_members; i++) {
 		struct member *m = &w->member[i];
 
-		if (m->engine && !m->actor.stopped && owner_is_woken(m->owner))
+		if (m->engine && !m->actor.stopped &&
+		    (owner_is_woken(m->owner) || (m->members && members_is_woken(m->members))))
 			member_turn(m);
 	}
 }

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See members.h. */
+#include "aggregator/rows/members_priv.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "lib/clock.h"
+#include "lib/hex.h"
+#include "lib/json.h"
+#include "lib/json_text.h"
+#include "lib/slice.h"
+
+#define TEXT_MAX 1024                  /* bytes of a member's text */
+#define PING_NS (MEMBER_PING_MS * NS_PER_MS)
+#define LOST_PINGS 2                   /* then it is suspected */
+#define MOVE_NS (2 * NS_PER_S)         /* a shard that has an owner moves no sooner after it has moved */
+#define MOVE_MAX_NS (60 * NS_PER_S)    /* nor later than that, however often it has moved */
+#define CALM_NS (120 * NS_PER_S)       /* without a move: then it may move soon again */
+#define HEIRS 2                        /* so many of those in line look after an owner */
+#define HEIR_NS (300 * NS_PER_MS)      /* the next in line waits so long for the one before it */
+#define LOOK_NS (50 * NS_PER_MS)       /* how often shards are looked at while something is amiss */
+#define WRITE_AGAIN_NS (200 * NS_PER_MS)
+
+/* ------------------------------------------------------------------------ texts */
+
+static int write_text(struct members *m)
+{
+	const struct member_info *self = &m->self;
+
+	buf_reset(&m->text);
+	(void)buf_printf(&m->text, "{\"format\":1,\"member\":\"%s\",\"nonce\":\"%016" PRIx64 "\",\"since\":%" PRIu64
+			 ",\"draining\":%s,\"version\":\"%s\",\"url\":", self->id, self->nonce, self->since_ms,
+			 self->draining ? "true" : "false", self->version);
+	(void)json_text_add(&m->text, slice_of(self->url));
+	return buf_add_str(&m->text, "}");
+}
+
+static bool take_text(char *ret, size_t size, const char *text)
+{
+	return snprintf(ret, size, "%s", text) < (int)size;
+}
+
+bool member_text_read(struct mp_str text, struct member_info *ret)
+{
+	CLEANUP_JSON json_t *value = NULL;
+	const char *id, *nonce, *url, *version;
+	json_int_t since;
+	int draining;
+
+	*ret = (struct member_info){ .id = "" };
+	if (!text.ptr || json_load_text(text, TEXT_MAX, 2, &value, NULL) ||
+	    json_unpack(value, "{s:s, s:s, s:s, s:s, s:I, s:b}", "member", &id, "nonce", &nonce, "url", &url,
+			"version", &version, "since", &since, "draining", &draining))
+		return false;
+	ret->since_ms = since < 0 ? 0 : (uint64_t)since;
+	ret->draining = draining;
+	return hex_number(slice_of(nonce), 16, &ret->nonce) && take_text(ret->id, sizeof(ret->id), id) &&
+	       take_text(ret->url, sizeof(ret->url), url) &&
+	       take_text(ret->version, sizeof(ret->version), version);
+}
+
+/* ------------------------------------------------------------------- life cycle */
+
+static void destroy(struct members *m)
+{
+	for (size_t i = 0; i < m->n_peers; i++)
+		free(m->peer[i]);
+	buf_fini(&m->key);
+	buf_fini(&m->text);
+	free(m);
+}
+
+struct members *members_new(const struct members_options *options)
+{
+	struct members *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->engine = options->engine;
+	m->copy = options->copy;
+	m->owner = options->owner;
+	m->host = options->host;
+	m->net = options->net;
+	m->self = options->self;
+	m->n_shards = options->n_shards;
+	m->write = true;
+	for (uint32_t i = 0; i < m->n_shards; i++)
+		m->moves[i].hold_ns = MOVE_NS;
+	buf_init(&m->key, KEY_MAX);
+	buf_init(&m->text, TEXT_MAX);
+	if (key_member(&m->key, copy_prefix(m->copy), slice_of(m->self.id)) < 0) {
+		destroy(m);
+		return NULL;
+	}
+	return m;
+}
+
+void members_free(struct members *members)
+{
+	if (!members)
+		return;
+	members->dead = true;
+	if (!members->writing)
+		destroy(members);
+}
+
+/* ---------------------------------------------------------------------- the key */
+
+static void on_written(void *ctx, const struct engine_answer *answer)
+{
+	struct members *m = ctx;
+
+	m->writing = false;
+	if (m->dead) {
+		destroy(m);
+		return;
+	}
+	m->woken = true;
+	if (answer->outcome == ENGINE_COMMITTED)
+		return;
+	m->write = true; /* the same again does no harm */
+	m->write_at = host_now(m->host) + WRITE_AGAIN_NS;
+}
+
+static void write_key(struct members *m)
+{
+	struct engine_op op = { .kind = m->leaving ? ENGINE_DELETE : ENGINE_PUT, .key = buf_slice(&m->key),
+				.leased = !m->leaving };
+	const struct engine_txn txn = { .ops = &op, .n_ops = 1 };
+
+	if (m->writing || !m->write || host_now(m->host) < m->write_at || write_text(m) < 0)
+		return;
+	if (!m->leaving)
+		op.value = buf_slice(&m->text);
+	m->write = false;
+	m->writing = true;
+	if (m->engine->ops->commit(m->engine, &txn, on_written, m) == 0)
+		return;
+	m->writing = false;
+	m->write = true;
+	m->write_at = host_now(m->host) + WRITE_AGAIN_NS;
+}
+
+void members_lease_lost(struct members *members)
+{
+	members->write = true;
+	members->woken = true;
+}
+
+void members_drain(struct members *members)
+{
+	members->self.draining = true;
+	members->write = true;
+	members->woken = true;
+	for (uint32_t i = 0; i < members->n_shards; i++)
+		owner_want(members->owner, i, false);
+}
+
+void members_leave(struct members *members)
+{
+	members_drain(members);
+	members->leaving = true;
+}
+
+/* ------------------------------------------------------------------------ peers */
+
+/* Place of that id, or where it would be. */
+static size_t place_of(const struct members *m, const char *id)
+{
+	size_t i = 0;
+
+	while (i < m->n_peers && strcmp(m->peer[i]->info.id, id) < 0)
+		i++;
+	return i;
+}
+
+static struct peer *find(const struct members *m, const char *id)
+{
+	size_t i = place_of(m, id);
+
+	return i < m->n_peers && !strcmp(m->peer[i]->info.id, id) ? m->peer[i] : NULL;
+}
+
+static void forget(struct members *m, const char *id)
+{
+	size_t i = place_of(m, id);
+
+	if (i == m->n_peers || strcmp(m->peer[i]->info.id, id) != 0)
+		return;
+	free(m->peer[i]);
+	memmove(&m->peer[i], &m->peer[i + 1], (m->n_peers - i - 1) * sizeof(m->peer[0]));
+	m->n_peers--;
+}
+
+static struct peer *add(struct members *m, const char *id)
+{
+	size_t i = place_of(m, id);
+	struct peer *peer = m->n_peers < MEMBERS_MAX ? calloc(1, sizeof(*peer)) : NULL;
+
+	if (!peer)
+		return NULL;
+	memmove(&m->peer[i + 1], &m->peer[i], (m->n_peers - i) * sizeof(m->peer[0]));
+	m->peer[i] = peer;
+	m->n_peers++;
+	return peer;
+}
+
+static bool is_self(const struct members *m, const struct member_info *info)
+{
+	return info->nonce == m->self.nonce && !strcmp(info->id, m->self.id);
+}
+
+void members_key(struct members *members, const struct key *key, struct mp_str value)
+{
+	struct member_info info;
+	struct peer *peer;
+
+	members->woken = true;
+	if (!member_text_read(value, &info)) {
+		forget(members, key->name);
+		if (!value.ptr && !strcmp(key->name, members->self.id) && !members->leaving)
+			members->write = true; /* it was not this process that took it away */
+		return;
+	}
+	if (strcmp(info.id, key->name) != 0)
+		return;
+	/* The younger process has it: that is how one is restarted under its id. */
+	if (!strcmp(info.id, members->self.id) && info.nonce != members->self.nonce) {
+		if (info.since_ms > members->self.since_ms)
+			members->net.usurped(members->net.ctx, "another process has this member's id");
+		else
+			members->write = true;
+		return;
+	}
+	peer = find(members, info.id);
+	if (!peer && !(peer = add(members, info.id)))
+		return;
+	if (peer->info.nonce != info.nonce) {
+		peer->lost = 0;
+		peer->ping_at = 0;
+	}
+	info.suspected = peer->info.nonce == info.nonce && peer->info.suspected;
+	peer->info = info;
+}
+
+/* ------------------------------------------------------------------------ pings */
+
+void members_pong(struct members *members, const char *id, enum pong pong)
+{
+	struct peer *peer = find(members, id);
+
+	if (!peer)
+		return;
+	members->woken = true;
+	peer->asked = false;
+	peer->lost = pong == PONG_ALIVE ? 0 : peer->lost + 1;
+	peer->info.suspected = pong == PONG_REFUSED || peer->lost >= LOST_PINGS;
+}
+
+static void ping(struct members *m, struct peer *peer, uint64_t now)
+{
+	if (peer->asked || peer->ping_at > now || is_self(m, &peer->info))
+		return;
+	peer->asked = true;
+	peer->ping_at = now + PING_NS;
+	m->net.ping(m->net.ctx, peer->info.id, peer->info.url);
+}
+
+/* --------------------------------------------------------------------- preference */
+
+static uint64_t weight(const struct member_info *info, uint32_t shard)
+{
+	return XXH64(info->id, strlen(info->id), shard);
+}
+
+static bool may_own(const struct member_info *info)
+{
+	return !info->draining && !info->suspected;
+}
+
+/* How many members come before this one for the shard; SIZE_MAX: it does not want any. */
+static size_t rank_of_self(const struct members *m, uint32_t shard)
+{
+	uint64_t mine = weight(&m->self, shard);
+	size_t before = 0;
+
+	if (m->self.draining || !find(m, m->self.id))
+		return SIZE_MAX; /* until all see it, it wants nothing */
+	for (size_t i = 0; i < m->n_peers; i++) {
+		const struct member_info *info = &m->peer[i]->info;
+
+		before += !is_self(m, info) && may_own(info) && weight(info, shard) > mine;
+	}
+	return before;
+}
+
+const struct member_info *members_owner(const struct members *members, uint32_t shard)
+{
+	struct owner_name name;
+	struct peer *peer;
+
+	if (!owner_text_read(copy_owner(members->copy, shard), &name))
+		return NULL;
+	peer = find(members, name.member);
+	return peer && peer->info.nonce == name.nonce ? &peer->info : NULL;
+}
+
+void members_shard_changed(struct members *members, uint32_t shard)
+{
+	struct moves *moves = &members->moves[shard];
+	struct owner_name name = { .nonce = 0 };
+	uint64_t now = host_now(members->host);
+
+	members->woken = true;
+	/* An owner that kills a flight rewrites its key: that is no move. */
+	(void)owner_text_read(copy_owner(members->copy, shard), &name);
+	if (name.nonce == moves->owner_nonce)
+		return;
+	moves->owner_nonce = name.nonce;
+	if (now - moves->moved_at > CALM_NS)
+		moves->hold_ns = MOVE_NS;
+	else if (moves->moved_at)
+		moves->hold_ns = moves->hold_ns * 2 > MOVE_MAX_NS ? MOVE_MAX_NS : moves->hold_ns * 2;
+	moves->moved_at = now;
+}
+
+/* Looks at one shard. True: it has to be looked at again soon. */
+static bool look(struct members *m, uint32_t shard, uint64_t now)
+{
+	const struct member_info *owner = members_owner(m, shard);
+	struct moves *moves = &m->moves[shard];
+	size_t rank = rank_of_self(m, shard);
+
+	if (owner && is_self(m, owner)) {
+		moves->orphan_at = 0;
+		if (!m->self.draining && !owner_has(m->owner, shard))
+			owner_want(m->owner, shard, true); /* it took it, and has lost sight of it */
+		return false;
+	}
+	if (owner && !owner->suspected) {
+		moves->orphan_at = 0;
+		if (rank == 0 && now - moves->moved_at >= moves->hold_ns)
+			owner_want(m->owner, shard, true);
+		return rank == 0;
+	}
+	if (!moves->orphan_at)
+		moves->orphan_at = now;
+	/* Each waits a while for those who come before it. */
+	if (rank != SIZE_MAX && now - moves->orphan_at >= rank * HEIR_NS)
+		owner_want(m->owner, shard, true);
+	return true;
+}
+
+/* Those from whom this member would inherit, and the suspected, are pinged. */
+static void ping_owners(struct members *m, uint64_t now)
+{
+	for (uint32_t s = 0; s < m->n_shards; s++) {
+		const struct member_info *owner = members_owner(m, s);
+		struct peer *peer = owner ? find(m, owner->id) : NULL;
+
+		/* The owner itself comes before this one, or would not be it for long. */
+		if (peer && !is_self(m, owner) && rank_of_self(m, s) <= HEIRS)
+			ping(m, peer, now);
+	}
+	for (size_t i = 0; i < m->n_peers; i++)
+		if (m->peer[i]->info.suspected)
+			ping(m, m->peer[i], now);
+}
+
+uint64_t members_wake(struct members *members)
+{
+	uint64_t now = host_now(members->host), next = now + PING_NS;
+
+	members->woken = false;
+	write_key(members);
+	if (!copy_follows(members->copy))
+		return next;
+	ping_owners(members, now);
+	for (uint32_t i = 0; i < members->n_shards; i++)
+		if (look(members, i, now))
+			next = now + LOOK_NS;
+	return next;
+}
+
+bool members_is_woken(const struct members *members)
+{
+	return members->woken;
+}
+
+const struct member_info *members_at(const struct members *members, size_t i)
+{
+	return i < members->n_peers ? &members->peer[i]->info : NULL;
+}

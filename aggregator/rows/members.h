@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who takes part in a group, and who owns which shard (rows.md 3.3, 6).
+ *
+ * Each member keeps a leased key with its address; all see all of them through
+ * their copies. A shard's owner is preferred by rendezvous hashing (Thaler and
+ * Ravishankar, 1998) among the members that live and do not drain, so that
+ * all agree without talking and few shards move when one comes or goes. Who is
+ * preferred takes the shard; taking is safe at any time, because the owner's
+ * commits compare its key, so nothing here has to be right for rows to be.
+ *
+ * A member is missed when its key goes, and suspected before that by those who
+ * would inherit from it: when its address refuses connections, or does not
+ * answer two pings.
+ *
+ * Pure but for the engine; the clock is the host's; pings go through
+ * members_net. One thread, that of the engine.
+ */
+#ifndef AGGREGATOR_ROWS_MEMBERS_H
+#define AGGREGATOR_ROWS_MEMBERS_H
+
+#include "aggregator/rows/owner.h"
+
+#define MEMBERS_MAX 256      /* of a group */
+#define MEMBER_URL_MAX 255   /* bytes */
+#define MEMBER_PING_MS 250   /* from ping to ping, and for an answer */
+
+struct members;
+
+/* A member as its key tells of it. */
+struct member_info {
+	char id[ROW_TENANT_MAX + 1];
+	char url[MEMBER_URL_MAX + 1]; /* where others reach it */
+	char version[32];             /* of its program */
+	uint64_t nonce;               /* of its process */
+	uint64_t since_ms;            /* when that began, since 1970 */
+	bool draining;                /* it wants no shards */
+	bool suspected;               /* does not answer, as far as this member sees */
+};
+
+/* What the outside does for it. */
+struct members_net {
+	/* Asks that URL for a sign of life; members_pong() must follow, once, not from within. */
+	void (*ping)(void *ctx, const char *id, const char *url);
+	/* Another process uses this member's id: this one has to end. */
+	void (*usurped)(void *ctx, const char *why);
+	void *ctx;
+};
+
+enum pong { PONG_ALIVE, PONG_REFUSED, PONG_SILENT };
+
+struct members_options {
+	struct engine *engine;        /* borrowed, like what follows */
+	struct copy *copy;
+	struct owner *owner;
+	const struct rows_host *host;
+	struct members_net net;
+	struct member_info self;      /* copied */
+	uint32_t n_shards;
+};
+
+/* NULL without memory. */
+struct members *members_new(const struct members_options *options);
+
+/* Gone when the engine has answered. The key goes with the lease, or by members_leave(). */
+void members_free(struct members *members);
+
+/* To be called by whoever gets the copy's calls: a key of kind KEY_MEMBER, and a shard's owner. */
+void members_key(struct members *members, const struct key *key, struct mp_str value);
+void members_shard_changed(struct members *members, uint32_t shard);
+
+/* The lease had run out: writes the key again. */
+void members_lease_lost(struct members *members);
+
+void members_pong(struct members *members, const char *id, enum pong pong);
+
+/* From now on it wants no shards, and says so. */
+void members_drain(struct members *members);
+
+/* Likewise, and takes its key away. */
+void members_leave(struct members *members);
+
+/* Does what is due; when it wants to be called next (ns), unless members_is_woken() before. */
+uint64_t members_wake(struct members *members);
+bool members_is_woken(const struct members *members);
+
+/* The members in the order of their ids; NULL behind the last. */
+const struct member_info *members_at(const struct members *members, size_t i);
+
+/* The owner of a shard, when it is a member that is known; or NULL. */
+const struct member_info *members_owner(const struct members *members, uint32_t shard);
+
+/*
+ * Reads the text of a member's key. False: it is none.
+ * Exposed for tests and the fuzzer.
+ */
+bool member_text_read(struct mp_str text, struct member_info *ret);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside members.c; its tests look here, too. */
+#ifndef AGGREGATOR_ROWS_MEMBERS_PRIV_H
+#define AGGREGATOR_ROWS_MEMBERS_PRIV_H
+
+#include "aggregator/rows/members.h"
+#include "lib/buf.h"
+
+struct peer {
+	struct member_info info;
+	unsigned lost;     /* pings without an answer, one behind the other */
+	bool asked;        /* a ping is on its way */
+	uint64_t ping_at;  /* ns; the next */
+};
+
+/* What is remembered of a shard. */
+struct moves {
+	uint64_t owner_nonce; /* whose it is; 0: nobody's */
+	uint64_t moved_at;  /* ns; it got its present owner */
+	uint64_t hold_ns;   /* how long it stays with an owner that lives */
+	uint64_t orphan_at; /* ns; since when it has no owner that lives; 0: it has one */
+};
+
+struct members {
+	struct engine *engine;         /* borrowed, like what follows */
+	struct copy *copy;
+	struct owner *owner;
+	const struct rows_host *host;
+	struct members_net net;
+	struct member_info self;
+	uint32_t n_shards;
+	struct peer *peer[MEMBERS_MAX]; /* by id, this one included once its key is there */
+	size_t n_peers;
+	struct moves moves[SHARDS_MAX];
+	struct buf key;                /* this member's */
+	struct buf text;               /* what it writes there */
+	bool write;                    /* it has to be written */
+	bool writing;                  /* that is on its way */
+	bool leaving;                  /* the key is to go */
+	bool woken;                    /* see members_is_woken() */
+	uint64_t write_at;             /* ns; not before */
+	bool dead;                     /* members_free() was called */
+};
+
+#endif

@@ -158,13 +158,18 @@ def _rules_of_place(row, put):
 
 
 def _whole(row, put):
-    """An atomic put in the final states: all of it, as far as the floor allows."""
-    last = put.start + len(put.shas) - 1
-    for final in put.life.finals:
+    """An atomic put has its whole place, also in the final states as far as the floor allows."""
+    life, last = put.life, put.start + len(put.shas) - 1
+    for seq in range(put.start, last + 1):
+        entry = life.cells.get(seq)
+        if entry is not None and entry[0] != put.key:
+            row.bad("half", life, seq, "key %s, inside of the atomic put of key %s"
+                    % (entry[0], put.key), entry[3], put)
+    for final in life.finals:
         want = range(max(put.start, final.floor), last + 1)
         have = sum(_is_of(put, final.cells[seq]) for seq in want if seq in final.cells)
         if 0 < have < len(want):
-            row.bad("half", put.life, put.start, "%d of %d cells of key %s are there"
+            row.bad("half", life, put.start, "%d of %d cells of key %s are there"
                     % (have, len(want), put.key), final, put)
 
 

@@ -110,7 +110,7 @@ def judge_resumptions(rows, streams):
         for stream in chain:
             row, last = rows[stream.row], _last(stream)
             if next_seq is not None and stream.from_ != next_seq and (
-                    last is None or last[3] == inc):
+                    last is None or inc in (None, last[3])):
                 row.bad("resumed", None, stream.from_, "resumed there, but %d was next" % next_seq,
                         "%s (%s)" % (stream.who, stream.at))
             if last is not None:

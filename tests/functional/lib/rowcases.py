@@ -162,5 +162,10 @@ CASES = [(what, names, story.events) for what, names, story in (
      .sub((2, 2), 2, prefix="r").final(2, floor=2)),
     ("a resumed subscription that repeats", ["resumed"],
      two().sub(1, 2).sub(2, s=3, **{"from": 2}).final(1, 2)),
+    ("a subscription that had got nothing, resumed too far", ["resumed"],
+     two().sub().sub(2, s=3, **{"from": 2}).final(1, 2)),
+    ("an atomic put whose first cell, below the floor, is another's", ["half", "reordered"],
+     two().call("put", None, key="k3", base="-:0", sha=["a9", "a3"])
+     .call("compact", floor=3, inc_="1", highest_=3, floor_=3).final(3, floor=3)),
     ("a resumed subscription", [], two().sub(1).sub(2, s=3, **{"from": 2}).final(1, 2)),
 )]

@@ -19,4 +19,4 @@ AGGREGATOR_SRC += aggregator/rows/engine_etcd.c aggregator/rows/etcd_answer.c ag
 	aggregator/rows/etcd_judge.c aggregator/rows/etcd_lease.c aggregator/rows/etcd_range.c \
 	aggregator/rows/etcd_watch.c
 UNIT_TESTS += tests/unit/aggregator/test_engine_etcd.c tests/unit/aggregator/test_engine_etcd_group.c \
-	tests/unit/aggregator/test_engine_etcd_hostile.c
+	tests/unit/aggregator/test_engine_etcd_hostile.c tests/unit/aggregator/test_engine_etcd_secure.c

@@ -183,6 +183,7 @@ static struct etcd_call *call_new(struct etcd *e, engine_done_fn *done, void *ct
 	call->done = done;
 	call->ctx = ctx;
 	call->path = path;
+	uv_update_time(e->loop); /* a loop that was busy is no reason to be late */
 	call->deadline = uv_now(e->loop) + e->timeout_ms;
 	buf_init(&call->keys, SIZE_MAX);
 	buf_init(&call->last, ENGINE_KEY_MAX + 1);

@@ -93,13 +93,15 @@ static const unsigned char element[] = { [RESPONSES] = RESPONSE, [KVS] = KV, [EV
 
 /* ------------------------------------------------------------------- scalars */
 
-static void set_text(char *to, size_t size, struct mp_str text)
+/* Returns how much that is. */
+static size_t set_text(char *to, size_t size, struct mp_str text)
 {
 	size_t len = text.len < size ? text.len : size - 1;
 
 	for (size_t i = 0; i < len; i++)
 		to[i] = text.ptr[i] >= ' ' && text.ptr[i] <= '~' ? text.ptr[i] : '?';
 	to[len] = '\0';
+	return len;
 }
 
 /* Signed 64 bits hold them all but ids, which are unsigned. */
@@ -144,7 +146,7 @@ static bool set_kind(struct etcd_answer *a, struct mp_str text)
 /* A token goes into a header: it is kept only as it is. */
 static bool set_token(struct etcd_answer *a, struct mp_str text)
 {
-	set_text(a->token, sizeof(a->token), text);
+	(void)set_text(a->token, sizeof(a->token), text);
 	return slice_eq(text, slice_of(a->token)) || etcd_json_fail(&a->json, "a strange token");
 }
 
@@ -154,7 +156,7 @@ static bool string(struct etcd_answer *a, const struct field *field, struct mp_s
 	case U64:
 		return set_number(a, field, text);
 	case TEXT:
-		set_text(a->text, sizeof(a->text), text);
+		(void)set_text(a->text, sizeof(a->text), text);
 		return true;
 	case TOKEN:
 		return set_token(a, text);
@@ -167,7 +169,7 @@ static bool string(struct etcd_answer *a, const struct field *field, struct mp_s
 	case INTO:
 		if (field->to != FAILURE)
 			break;
-		set_text(a->text, sizeof(a->text), text);
+		(void)set_text(a->text, sizeof(a->text), text);
 		return true;
 	default:
 		break;
@@ -357,12 +359,14 @@ void etcd_answer_again(struct etcd_answer *a, size_t keep)
 	a->reading = a->large = false;
 	buf_reset(&a->json.text);
 	a->json = (struct etcd_json){ .token = on_token, .text = a->json.text };
-	a->objects = 0;
+	a->objects = a->start_len = 0;
 	forget(a);
 }
 
 bool etcd_answer_feed(struct etcd_answer *a, struct mp_str bytes)
 {
+	if (a->start_len + 1 < sizeof(a->start))
+		a->start_len += set_text(a->start + a->start_len, sizeof(a->start) - a->start_len, bytes);
 	return etcd_json_feed(&a->json, bytes);
 }
 

@@ -50,6 +50,9 @@ struct etcd_answer {
 	char text[160];             /* an error: printable */
 	char token[200];            /* of a user who has logged in */
 
+	char start[100];            /* of the first bytes: printable, for what is no JSON */
+	size_t start_len;           /* of them */
+
 	struct etcd_item *items;    /* owned; of all objects until they are taken */
 	size_t n_items, room;       /* used and allocated */
 	struct etcd_item item;      /* the one that is read */
@@ -89,6 +92,7 @@ enum etcd_kind {
 	ETCD_FULL,      /* no space */
 	ETCD_NO_LEASE,  /* the lease is gone */
 	ETCD_NO_TOKEN,  /* the user has to log in again */
+	ETCD_FORBIDDEN, /* the user has no right to those keys */
 	ETCD_LARGE,     /* more than is taken: ask for less */
 	ETCD_TROUBLE,   /* ask another one */
 	ETCD_STOPPED,   /* that is another cluster, or an older state of ours */

@@ -100,6 +100,9 @@ static void learn(struct etcd_ask *ask, struct etcd_verdict *verdict)
 		e->health.full = true;
 		serving(e);
 		break;
+	case ETCD_FORBIDDEN:
+		not_serving(e, ask->at, verdict->why);
+		break;
 	case ETCD_NO_TOKEN:
 		e->token[0] = '\0';
 		/* fall through */

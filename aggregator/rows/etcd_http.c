@@ -20,11 +20,20 @@
 #define KEPT_MAX 64L                   /* connections that are kept for later */
 #define KEPT_S 30L                     /* for how long */
 #define SPARE_MAX 64                   /* requests that are kept for later */
+/*
+ * libcurl works on a request as long as there is something to read: whoever sends fast
+ * enough would have the loop for himself.  After a burst of a body it goes on in the
+ * next round; when that many looks brought nothing of a body, it is none.
+ */
+#define BURST_MAX ((size_t)1 << 20)
+#define LOOKS_MAX 64
 
 struct etcd_http {
 	uv_loop_t *loop;           /* borrowed */
 	CURLM *multi;              /* owned */
 	uv_timer_t timer;          /* libcurl's */
+	uv_timer_t again;          /* for those that had their burst */
+	uint64_t round;            /* of work; counts them */
 	struct list posts;         /* under way */
 	struct list spare;         /* for reuse */
 	size_t n_spare;            /* of them */
@@ -45,6 +54,10 @@ struct etcd_post {
 	struct mp_str body;           /* borrowed */
 	size_t read;                  /* of the body, by libcurl */
 	size_t header_size;           /* of the answer so far */
+	uint64_t round;               /* that the next two are of */
+	size_t burst;                 /* bytes of the body in it */
+	unsigned looks;               /* without any */
+	bool paused;                  /* until the next round */
 	struct etcd_post_calls calls; /* whom it tells */
 	char reason[CURL_ERROR_SIZE]; /* libcurl's */
 };
@@ -121,6 +134,7 @@ static void on_timer(uv_timer_t *timer)
 	struct etcd_http *http = timer->data;
 	int running;
 
+	http->round++;
 	(void)curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	reap(http);
 }
@@ -145,6 +159,7 @@ static void on_socket(uv_poll_t *poll, int status, int events)
 
 	flags |= events & UV_READABLE ? CURL_CSELECT_IN : 0;
 	flags |= events & UV_WRITABLE ? CURL_CSELECT_OUT : 0;
+	http->round++;
 	(void)curl_multi_socket_action(http->multi, watched->fd, flags, &running);
 	reap(http);
 }
@@ -218,11 +233,45 @@ static int set_socket(CURL *curl, curl_socket_t fd, int what, void *ctx, void *s
 
 /* ------------------------------------------------------------------ a request */
 
+static void on_again(uv_timer_t *timer)
+{
+	struct etcd_http *http = timer->data;
+
+	http->round++;
+	LIST_FOR_EACH(link, &http->posts) {
+		struct etcd_post *post = LIST_ENTRY_OF(link, struct etcd_post, link);
+
+		if (!post->paused)
+			continue;
+		post->paused = false;
+		(void)curl_easy_pause(post->curl, CURLPAUSE_CONT); /* a failure ends the request */
+	}
+	reap(http);
+}
+
+/* What was counted in an earlier round is forgotten. */
+static void count_round(struct etcd_post *post)
+{
+	if (post->round == post->http->round)
+		return;
+	post->round = post->http->round;
+	post->burst = 0;
+	post->looks = 0;
+}
+
 static size_t on_body(char *ptr, size_t size, size_t count, void *ctx)
 {
 	struct etcd_post *post = ctx;
 	struct mp_str bytes = { ptr, size * count };
 
+	count_round(post);
+	if (post->burst >= BURST_MAX) {
+		post->paused = true;
+		uv_timer_start(&post->http->again, on_again, 0, 0);
+		return CURL_WRITEFUNC_PAUSE; /* it is brought again */
+	}
+	post->burst += bytes.len;
+	post->looks = 0;
 	return post->calls.data(post->calls.ctx, bytes) ? bytes.len : CURL_WRITEFUNC_ERROR;
 }
 
@@ -234,6 +283,18 @@ static size_t on_header(char *ptr, size_t size, size_t count, void *ctx)
 	(void)ptr;
 	post->header_size += size * count;
 	return post->header_size <= HEADERS_MAX ? size * count : CURL_WRITEFUNC_ERROR;
+}
+
+static int on_progress(void *ctx, curl_off_t all, curl_off_t now, curl_off_t up_all, curl_off_t up)
+{
+	struct etcd_post *post = ctx;
+
+	(void)all;
+	(void)now;
+	(void)up_all;
+	(void)up;
+	count_round(post);
+	return ++post->looks > LOOKS_MAX;
 }
 
 static size_t on_read(char *to, size_t size, size_t count, void *ctx)
@@ -290,6 +351,9 @@ static bool set_common(struct etcd_post *post)
 	bad |= curl_easy_setopt(c, CURLOPT_WRITEDATA, post) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_HEADERDATA, post) != CURLE_OK;
+	bad |= curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L) != CURLE_OK;
+	bad |= curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress) != CURLE_OK;
+	bad |= curl_easy_setopt(c, CURLOPT_XFERINFODATA, post) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_READFUNCTION, on_read) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_READDATA, post) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_seek) != CURLE_OK;
@@ -371,6 +435,7 @@ struct etcd_post *etcd_post(struct etcd_http *http, const struct etcd_request *r
 	post->calls = *calls;
 	post->read = post->header_size = 0;
 	post->reason[0] = '\0';
+	post->paused = false;
 	bad |= curl_easy_setopt(post->curl, CURLOPT_URL, request->url) != CURLE_OK;
 	bad |= curl_easy_setopt(post->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len) != CURLE_OK;
 	bad |= curl_easy_setopt(post->curl, CURLOPT_TIMEOUT_MS, request->timeout_ms) != CURLE_OK;
@@ -427,8 +492,9 @@ int etcd_http_open(uv_loop_t *loop, const struct etcd_tls *tls, void (*turned)(v
 		return err_set(err, -ENOMEM, "libcurl cannot be started");
 	}
 	uv_timer_init(loop, &http->timer); /* cannot fail */
-	http->timer.data = http;
-	http->handles = 1;
+	uv_timer_init(loop, &http->again);
+	http->timer.data = http->again.data = http;
+	http->handles = 2;
 	*ret = http;
 	return 0;
 }
@@ -443,6 +509,6 @@ void etcd_http_close(struct etcd_http *http, void (*closed)(void *ctx), void *ct
 	LIST_FOR_EACH_SAFE(link, &http->spare)
 		post_free(LIST_ENTRY_OF(link, struct etcd_post, link));
 	(void)curl_multi_cleanup(http->multi); /* lets go of all sockets */
-	uv_timer_stop(&http->timer);
 	uv_close((uv_handle_t *)&http->timer, on_timer_closed);
+	uv_close((uv_handle_t *)&http->again, on_timer_closed);
 }

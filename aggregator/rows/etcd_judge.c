@@ -11,7 +11,7 @@
 #include "lib/slice.h"
 
 /* gRPC's codes, as far as etcd tells something by them. */
-enum code { INVALID_ARGUMENT = 3, NOT_FOUND = 5, EXHAUSTED = 8, OUT_OF_RANGE = 11, UNAUTHENTICATED = 16 };
+enum code { INVALID_ARGUMENT = 3, NOT_FOUND = 5, DENIED = 7, EXHAUSTED = 8, OUT_OF_RANGE = 11, UNAUTHENTICATED = 16 };
 
 /* Errors that mean more than their number says; the text decides where codes are shared. */
 static const struct {
@@ -26,6 +26,7 @@ static const struct {
 	{ 400, OUT_OF_RANGE, "", ETCD_WRONG },
 	{ 429, EXHAUSTED, "space exceeded", ETCD_FULL },
 	{ 404, NOT_FOUND, "lease not found", ETCD_NO_LEASE },
+	{ 403, DENIED, "permission denied", ETCD_FORBIDDEN },
 	{ 401, UNAUTHENTICATED, "", ETCD_NO_TOKEN },
 };
 
@@ -56,10 +57,12 @@ void etcd_judge(const struct etcd_answer *a, int status, const char *reason, str
 
 	*ret = (struct etcd_verdict){ .kind = ETCD_GOOD };
 	if (a->json.wrong[0]) {
-		trouble(ret, a->json.wrong);
+		bool json = a->start_len && (a->start[0] == '{' || a->objects);
+
 		ret->kind = a->large ? ETCD_LARGE : ETCD_TROUBLE;
-		if (status && status != 200)
-			(void)snprintf(ret->why, sizeof(ret->why), "HTTP %d: %s", status, a->json.wrong);
+		(void)snprintf(ret->why, sizeof(ret->why), "%s", json ? a->json.wrong : "no JSON: ");
+		if (!json)
+			strncat(ret->why, a->start, sizeof(ret->why) - strlen(ret->why) - 1);
 	} else if (!status) {
 		trouble(ret, reason);
 	} else if (status != 200 && (whole || (!a->objects && etcd_json_idle(&a->json)))) {

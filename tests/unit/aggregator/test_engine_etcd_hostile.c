@@ -413,6 +413,12 @@ static bool has_ended(const void *ctx)
 	return text[0] && text[strlen(text) - 1] == '!';
 }
 
+static bool is_asked(const void *ctx)
+{
+	(void)ctx;
+	return atomic_load(&shared->asked);
+}
+
 static void test_streams(void)
 {
 	static struct suite_watch watch;
@@ -432,6 +438,25 @@ static void test_streams(void)
 			is_str(watch.text, now->more, "what is told");
 		is_u64(watch.compacted, !strcmp(now->name, "compacted") ? 44 : 0, "compacted or not");
 	}
+}
+
+/* Who sends as fast as he can does not get the loop for himself. */
+static void test_flood(void)
+{
+	static const struct hostile flood = { "progress without an end", REPEAT, OK_CLOSE CREATED, "{\"result\":{" HEADER "}}\n" };
+	static struct suite_watch watch;
+	struct suite_answer answer;
+	uint64_t id;
+
+	watch = (struct suite_watch){ .text = "" };
+	atomic_store(&shared->now, &flood);
+	atomic_store(&shared->asked, 0);
+	id = suite_watch("a", "b", 9, &watch);
+	suite_until(is_asked, NULL);
+	answer = commit(&good);
+	is_int((int)answer.outcome, ENGINE_COMMITTED, "%s: others are answered meanwhile: %s", flood.name, answer.why);
+	ok(!watch.text[0], "it goes on");
+	suite_engine->ops->unwatch(suite_engine, id);
 }
 
 /* A connection that is kept is used; libcurl may not send again what goes wrong there. */
@@ -490,6 +515,7 @@ int main(void)
 	test_range();
 	test_good();
 	test_streams();
+	test_flood();
 	test_once();
 	close_engine();
 	test_stop(&older, "backup");

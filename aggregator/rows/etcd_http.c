@@ -32,7 +32,7 @@ struct etcd_http {
 	uv_loop_t *loop;           /* borrowed */
 	CURLM *multi;              /* owned */
 	uv_timer_t timer;          /* libcurl's */
-	uv_timer_t again;          /* for those that had their burst */
+	uv_idle_t again;           /* for those that had their burst: a timer would leave others no turn */
 	uint64_t round;            /* of work; counts them */
 	struct list posts;         /* under way */
 	struct list spare;         /* for reuse */
@@ -184,7 +184,7 @@ static void on_poll_closed(uv_handle_t *handle)
 	handle_closed(http);
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void on_handle_closed(uv_handle_t *handle)
 {
 	handle_closed(handle->data);
 }
@@ -233,10 +233,11 @@ static int set_socket(CURL *curl, curl_socket_t fd, int what, void *ctx, void *s
 
 /* ------------------------------------------------------------------ a request */
 
-static void on_again(uv_timer_t *timer)
+static void on_again(uv_idle_t *again)
 {
-	struct etcd_http *http = timer->data;
+	struct etcd_http *http = again->data;
 
+	uv_idle_stop(again);
 	http->round++;
 	LIST_FOR_EACH(link, &http->posts) {
 		struct etcd_post *post = LIST_ENTRY_OF(link, struct etcd_post, link);
@@ -267,7 +268,7 @@ static size_t on_body(char *ptr, size_t size, size_t count, void *ctx)
 	count_round(post);
 	if (post->burst >= BURST_MAX) {
 		post->paused = true;
-		uv_timer_start(&post->http->again, on_again, 0, 0);
+		uv_idle_start(&post->http->again, on_again); /* cannot fail */
 		return CURL_WRITEFUNC_PAUSE; /* it is brought again */
 	}
 	post->burst += bytes.len;
@@ -492,7 +493,7 @@ int etcd_http_open(uv_loop_t *loop, const struct etcd_tls *tls, void (*turned)(v
 		return err_set(err, -ENOMEM, "libcurl cannot be started");
 	}
 	uv_timer_init(loop, &http->timer); /* cannot fail */
-	uv_timer_init(loop, &http->again);
+	uv_idle_init(loop, &http->again);
 	http->timer.data = http->again.data = http;
 	http->handles = 2;
 	*ret = http;
@@ -509,6 +510,6 @@ void etcd_http_close(struct etcd_http *http, void (*closed)(void *ctx), void *ct
 	LIST_FOR_EACH_SAFE(link, &http->spare)
 		post_free(LIST_ENTRY_OF(link, struct etcd_post, link));
 	(void)curl_multi_cleanup(http->multi); /* lets go of all sockets */
-	uv_close((uv_handle_t *)&http->timer, on_timer_closed);
-	uv_close((uv_handle_t *)&http->again, on_timer_closed);
+	uv_close((uv_handle_t *)&http->timer, on_handle_closed);
+	uv_close((uv_handle_t *)&http->again, on_handle_closed);
 }

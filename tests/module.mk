@@ -76,4 +76,5 @@ FUNCTIONAL_TESTS += \
 	tests/functional/70-http-rights.t \
 	tests/functional/71-checker.t \
 	tests/functional/71-workload.t \
+	tests/functional/76-rows-alone.t \
 	tests/functional/90-demo.t

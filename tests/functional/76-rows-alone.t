@@ -1,0 +1,171 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""mp-aggregator alone, on SQLite.
+
+Part 1: the calls of docs/rows-api.md, bad input included.  Part 2: streams.  Part
+3: it is killed again and again while seeded clients put, read, delete, compact and
+subscribe; the history goes to tests/rows/check_history.  Part 4: it stops.
+"""
+
+import base64
+import http.client
+import json
+import os
+import random
+import subprocess
+import sys
+
+LIB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")
+sys.path[:0] = [LIB, os.path.join(LIB, "../../rows")]
+import aggregator
+import mp
+from workload import Workload
+
+CHECKER = os.path.join(LIB, "../../rows/check_history")
+CELLS = {"Content-Type": "application/vnd.middlepipe.cells+json"}
+
+mp.need(aggregator.PROGRAM)
+
+
+def code(answer):
+    """Status and code of an error."""
+    return answer[0], answer[1].get("code")
+
+
+def test_calls(one):
+    status, told = one.put("greetings", "hello")
+    mp.is_((status, told["row"], told["seq"], told["cells"]), (201, "greetings", 1, 1), "a cell is put")
+    life = told["incarnation"]
+    mp.is_(one.call("GET", "/v1/rows/greetings/cells/latest")[2], b"hello", "and there")
+    status, told = one.put("greetings", "again", key="k1", base=life + ":1")
+    mp.is_((status, told["seq"]), (201, 2), "a second, with a key")
+    mp.is_(one.put("greetings", "again", key="k1", base=life + ":1"), (200, told), "once, however often it is put")
+    mp.is_(code(one.put("greetings", "other", key="k1", base=life + ":1")), (422, "key_reused"), "other bytes are told")
+    mp.is_(one.put("greetings", "new", key="k2", base=life + ":2")[0], 201, "a third, with another key")
+    mp.is_(code(one.put("greetings", "x", match=7)), (412, "precondition"), "If-Match of another seq")
+    mp.is_(one.put("greetings", "x", match=3)[1]["seq"], 4, "If-Match of this one")
+    body = json.dumps({"cells": [base64.b64encode(b).decode() for b in (b"one", b"two")]})
+    mp.is_(one.json("POST", "/v1/rows/greetings/cells", body, CELLS)[1]["seq"], 5, "two at once")
+    status, told = one.get("/v1/rows/greetings/cells?from=5")
+    mp.is_([base64.b64decode(cell["data"]) for cell in told["cells"]], [b"one", b"two"], "both are there")
+    mp.is_(one.get("/v1/rows/greetings/cells?from=2&to=3")[1]["cells"][0]["key"], "k1", "a range")
+    mp.is_(one.call("GET", "/v1/rows/greetings/cells/5")[1]["ETag"], '"5"', "a cell has its seq as ETag")
+    mp.is_(one.get("/v1/rows?prefix=gree")[1]["rows"][0]["highest"], 6, "a list")
+    mp.is_(one.get("/v1/rows/none")[0], 404, "no such row")
+    mp.is_(one.get("/v1/rows/greetings/cells/99")[0], 404, "no such cell")
+    mp.is_(one.get("/v1/rows/greetings?at_least=99&wait=50")[0], 404, "nor after a while")
+    test_life(one, life)
+
+
+def test_life(one, life):
+    mp.is_(one.json("POST", "/v1/rows/greetings/compact", {"floor": 3})[1]["floor"], 3, "the floor moves")
+    status, told = one.get("/v1/rows/greetings/cells/2")
+    mp.is_((status, told["floor"]), (410, 3), "below it is gone")
+    mp.is_(one.put("greetings", "again", key="k1", base=life + ":1")[0], 200, "its keys are remembered")
+    mp.is_(one.json("PUT", "/v1/rows/greetings", {"keep_cells": 2})[1]["keep_cells"], 2, "policies")
+    one.put("greetings", "x")
+    mp.is_(one.get("/v1/rows/greetings")[1]["floor"], 6, "and they are kept")
+    mp.is_(one.json("DELETE", "/v1/rows/greetings")[1]["deleted"], True, "deleted")
+    mp.is_(one.get("/v1/rows/greetings")[0], 404, "it is gone")
+    mp.is_(code(one.put("greetings", "x", key="k9", base=life + ":7")), (410, "gone"), "so is what was put to it")
+    status, told = one.put("greetings", "anew", base=life + ":-", key="k10")
+    mp.ok(status == 201 and told["seq"] == 1 and told["incarnation"] != life, "another life")
+    mp.is_(one.put("greetings", "anew", base=life + ":-", key="k10")[0], 200, "and its first put is known")
+
+
+def test_mistakes(one):
+    for fields, text in (({"If-Match": "17"}, "If-Match"), ({"Idempotency-Key": "x" * 65}, "Idempotency-Key"),
+                         ({"Middlepipe-Base": "1:2"}, "Middlepipe-Base")):
+        status, told = one.json("POST", "/v1/rows/a/cells", "x", fields)
+        mp.ok(status == 400 and text in told["error"], "400 names %s" % text)
+    for body in ("{}", '{"cells":[]}', '{"cells":["!"]}', '{"cells":"YQ=="}', "[", '{"cells":["YQ=="],"x":1}'):
+        mp.is_(code(one.json("POST", "/v1/rows/a/cells", body, CELLS)), (400, "bad_request"), "no cells: %s" % body)
+    for body in ('{"keep_cells":-1}', '{"check":"No"}', '{"partition":"maybe"}', '{"keep":1}'):
+        mp.is_(one.json("PUT", "/v1/rows/a", body)[0], 400, "no policies: %s" % body)
+    for path in ("/v1/rows/a~b", "/v1/rows/a%00b", "/v1/rows/" + "x" * 257, "/v1/rows/%ff"):
+        mp.is_(one.get(path)[0], 400, "no name: %s" % path[:24])
+    mp.is_(code(one.put("a", "x" * ((1 << 20) + 1))), (413, "too_large"), "a cell above 1 MiB")
+    mp.is_(one.call("POST", "/v1/rows/a/cells", b"x" * ((4 << 20) + 1))[0], 413, "a request above 4 MiB")
+    mp.is_(one.get("/v1/rows/a")[0], 404, "and nothing of it was kept")
+    mp.is_(one.call("PATCH", "/v1/rows/a")[0], 405, "a method that is none")
+
+
+def read_stream(one, path, until, deadline=mp.DEADLINE):
+    """The events of a stream, until one of them is as wanted."""
+    host, port = one.address.rsplit(":", 1)
+    connection = http.client.HTTPConnection(host, int(port), timeout=deadline)
+    connection.request("GET", path)
+    reply, events, event = connection.getresponse(), [], {}
+    while reply.status == 200:
+        line = reply.readline().decode().rstrip("\n")
+        if line:
+            name, value = line.split(": ", 1)
+            event[name] = value
+            continue
+        if not event:
+            break
+        events.append((event["event"], json.loads(event["data"])))
+        event = {}
+        if until(*events[-1]):
+            break
+    connection.close()
+    return reply.status, events
+
+
+def test_streams(one):
+    for i in range(5):
+        one.put("news", "n%d" % i)
+    status, events = read_stream(one, "/v1/subscribe?row=news&from=2", lambda kind, told: told.get("seq") == 5)
+    mp.is_([told["seq"] for kind, told in events if kind == "cell"], [2, 3, 4, 5], "each once, in order")
+    mp.is_((events[0][0], events[0][1]["highest"]), ("heartbeat", 5), "a heartbeat comes first")
+    status, events = read_stream(one, "/v1/subscribe?prefix=n", lambda kind, told: told.get("seq") == 5)
+    mp.is_({told["row"] for kind, told in events if kind == "cell"}, {"news"}, "all rows of a prefix")
+    mp.is_(read_stream(one, "/v1/subscribe?row=later", None)[0], 404, "no such row")
+    one.json("POST", "/v1/rows/news/compact", {"floor": 4})
+    mp.is_(read_stream(one, "/v1/subscribe?row=news&from=2", None)[0], 410, "below the floor")
+    seen = []
+    read_stream(one, "/v1/subscribe?row=news&heartbeat=100",
+                lambda kind, told: seen.append(kind) or seen.count("heartbeat") == 4)
+    mp.is_(seen.count("heartbeat"), 4, "heartbeats go on")
+
+
+def test_kills(seed, seconds):
+    one = aggregator.Aggregator("kill%d" % seed).wait_ready()
+    path = os.path.join(mp.workdir(), "history.jsonl")
+    load = Workload({"m1": one.url}, path, seed=seed, rows=["a", "b", "chains/x"], clients=4, admin=True)
+
+    def kill(target):
+        one.kill()
+        return one.start
+
+    rng = random.Random(seed)
+    faults = [(0.5 * i + rng.random() * 0.2, "kill", "m1", rng.random() * 0.2) for i in range(1, 100)]
+    load.run(seconds=seconds, faults=faults, executors={"kill": kill})
+    mp.is_(load.errors, [], "seed %d: the clients got what they wanted" % seed)
+    mp.ok(one.lives > 5, "seed %d: killed %d times" % (seed, one.lives - 1))
+    check = subprocess.run([CHECKER, path], capture_output=True, text=True)
+    mp.note(check.stdout)
+    mp.is_(check.returncode, 0, "seed %d: all promises held" % seed)
+    mp.is_(one.stop(), 0, "seed %d: it stops" % seed)
+
+
+def test_stop(one):
+    second = mp.run([aggregator.PROGRAM, "--data", one.data, "--listen", "127.0.0.1:0"])
+    mp.ok(second[0] == 1 and "another process" in second[2], "a second one on the same directory is told")
+    mp.is_(one.stop(), 0, "it stops")
+    one.start()
+    mp.is_(one.wait_ready().get("/v1/rows/news")[1]["highest"], 5, "and has everything when it comes again")
+    for words, text in ((["--listen", "nowhere"], "--listen"), (["--listen", "0.0.0.0:0"], "token"),
+                        (["--member", "a/b"], "--member"), (["--put-time", "1"], "--put-time"), (["x"], "operand")):
+        status, _, err = mp.run([aggregator.PROGRAM, "--data", one.data + "x", *words])
+        mp.ok(status in (1, 2) and text in err, "%s: %s" % (" ".join(words), err.strip().splitlines()[0][:90]))
+
+
+one = aggregator.Aggregator("alone").wait_ready()
+test_calls(one)
+test_mistakes(one)
+test_streams(one)
+for seed in (1, 2):
+    test_kills(seed, 6)
+test_stop(one)
+mp.done()

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mp-aggregator for functional tests: started on a free port, killed, started again.
+
+    one = aggregator.Aggregator("m1")
+    one.get("/v1/rows")          # (status, fields, body)
+    one.kill(); one.start()      # the same address and directory
+    one.stop()                   # SIGTERM; the exit code
+
+Standard library only; every process ends with the test.
+"""
+
+import http.client
+import json
+import os
+import signal
+
+import mp
+
+PROGRAM = os.path.join(mp.BIN, "mp-aggregator")
+
+
+class Aggregator:
+    """A member.  options: further words of its command line."""
+
+    def __init__(self, name="m1", *options, data=None, start=True):
+        self.name, self.options = name, list(options)
+        self.data = data or os.path.join(mp.workdir(), name)
+        self.address, self.process, self.lives = "127.0.0.1:0", None, 0
+        if start:
+            self.start()
+
+    @property
+    def url(self):
+        return "http://" + self.address
+
+    def command(self, ready):
+        return [PROGRAM, "--data", self.data, "--member", self.name, "--listen", self.address,
+                "--ready-fd", str(ready), "--log", "warn", *self.options]
+
+    def start(self):
+        """Returns when it serves; that it is ready is for wait_ready()."""
+        read, write = os.pipe()
+        self.process = mp.Process(self.command(write), pass_fds=[write])
+        os.close(write)
+        with os.fdopen(read) as pipe:
+            address = pipe.readline().strip()
+        if not address:
+            self.process.wait()
+            raise AssertionError("mp-aggregator did not start: " + self.process.err)
+        self.address, self.lives = address, self.lives + 1
+        return self
+
+    def kill(self):
+        self.process.kill()
+
+    def stop(self):
+        """SIGTERM, and the exit code."""
+        return self.process.stop()
+
+    def pause(self):
+        self.process.signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.signal(signal.SIGCONT)
+
+    def call(self, method, path, body=None, fields=None, timeout=mp.DEADLINE):
+        """(status, fields, body); the path is sent as it is."""
+        host, port = self.address.rsplit(":", 1)
+        connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
+        try:
+            connection.request(method, path, body, fields or {})
+            reply = connection.getresponse()
+            return reply.status, reply.headers, reply.read()
+        finally:
+            connection.close()
+
+    def json(self, method, path, body=None, fields=None):
+        """(status, document)"""
+        if isinstance(body, (dict, list)):
+            body = json.dumps(body)
+        status, _, text = self.call(method, path, body, fields)
+        return status, json.loads(text) if text else None
+
+    def get(self, path, **fields):
+        return self.json("GET", path, None, fields)
+
+    def put(self, row, content, **fields):
+        """Puts one cell: (status, document).  Fields as key="k1", base=..., match=N."""
+        names = {"key": "Idempotency-Key", "base": "Middlepipe-Base", "match": "If-Match"}
+        return self.json("POST", "/v1/rows/%s/cells" % row.replace("/", "%2F"), content,
+                         {names.get(name, name): '"%d"' % value if name == "match" else value
+                          for name, value in fields.items()})
+
+    def ready(self):
+        try:
+            return self.call("GET", "/readyz", timeout=2)[0] == 200
+        except OSError:
+            return False
+
+    def wait_ready(self):
+        mp.wait_for(self.ready, "%s is ready" % self.name)
+        return self

@@ -17,6 +17,8 @@
 #define OPS_MAX 128          /* etcd's own */
 #define BYTES_MAX (3u << 19) /* etcd's own: 1.5 MiB */
 #define LEASE_S 5
+#define CONNECT_MS 300L      /* until a connection stands */
+#define KEPT_MAX 64L         /* connections that are kept for later */
 
 static struct etcd *of(const struct engine *engine)
 {
@@ -377,7 +379,7 @@ static void close_work(struct etcd *e)
 		if (e->ends[i].probe.done)
 			etcd_ask_fini(&e->ends[i].probe);
 	uv_timer_stop(&e->timer);
-	etcd_http_close(e->http, on_http_closed, e);
+	http_multi_close(e->http, on_http_closed, e);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -519,8 +521,9 @@ int engine_etcd_open(uv_loop_t *loop, const struct engine_etcd_options *options,
 	(void)snprintf(e->health.text, sizeof(e->health.text), "etcd has not answered yet");
 	rc = set_options(e, options, err);
 	if (!rc)
-		rc = etcd_http_open(loop, &(struct etcd_tls){ e->texts[0], e->texts[1], e->texts[2] }, on_turned, e,
-				    &e->http, err);
+		rc = http_multi_open(loop, &(struct http_multi_options){ .ca = e->texts[0], .cert = e->texts[1],
+				     .key = e->texts[2], .connect_ms = CONNECT_MS, .kept = KEPT_MAX,
+				     .turned = on_turned, .ctx = e }, &e->http, err);
 	if (rc) {
 		etcd_free(e);
 		return rc;

@@ -125,7 +125,7 @@ static bool on_data(void *ctx, struct mp_str bytes)
 	return etcd_answer_feed(&((struct etcd_ask *)ctx)->answer, bytes);
 }
 
-static void on_done(void *ctx, const struct etcd_end *end)
+static void on_done(void *ctx, const struct http_multi_end *end)
 {
 	struct etcd_ask *ask = ctx;
 	struct etcd_verdict verdict;
@@ -146,7 +146,7 @@ void etcd_ask_init(struct etcd_ask *ask, struct etcd *e, void (*done)(struct etc
 
 void etcd_ask_fini(struct etcd_ask *ask)
 {
-	etcd_post_cancel(ask->post);
+	http_task_cancel(ask->post);
 	ask->post = NULL;
 	buf_fini(&ask->body);
 	etcd_answer_fini(&ask->answer);
@@ -154,7 +154,7 @@ void etcd_ask_fini(struct etcd_ask *ask)
 
 bool etcd_ask_send(struct etcd_ask *ask, struct endpoint *at, const char *path, uint64_t timeout_ms)
 {
-	const struct etcd_post_calls calls = { on_data, on_done, ask };
+	const struct http_multi_calls calls = { .data = on_data, .done = on_done, .ctx = ask };
 	struct etcd *e = ask->etcd;
 	char url[512];
 	const struct etcd_request request = { .url = url, .body = buf_slice(&ask->body), .leaderless = ask->leaderless,

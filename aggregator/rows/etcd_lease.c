@@ -107,7 +107,7 @@ bool etcd_lease_revoke(struct etcd *e)
 		return true;
 	if (!e->lease.id || !at || e->health.damaged)
 		return false;
-	etcd_post_cancel(e->lease.ask.post);
+	http_task_cancel(e->lease.ask.post);
 	e->lease.ask.post = NULL;
 	return ask_for(e, at, LEASE_REVOKING);
 }

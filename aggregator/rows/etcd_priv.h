@@ -34,7 +34,7 @@ static inline void etcd_sooner(uint64_t *due, uint64_t at)
 struct etcd_ask {
 	struct etcd *etcd;
 	struct endpoint *at;       /* where it is, or was */
-	struct etcd_post *post;    /* while it is under way */
+	struct http_task *post;    /* while it is under way */
 	struct buf body;           /* owned */
 	struct etcd_answer answer; /* owned */
 	uint64_t floor;            /* revision that was seen before it was sent */
@@ -71,7 +71,7 @@ struct lease {
 struct etcd {
 	struct engine engine;
 	uv_loop_t *loop;                      /* borrowed */
-	struct etcd_http *http;               /* owned */
+	struct http_multi *http;               /* owned */
 	uv_timer_t timer;                     /* for etcd_work() */
 	struct endpoint ends[ENGINE_ETCD_ENDPOINTS];
 	size_t n_ends;

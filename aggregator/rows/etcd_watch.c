@@ -23,7 +23,7 @@ struct watch {
 	uint64_t told;             /* revision up to which everything was told; 0: it begins now */
 	struct engine_watch calls; /* whom it tells */
 	struct endpoint *at;       /* where it is; NULL: it waits for one */
-	struct etcd_post *post;    /* its stream */
+	struct http_task *post;    /* its stream */
 	struct buf body;           /* of the request */
 	struct etcd_answer answer; /* what comes */
 	uint64_t due;              /* when it must have begun */
@@ -50,7 +50,7 @@ static struct watch *find(struct etcd *e, uint64_t id)
 
 static void watch_free(struct watch *w)
 {
-	etcd_post_cancel(w->post);
+	http_task_cancel(w->post);
 	list_remove(&w->link);
 	buf_fini(&w->from);
 	buf_fini(&w->end);
@@ -102,7 +102,7 @@ static bool on_data(void *ctx, struct mp_str bytes)
 	return w->over || etcd_answer_feed(&w->answer, bytes);
 }
 
-static void on_done(void *ctx, const struct etcd_end *end)
+static void on_done(void *ctx, const struct http_multi_end *end)
 {
 	struct watch *w = ctx;
 	char why[256];
@@ -120,7 +120,7 @@ static void on_done(void *ctx, const struct etcd_end *end)
 
 static bool start(struct watch *w, struct endpoint *at)
 {
-	const struct etcd_post_calls calls = { on_data, on_done, w };
+	const struct http_multi_calls calls = { .data = on_data, .done = on_done, .ctx = w };
 	struct etcd *e = w->etcd;
 	char url[512];
 
@@ -308,7 +308,7 @@ void etcd_unwatch(struct etcd *e, uint64_t id)
 		return;
 	}
 	w->gone = true;
-	etcd_post_cancel(w->post);
+	http_task_cancel(w->post);
 	w->post = NULL;
 }
 

@@ -24,10 +24,10 @@ static struct http_conn *conn_of(struct MHD_Connection *connection)
 
 enum MHD_Result intake_accept(void *cls, const struct sockaddr *from, socklen_t size)
 {
-	struct http_server *s = cls;
+	struct worker *w = cls;
 
 	(void)size; /* the family says it */
-	return conns_admit(&s->conns, from) ? MHD_YES : MHD_NO;
+	return conns_admit(&w->server->conns, from) ? MHD_YES : MHD_NO;
 }
 
 static struct http_conn *connected(struct http_server *s, struct MHD_Connection *connection)
@@ -51,7 +51,7 @@ void intake_connection(void *cls, struct MHD_Connection *connection, void **ctx,
 		       enum MHD_ConnectionNotificationCode code)
 {
 	if (code == MHD_CONNECTION_NOTIFY_STARTED)
-		*ctx = connected(cls, connection);
+		*ctx = connected(((struct worker *)cls)->server, connection);
 	else
 		conn_free(*ctx);
 }
@@ -84,11 +84,11 @@ static void check_client(struct http_req *req)
 
 void *intake_target(void *cls, const char *target, struct MHD_Connection *connection)
 {
-	struct http_server *s = cls;
+	struct worker *w = cls;
 	struct http_conn *conn = conn_of(connection);
-	struct http_req *req = conn ? req_new(s, target) : NULL;
+	struct http_req *req = conn ? req_new(w, target) : NULL;
 
-	atomic_fetch_add_explicit(&s->requests, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&w->server->requests, 1, memory_order_relaxed);
 	if (!req)
 		return NULL;
 	req->conn = conn;

@@ -75,7 +75,7 @@ void req_finish(struct http_req *req)
 	if (req->server->stopping)
 		req->answer.close = true;
 	if (!req->gone)
-		MHD_resume_connection(req->mhd);
+		worker_resume(req);
 	req_drop(req);
 }
 
@@ -90,7 +90,7 @@ static void give_up(struct http_req *req)
 	}
 	req->gone = true;
 	req->answer.drop = true;
-	MHD_resume_connection(req->mhd);
+	worker_resume(req);
 	req_tell_gone(req);
 }
 

@@ -8,13 +8,14 @@
 #include "aggregator/http/server_priv.h"
 #include "lib/slice.h"
 
-struct http_req *req_new(struct http_server *server, const char *target)
+struct http_req *req_new(struct worker *worker, const char *target)
 {
 	struct http_req *req = calloc(1, sizeof(*req));
 
 	if (!req)
 		return NULL;
-	req->server = server;
+	req->worker = worker;
+	req->server = worker->server;
 	req->raw_at = target;
 	req->raw_size = target ? strlen(target) : 0;
 	req->raw = strdup(target ? target : "");

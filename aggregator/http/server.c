@@ -15,9 +15,7 @@
 #define SWEEP_MS 100
 #define ASK_EVERY 10          /* sweeps: have clients gone, or files changed? */
 #define FILES_BESIDES 256     /* descriptors that are left to others */
-#define INACTIVE_S 120u       /* libmicrohttpd's time-out, behind all of ours */
 #define POOL_MIN ((size_t)4096)
-#define PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 struct http_options http_options_default(void)
 {
@@ -76,13 +74,13 @@ static void close_handles(struct http_server *s)
 }
 
 /* libmicrohttpd must have no suspended connection when it stops. */
-static void stop_daemon(struct http_server *s)
+static void stop_workers(struct http_server *s)
 {
-	struct MHD_Daemon *daemon = s->daemon;
-
-	s->daemon = NULL;
-	MHD_stop_daemon(daemon);
-	queue_take(s); /* streams that ended with it */
+	for (size_t i = 0; i < s->n_workers; i++)
+		worker_stop(&s->workers[i]);
+	free(s->workers);
+	s->workers = NULL;
+	queue_take(s); /* streams that ended with them */
 }
 
 /* The time is up, or nothing is left: ends what there is, then itself. */
@@ -94,9 +92,9 @@ static void stop_step(struct http_server *s)
 		queue_sweep(s, true);
 		conns_cut_all(&s->conns);
 	}
-	if (s->daemon && ((late && list_empty(&s->open)) || !conns_count(&s->conns)))
-		stop_daemon(s);
-	if (!s->daemon && list_empty(&s->open) && !s->reload.busy && !s->closing)
+	if (s->workers && ((late && list_empty(&s->open)) || !conns_count(&s->conns)))
+		stop_workers(s);
+	if (!s->workers && list_empty(&s->open) && !s->reload.busy && !s->closing)
 		close_handles(s);
 }
 
@@ -160,56 +158,6 @@ static int check_options(const struct http_options *o, struct err *err)
 	return 0;
 }
 
-/* A request's path stays as it came: it is cut first, then decoded. */
-static size_t leave_escaped(void *cls, struct MHD_Connection *connection, char *text)
-{
-	(void)cls;
-	(void)connection;
-	return strlen(text);
-}
-
-static void drop_message(void *cls, const char *fmt, va_list args)
-{
-	(void)cls;
-	(void)fmt;
-	(void)args; /* what clients do wrong is counted, not logged */
-}
-
-static struct MHD_Daemon *start_daemon(struct http_server *s, int fd)
-{
-	const struct http_options *o = &s->options;
-	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
-			 MHD_USE_ERROR_LOG;
-	/* With one thread there is no pool. */
-	struct MHD_OptionItem pool[] = {
-		{ o->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, o->threads, NULL },
-		{ MHD_OPTION_END, 0, NULL },
-	};
-	void *trust = s->tls ? (void *)(uintptr_t)tls_trust(s->tls) : NULL;
-	struct MHD_OptionItem tls[] = {
-		{ s->tls ? MHD_OPTION_HTTPS_CERT_CALLBACK2 : MHD_OPTION_END, 0,
-		  (void *)(uintptr_t)intake_certificate },
-		{ MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)PRIORITIES },
-		{ trust ? MHD_OPTION_HTTPS_MEM_TRUST : MHD_OPTION_END, 0, trust },
-		{ MHD_OPTION_END, 0, NULL },
-	};
-
-	if (s->tls)
-		flags |= MHD_USE_TLS;
-
-	return MHD_start_daemon(
-		flags, 0, intake_accept, s, intake_request, s,
-		MHD_OPTION_EXTERNAL_LOGGER, drop_message, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)(o->connections + o->threads * 64),
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, o->head_max + POOL_MIN,
-		MHD_OPTION_CONNECTION_TIMEOUT, INACTIVE_S, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-		MHD_OPTION_NOTIFY_CONNECTION, intake_connection, s,
-		MHD_OPTION_NOTIFY_COMPLETED, intake_completed, s,
-		MHD_OPTION_URI_LOG_CALLBACK, intake_target, s,
-		MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL,
-		MHD_OPTION_ARRAY, pool, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
-}
-
 static int start_conns(struct http_server *s)
 {
 	const struct http_options *o = &s->options;
@@ -225,7 +173,24 @@ static int start_conns(struct http_server *s)
 	return conns_init(&s->conns, &limits);
 }
 
-/* The socket is libmicrohttpd's from here on.  Handles are closed by the loop only. */
+static int start_workers(struct http_server *s, int fd, struct err *err)
+{
+	s->workers = calloc((size_t)s->options.threads, sizeof(*s->workers));
+	if (!s->workers)
+		return err_sys(err, ENOMEM, "threads");
+	while (s->n_workers < (size_t)s->options.threads) {
+		int rc = worker_start(&s->workers[s->n_workers], s, fd, err);
+
+		if (rc) {
+			stop_workers(s);
+			return rc;
+		}
+		s->n_workers++;
+	}
+	return 0;
+}
+
+/* Handles are closed by the loop only. */
 static int start(struct http_server *s, int fd, struct err *err)
 {
 	int rc = uv_async_init(s->loop, &s->wake, on_wake);
@@ -234,11 +199,10 @@ static int start(struct http_server *s, int fd, struct err *err)
 		return err_set(err, rc, "async: %s", uv_strerror(rc));
 	uv_timer_init(s->loop, &s->sweep); /* cannot fail */
 	s->wake.data = s->sweep.data = s;
-	s->daemon = start_daemon(s, fd);
-	if (!s->daemon)
-		return err_set(err, -EIO, "libmicrohttpd does not start");
-	uv_timer_start(&s->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
-	return 0;
+	rc = start_workers(s, fd, err);
+	if (!rc)
+		uv_timer_start(&s->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+	return rc;
 }
 
 static int check_reach(struct http_server *s, int fd, struct err *err)
@@ -332,7 +296,7 @@ int http_server_start(struct http_server **ret_server, uv_loop_t *loop,
 	}
 	s->options.address = s->options.token_file = NULL; /* the caller's */
 	s->options.cert_file = s->options.key_file = s->options.ca_file = NULL;
-	rc = start(s, steal_fd(&fd), err);
+	rc = start(s, fd, err);
 	if (!rc)
 		*ret_server = s;
 	else if (s->wake.data)
@@ -351,8 +315,6 @@ int http_server_port(const struct http_server *s)
 
 void http_server_stop(struct http_server *s, int grace_ms, void (*stopped)(void *ctx), void *ctx)
 {
-	int fd;
-
 	if (s->stopping)
 		return;
 	s->stopping = true;
@@ -360,9 +322,8 @@ void http_server_stop(struct http_server *s, int grace_ms, void (*stopped)(void 
 	s->stopped_ctx = ctx;
 	s->stop_at = uv_now(s->loop) + (uint64_t)(grace_ms > 0 ? grace_ms : 0);
 	atomic_store(&s->conns.draining, true);
-	fd = MHD_quiesce_daemon(s->daemon);
-	if (fd >= 0)
-		(void)close(fd); /* nothing was promised about it */
+	for (size_t i = 0; i < s->n_workers; i++)
+		worker_quiesce(&s->workers[i]);
 	if (s->unix_path)
 		(void)unlink(s->unix_path); /* somebody else may have done it */
 	uv_timer_start(&s->sweep, on_sweep, 0, 20);

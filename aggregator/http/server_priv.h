@@ -34,7 +34,8 @@ struct route {
 struct http_server {
 	uv_loop_t *loop;                 /* borrowed */
 	struct http_options options;     /* as given; its texts are not kept */
-	struct MHD_Daemon *daemon;       /* NULL before the start and behind the end */
+	struct worker *workers;          /* owned; NULL before the start and behind the end */
+	size_t n_workers;                /* of them */
 	struct route routes[HTTP_ROUTES]; /* in the order of the table */
 	size_t n_routes;                 /* of them */
 	void *ctx;                       /* of handlers */
@@ -62,6 +63,18 @@ struct http_server {
 	_Atomic uint64_t answers[6];     /* ... */
 	_Atomic uint64_t refused;        /* ... */
 	_Atomic uint64_t streams;        /* ... */
+};
+
+/* A thread with a libmicrohttpd; its server is the `cls` of all callbacks. */
+struct worker {
+	struct http_server *server;         /* its own */
+	struct MHD_Daemon *daemon;          /* driven by its thread only */
+	pthread_t thread;                   /* see worker.c */
+	int bell;                           /* eventfd: something was asked of it */
+	_Atomic(struct http_req *) resumes; /* newest first: to be resumed */
+	_Atomic bool quiesce;               /* it is to listen no more ... */
+	bool quiet;                         /* ... and does not; its thread's */
+	_Atomic bool stop;                  /* it is to end */
 };
 
 /* Who a client is. */
@@ -102,7 +115,9 @@ struct stream {
 struct http_req {
 	struct http_req *next;        /* in the queue */
 	struct list open;             /* in struct http_server while its handler has it */
+	struct http_req *next_resume; /* in the queue of its worker */
 	struct http_server *server;   /* its own */
+	struct worker *worker;        /* that has its connection */
 	struct http_conn *conn;       /* valid on libmicrohttpd's side */
 	struct MHD_Connection *mhd;   /* valid until it is answered */
 	_Atomic int refs;             /* sides that need it */
@@ -137,7 +152,7 @@ struct http_req {
 };
 
 /* request.c: any thread. */
-struct http_req *req_new(struct http_server *server, const char *target);
+struct http_req *req_new(struct worker *worker, const char *target);
 void req_unref(struct http_req *req);
 
 /* More bytes are held for it; false when there would be too many. */
@@ -180,7 +195,20 @@ void stream_abort(struct http_req *req);
 
 void stream_fini(struct http_req *req);
 
-/* intake.c: libmicrohttpd's callbacks, with the server as their cls. */
+/* worker.c: its listening socket is a copy.  0 or a negative errno. */
+int worker_start(struct worker *worker, struct http_server *server, int listen_fd,
+		 struct err *err);
+
+/* Listens no more. */
+void worker_quiesce(struct worker *worker);
+
+/* Ends and joins; no connection may be suspended, but for those in its queue. */
+void worker_stop(struct worker *worker);
+
+/* The connection goes on: it was suspended, and nobody else asks the same.  Any thread. */
+void worker_resume(struct http_req *req);
+
+/* intake.c: libmicrohttpd's callbacks, with the worker as their cls. */
 enum MHD_Result intake_accept(void *cls, const struct sockaddr *from, socklen_t size);
 void intake_connection(void *cls, struct MHD_Connection *connection, void **ctx,
 		       enum MHD_ConnectionNotificationCode code);

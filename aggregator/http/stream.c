@@ -35,7 +35,7 @@ int http_stream_open(struct http_req *req, int status, const struct http_field *
 		answer_field(req, fields->name, fields->value);
 	req->fields.n = 0; /* what was borrowed goes with the connection's next step */
 	atomic_fetch_add(&req->server->streams, 1);
-	MHD_resume_connection(req->mhd);
+	worker_resume(req);
 	return 0;
 }
 
@@ -57,7 +57,7 @@ static void wake_reader(struct http_req *req)
 	if (!req->stream.suspended)
 		return;
 	req->stream.suspended = false;
-	MHD_resume_connection(req->mhd);
+	worker_resume(req);
 }
 
 /* Under the lock: hands it to the loop, once. */

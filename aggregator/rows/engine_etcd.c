@@ -63,6 +63,20 @@ static struct engine_item *items_of(const struct etcd_answer *a)
 	return items;
 }
 
+/*
+ * Of what was not sent the caller asks health() whether that was etcd's fault: an
+ * endpoint that got good since does not change it.
+ */
+static void call_done(struct etcd_call *call, const struct engine_answer *answer)
+{
+	struct engine_health *health = &call->ask.etcd->health;
+	bool serving = health->serving;
+
+	health->serving = serving && !call->unsent;
+	call->done(call->ctx, answer);
+	health->serving = serving && !health->damaged;
+}
+
 static void call_answer(struct etcd_call *call)
 {
 	struct engine_item *items = items_of(&call->ask.answer);
@@ -73,7 +87,7 @@ static void call_answer(struct etcd_call *call)
 	/* What was read cannot be told; a transaction that read nothing is not touched by it. */
 	if (answer.n_items && !items)
 		answer = (struct engine_answer){ .outcome = ENGINE_UNKNOWN, .why = "out of memory" };
-	call->done(call->ctx, &answer);
+	call_done(call, &answer);
 	free(items);
 	call_free(call);
 }
@@ -89,6 +103,7 @@ static void answer_over(struct etcd *e)
 /* It was not sent and will not be. */
 static void call_unsent(struct etcd_call *call, const char *why)
 {
+	call->unsent = true;
 	etcd_call_end(call, call->reads ? ENGINE_UNKNOWN : ENGINE_REFUSED, why);
 }
 

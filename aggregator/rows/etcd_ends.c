@@ -100,6 +100,13 @@ static void learn(struct etcd_ask *ask, struct etcd_verdict *verdict)
 		e->health.full = true;
 		serving(e);
 		break;
+	case ETCD_WRONG:
+	case ETCD_COMPACTED:
+	case ETCD_FUTURE:
+	case ETCD_NO_LEASE:
+		if (!ask->probe)
+			serving(e); /* it was we who asked wrongly */
+		break;
 	case ETCD_FORBIDDEN:
 		not_serving(e, ask->at, verdict->why);
 		break;

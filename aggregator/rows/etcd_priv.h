@@ -160,6 +160,7 @@ struct etcd_call {
 	bool puts;                    /* it needs space */
 	/* From an answer: true when the call is over. */
 	bool (*answered)(struct etcd_call *call, struct etcd_verdict *verdict);
+	bool unsent;                  /* when it is over: nobody could be asked */
 	enum engine_outcome outcome;  /* when it is over */
 	uint64_t revision;            /* of the answer */
 	bool more;                    /* of the answer */

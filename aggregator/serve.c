@@ -19,6 +19,7 @@
 #include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/hex.h"
+#include "lib/http_multi.h"
 #include "lib/log.h"
 #include "lib/slice.h"
 
@@ -29,6 +30,8 @@
 #define EMBEDDED_BYTES ((size_t)8 << 20)
 #define ETCD_ROWS 40        /* two operations each, and three with retention; etcd takes 128 */
 #define RELEASE_MS 1000     /* of the stop */
+#define CONNECT_MS 300      /* to another member */
+#define KEPT_MAX 64         /* connections to them */
 
 /* The running program. */
 struct program {
@@ -36,9 +39,12 @@ struct program {
 	uv_loop_t loop;
 	struct group *group;         /* NULL once it has closed */
 	struct rows_http http;
+	struct http_multi *others;   /* connections to other members; NULL: alone */
 	struct http_server *server;  /* NULL once it has stopped */
 	uv_signal_t on_term, on_int; /* end it */
 	char member[ROW_TENANT_MAX + 1];
+	char address[128];           /* to listen on */
+	char url[MEMBER_URL_MAX + 1]; /* where others reach this member */
 	struct buf data;             /* the directory */
 	bool stopping;
 	int code;                    /* to exit with */
@@ -166,12 +172,15 @@ static int read_password(const char *path, char *ret, size_t size, struct err *e
 	return 0;
 }
 
+static void on_lease_lost(void *ctx);
+
 static int open_etcd(struct program *p, struct engine **ret, struct err *err)
 {
 	const struct serve_options *o = p->options;
 	const char *urls[ENGINE_ETCD_ENDPOINTS];
 	struct engine_etcd_options etcd = { .endpoints = urls, .ca = o->etcd_ca, .cert = o->etcd_cert,
-					    .key = o->etcd_key, .user = o->etcd_user };
+					    .key = o->etcd_key, .user = o->etcd_user,
+					    .lease_lost = on_lease_lost, .ctx = p };
 	char password[256] = "", *list = slice_dup(slice_of(o->group)), *save = NULL;
 	int r = 0;
 
@@ -233,6 +242,21 @@ static void on_other(void *ctx, const struct key *key, struct mp_str value)
 	(void)value;
 }
 
+static void on_lease_lost(void *ctx)
+{
+	struct program *p = ctx;
+
+	if (p->group)
+		group_lease_lost(p->group);
+}
+
+static void on_ping(void *ctx, const char *id, const char *url)
+{
+	struct program *p = ctx;
+
+	rows_ping(&p->http, id, url);
+}
+
 static int open_group(struct program *p, struct err *err)
 {
 	const struct serve_options *o = p->options;
@@ -244,7 +268,9 @@ static int open_group(struct program *p, struct err *err)
 		.shards = (uint32_t)o->shards,
 		.rows_max = (size_t)o->rows_max,
 		.limits = { .rows = EMBEDDED_ROWS, .bytes = EMBEDDED_BYTES, .waiting = (size_t)o->waiting_max },
-		.alone = true,
+		.alone = !o->group,
+		.url = p->url,
+		.net = { on_ping, on_failed, p },
 	};
 	int r = o->group ? open_etcd(p, &options.engine, err) : open_embedded(p, &options.engine, err);
 
@@ -259,6 +285,13 @@ static int open_group(struct program *p, struct err *err)
 
 /* ----------------------------------------------------------------------- the end */
 
+static void on_others_closed(void *ctx)
+{
+	struct program *p = ctx;
+
+	p->others = NULL;
+}
+
 static void on_group_closed(void *ctx)
 {
 	struct program *p = ctx;
@@ -266,6 +299,9 @@ static void on_group_closed(void *ctx)
 	p->group = NULL;
 	uv_close((uv_handle_t *)&p->on_term, NULL);
 	uv_close((uv_handle_t *)&p->on_int, NULL);
+	rows_http_fini(&p->http);
+	if (p->others)
+		http_multi_close(p->others, on_others_closed, p);
 }
 
 static void on_server_stopped(void *ctx)
@@ -299,7 +335,7 @@ static void on_signal(uv_signal_t *handle, int signum)
 /* --------------------------------------------------------------------- the start */
 
 /* "ADDRESS:PORT", "[ADDRESS]:PORT", "/path" */
-static int read_listen(struct program *p, char *address, size_t size, struct err *err)
+static int read_listen(struct program *p, struct err *err)
 {
 	const char *text = p->options->listen, *colon = strrchr(text, ':');
 	const char *from = text[0] == '[' ? text + 1 : text;
@@ -314,11 +350,10 @@ static int read_listen(struct program *p, char *address, size_t size, struct err
 	if (!colon || colon == text || end == colon + 1 || *end || port < 0 || port > 65535)
 		return err_set(err, -EINVAL, "--listen wants ADDRESS:PORT, [ADDRESS]:PORT or a path, not %s", text);
 	len = (size_t)(colon - from) - (text[0] == '[' && colon[-1] == ']');
-	if (len >= size)
+	if (len >= sizeof(p->address))
 		return err_set(err, -EINVAL, "--listen: %s is no address", text);
-	memcpy(address, from, len);
-	address[len] = '\0';
-	p->options->http.address = address;
+	memcpy(p->address, from, len);
+	p->options->http.address = p->address;
 	p->options->http.port = (int)port;
 	return 0;
 }
@@ -342,14 +377,28 @@ static void say_ready(struct program *p)
 	close(fd);
 }
 
+/* --advertise, or where it listens. */
+static int make_url(struct program *p, struct err *err)
+{
+	const struct http_options *http = &p->options->http;
+	const char *scheme = http->cert_file ? "https" : "http";
+	int n;
+
+	if (p->options->advertise)
+		n = snprintf(p->url, sizeof(p->url), "%s", p->options->advertise);
+	else if (http->address[0] == '/' || !strcmp(http->address, "0.0.0.0") || !strcmp(http->address, "::"))
+		return err_set(err, -EINVAL, "others cannot reach %s: say --advertise URL", http->address);
+	else
+		n = snprintf(p->url, sizeof(p->url), strchr(http->address, ':') ? "%s://[%s]:%d" : "%s://%s:%d", scheme,
+			     http->address, http_server_port(p->server));
+	return n < (int)sizeof(p->url) ? 0 : err_set(err, -EINVAL, "--advertise is longer than %d bytes", MEMBER_URL_MAX);
+}
+
 static int start_server(struct program *p, struct err *err)
 {
 	struct serve_options *o = p->options;
-	char address[128];
-	int r = read_listen(p, address, sizeof(address), err);
+	int r = 0;
 
-	if (r < 0)
-		return r;
 	o->http.connections = (int)o->connections;
 	o->http.per_address = (int)o->per_address;
 	o->http.threads = (int)o->threads;
@@ -362,8 +411,11 @@ static int start_server(struct program *p, struct err *err)
 	if (r < 0)
 		return r;
 	p->http.server = p->server;
-	say_ready(p);
-	return 0;
+	if (o->group)
+		r = make_url(p, err);
+	if (r == 0)
+		say_ready(p);
+	return r;
 }
 
 static void watch_signal(struct program *p, uv_signal_t *handle, int signum)
@@ -373,19 +425,35 @@ static void watch_signal(struct program *p, uv_signal_t *handle, int signum)
 	uv_signal_start(handle, on_signal, signum);
 }
 
+/* Connections to other members, by the certificates that it serves with. */
+static int open_others(struct program *p, struct err *err)
+{
+	const struct http_options *http = &p->options->http;
+	const struct http_multi_options options = { .ca = http->ca_file, .cert = http->cert_file,
+						    .key = http->key_file, .connect_ms = CONNECT_MS,
+						    .kept = KEPT_MAX };
+
+	return http_multi_open(&p->loop, &options, &p->others, err);
+}
+
 static int start(struct program *p, struct err *err)
 {
-	int r = find_data(p, err);
+	int r = read_listen(p, err);
 
+	if (r == 0)
+		r = find_data(p, err);
 	if (r == 0 && !p->options->group)
 		r = make_data(p, err);
 	if (r == 0)
 		r = find_member(p, err);
+	if (r == 0 && p->options->group)
+		r = open_others(p, err);
 	if (r == 0)
 		r = open_group(p, err);
 	if (r < 0)
 		return r;
-	rows_http_init(&p->http);
+	rows_http_init(&p->http, &p->loop);
+	p->http.others = p->others;
 	watch_signal(p, &p->on_term, SIGTERM);
 	watch_signal(p, &p->on_int, SIGINT);
 	r = start_server(p, err);

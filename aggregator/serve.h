@@ -16,6 +16,7 @@ struct serve_options {
 	const char *listen;        /* "ADDRESS:PORT", "[ADDRESS]:PORT" or a path */
 	const char *data;          /* directory of what is stored; NULL: see serve.c */
 	const char *group;         /* URLs of an etcd, with commas; NULL: alone */
+	const char *advertise;     /* URL where other members reach this one; NULL: where it listens */
 	const char *tenant;
 	const char *member;        /* id; NULL: one that is drawn and kept in the data directory */
 	const char *etcd_ca, *etcd_cert, *etcd_key, *etcd_user, *etcd_password_file;

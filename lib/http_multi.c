@@ -112,6 +112,7 @@ static void task_done(struct http_task *task, CURLcode code)
 	(void)snprintf(reason, sizeof(reason), "%s", task->reason[0] ? task->reason : curl_easy_strerror(code));
 	end.status = code == CURLE_OK ? (int)status : 0;
 	end.sent = task->read > 0 || (!task->body.len && left_us(task));
+	end.refused = code == CURLE_COULDNT_CONNECT;
 	end.why = reason;
 	task_spare(task);
 	calls.done(calls.ctx, &end);

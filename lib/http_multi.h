@@ -54,6 +54,7 @@ struct http_multi_request {
 struct http_multi_end {
 	int status;      /* of a whole answer; 0: there was none */
 	bool sent;       /* something of its body (of its head, without one) may have gone out */
+	bool refused;    /* nobody listens there */
 	const char *why; /* when status is 0 */
 };
 

@@ -28,10 +28,18 @@ const struct http_route rows_routes[] = {
 	{ .path = NULL },
 };
 
-void rows_http_init(struct rows_http *http)
+void rows_http_init(struct rows_http *http, uv_loop_t *loop)
 {
 	list_init(&http->streams);
 	list_init(&http->prefixes);
+	list_init(&http->parked);
+	uv_timer_init(loop, &http->park_timer);
+	http->park_timer.data = http;
+}
+
+void rows_http_fini(struct rows_http *http)
+{
+	uv_close((uv_handle_t *)&http->park_timer, NULL);
 }
 
 bool rows_name(struct http_req *req, enum http_right right, struct mp_str *ret)

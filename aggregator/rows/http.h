@@ -5,6 +5,7 @@
  *
  *   http.c            the table of routes, and what its handlers share
  *   http_put.c        puts, policies, floors, deletion
+ *   http_forward.c    those of rows that another member owns
  *   http_read.c       rows, cells and lists
  *   http_subscribe.c  streams
  *   http_state.c      status, owners, health, metrics
@@ -27,6 +28,9 @@ struct rows_http {
 	uint64_t put_ns;             /* that a put may take */
 	uint64_t read_ns;            /* likewise a read */
 	uint64_t started_ns;         /* group_now() at the start */
+	struct http_multi *others;   /* connections to other members; borrowed, NULL: alone */
+	struct list parked;          /* struct rows_request that wait for an owner */
+	uv_timer_t park_timer;       /* looks at them */
 	struct list streams;         /* all subscriptions, see http_subscribe.c */
 	struct list prefixes;        /* of them those by prefix */
 	uint64_t n_streams;          /* opened so far */
@@ -37,7 +41,12 @@ struct rows_http {
 /* Ends with a NULL path. */
 extern const struct http_route rows_routes[];
 
-void rows_http_init(struct rows_http *http);
+/* The loop is the group's.  rows_http_fini() is due, when nothing is under way any more. */
+void rows_http_init(struct rows_http *http, uv_loop_t *loop);
+void rows_http_fini(struct rows_http *http);
+
+/* struct members_net: asks whether a member lives. */
+void rows_ping(struct rows_http *http, const char *id, const char *url);
 
 /* To be called with each row that the group tells of. */
 void rows_http_row(struct rows_http *http, struct row *row);

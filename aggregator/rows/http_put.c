@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "aggregator/rows/http.h"
+#include "aggregator/rows/http_put.h"
 #include "lib/base64.h"
 #include "lib/json.h"
 #include "lib/json_text.h"
@@ -15,18 +15,9 @@
 #define CELLS_MAX 4096 /* in one request */
 #define MISTAKES_MAX 8
 
-/* A change that is on its way to the owner. */
-struct request {
-	struct put put;           /* what it asks for; its texts are the request's */
-	struct http_req *req;
-	struct rows_http *http;
-	struct mp_str *content;   /* owned: where each cell's bytes are */
-	struct mp_str single;     /* that of one cell */
-	struct buf bytes;         /* decoded, when they came in base64 */
-};
-
-static void request_free(struct request *r)
+static void request_free(struct rows_request *r)
 {
+	list_remove(&r->parked);
 	buf_fini(&r->bytes);
 	free(r->content);
 	free(r);
@@ -61,7 +52,7 @@ static size_t find_code(enum put_code code)
 	return i;
 }
 
-static const char *base_text(const struct base *base, char out[48])
+const char *rows_base_text(const struct base *base, char out[48])
 {
 	if (base->kind == BASE_ABSENT)
 		return "-:0";
@@ -72,7 +63,7 @@ static const char *base_text(const struct base *base, char out[48])
 	return out;
 }
 
-static void answer_error(struct request *r, const struct put_answer *answer)
+void rows_request_fail(struct rows_request *r, const struct put_answer *answer)
 {
 	size_t i = find_code(answer->code);
 	char base[48];
@@ -83,7 +74,7 @@ static void answer_error(struct request *r, const struct put_answer *answer)
 	if (codes[i].retry_after)
 		fields[n++] = (struct http_field){ "Retry-After", codes[i].retry_after };
 	if (r->put.base.kind != BASE_UNKNOWN)
-		fields[n] = (struct http_field){ "Middlepipe-Base", base_text(&r->put.base, base) };
+		fields[n] = (struct http_field){ "Middlepipe-Base", rows_base_text(&r->put.base, base) };
 	buf_init(&body, 4096);
 	(void)buf_add_str(&body, "{\"error\":");
 	(void)json_text_add(&body, slice_of(answer->why));
@@ -91,9 +82,16 @@ static void answer_error(struct request *r, const struct put_answer *answer)
 			 answer->highest, answer->floor);
 	http_answer_buf(r->req, answer->code == PUT_ELSEWHERE ? 503 : (int)answer->code, fields, &body);
 	buf_fini(&body);
+	request_free(r);
 }
 
-static void answer_row(struct request *r, int status)
+void rows_request_relay(struct rows_request *r, int status, const struct http_field *fields, struct buf *body)
+{
+	http_answer_buf(r->req, status, fields, body);
+	request_free(r);
+}
+
+static void answer_row(struct rows_request *r, int status)
 {
 	struct row *row = copy_row(group_copy(r->http->group), r->put.row);
 	struct buf body;
@@ -105,13 +103,17 @@ static void answer_row(struct request *r, int status)
 
 static void on_done(struct put *put, const struct put_answer *answer)
 {
-	struct request *r = (struct request *)(void *)((char *)put - offsetof(struct request, put));
+	struct rows_request *r = (struct rows_request *)(void *)((char *)put - offsetof(struct rows_request, put));
 	bool done = answer->code == PUT_COMMITTED || answer->code == PUT_REPEATED;
 	struct buf body;
 
+	if (answer->code == PUT_ELSEWHERE && rows_forward(r))
+		return;
 	if (!done) {
-		answer_error(r, answer);
-	} else if (put->kind != PUT_CELLS) {
+		rows_request_fail(r, answer);
+		return;
+	}
+	if (put->kind != PUT_CELLS) {
 		answer_row(r, put->kind == PUT_POLICIES && put->base.kind != BASE_SEEN ? 201 : 200);
 	} else {
 		buf_init(&body, 4096);
@@ -127,7 +129,7 @@ static void on_done(struct put *put, const struct put_answer *answer)
 /* -------------------------------------------------------------------- requests */
 
 /* False: a mistake in the fields; it was answered. */
-static bool bad(struct request *r, const char *why)
+static bool bad(struct rows_request *r, const char *why)
 {
 	http_answer_error(r->req, 400, "bad_request", "%s", why);
 	request_free(r);
@@ -163,7 +165,7 @@ static bool read_base(struct mp_str text, struct base *ret)
 }
 
 /* The key, the base and the condition. */
-static bool read_fields(struct request *r)
+static bool read_fields(struct rows_request *r)
 {
 	struct mp_str text;
 	int n = http_header(r->req, "Idempotency-Key", &text);
@@ -183,11 +185,11 @@ static bool read_fields(struct request *r)
 }
 
 /* NULL: it was answered. */
-static struct request *request_new(struct rows_http *http, struct http_req *req, enum put_kind kind,
+static struct rows_request *request_new(struct rows_http *http, struct http_req *req, enum put_kind kind,
 				   enum http_right right)
 {
 	struct mp_str name;
-	struct request *r;
+	struct rows_request *r;
 
 	if (!rows_name(req, right, &name))
 		return NULL;
@@ -198,16 +200,18 @@ static struct request *request_new(struct rows_http *http, struct http_req *req,
 		return NULL;
 	}
 	buf_init(&r->bytes, ROWS_REQUEST_MAX);
+	list_init(&r->parked);
 	r->req = req;
 	r->http = http;
 	r->put = (struct put){ .kind = kind, .row = name, .origin = slice_of(http_peer(req)),
 			       .cell_kind = CELL_DATA, .done = on_done,
 			       .deadline = group_now(http->group) + http->put_ns };
+	rows_origin(r);
 	return read_fields(r) ? r : NULL;
 }
 
 /* The name has to live as long as the put: it is the request's. */
-static void go(struct request *r)
+static void go(struct rows_request *r)
 {
 	group_put(r->http->group, &r->put);
 }
@@ -215,7 +219,7 @@ static void go(struct request *r)
 /* ----------------------------------------------------------------------- cells */
 
 /* Decodes the i-th cell.  What it decodes to may move: the place is told by its end. */
-static bool read_cell(struct request *r, const struct json_at *array, size_t i, struct json_errs *errs)
+static bool read_cell(struct rows_request *r, const struct json_at *array, size_t i, struct json_errs *errs)
 {
 	struct json_at at = json_at_index(array, i);
 
@@ -228,7 +232,7 @@ static bool read_cell(struct request *r, const struct json_at *array, size_t i, 
 	return true;
 }
 
-static void read_array(struct request *r, const json_t *document, struct json_errs *errs)
+static void read_array(struct rows_request *r, const json_t *document, struct json_errs *errs)
 {
 	struct json_at root = json_at_root(document), array;
 	size_t n, *end = NULL;
@@ -252,7 +256,7 @@ static void read_array(struct request *r, const json_t *document, struct json_er
 }
 
 /* Several cells, in base64. */
-static bool read_cells(struct request *r)
+static bool read_cells(struct rows_request *r)
 {
 	CLEANUP_JSON json_t *document = NULL;
 	struct json_errs errs;
@@ -269,15 +273,14 @@ static bool read_cells(struct request *r)
 	return rc == 0 && r->put.n ? true : bad(r, rc < 0 ? err.text : "out of memory");
 }
 
-static bool check_sizes(struct request *r)
+static bool check_sizes(struct rows_request *r)
 {
 	struct put_answer answer = { .code = PUT_TOO_LARGE, .why = "a cell has 1 MiB at most" };
 
 	for (size_t i = 0; i < r->put.n; i++) {
 		if (r->put.content[i].len <= CELL_BYTES_MAX)
 			continue;
-		answer_error(r, &answer);
-		request_free(r);
+		rows_request_fail(r, &answer);
 		return false;
 	}
 	return true;
@@ -285,7 +288,7 @@ static bool check_sizes(struct request *r)
 
 void rows_put_cells(void *ctx, struct http_req *req)
 {
-	struct request *r = request_new(ctx, req, PUT_CELLS, RIGHT_PUT);
+	struct rows_request *r = request_new(ctx, req, PUT_CELLS, RIGHT_PUT);
 	struct mp_str type;
 
 	if (!r)
@@ -338,7 +341,7 @@ static void read_policies(const json_t *document, struct policies *ret, struct j
 }
 
 /* The body as JSON, read by `read`.  False: answered. */
-static bool read_body(struct request *r, void (*read)(struct request *r, const json_t *document,
+static bool read_body(struct rows_request *r, void (*read)(struct rows_request *r, const json_t *document,
 						      struct json_errs *errs))
 {
 	CLEANUP_JSON json_t *document = NULL;
@@ -356,14 +359,14 @@ static bool read_body(struct request *r, void (*read)(struct request *r, const j
 	return rc == 0 || bad(r, err.text);
 }
 
-static void take_policies(struct request *r, const json_t *document, struct json_errs *errs)
+static void take_policies(struct rows_request *r, const json_t *document, struct json_errs *errs)
 {
 	read_policies(document, &r->put.policies, errs);
 }
 
 void rows_put_policies(void *ctx, struct http_req *req)
 {
-	struct request *r = request_new(ctx, req, PUT_POLICIES, RIGHT_ADMIN);
+	struct rows_request *r = request_new(ctx, req, PUT_POLICIES, RIGHT_ADMIN);
 
 	if (!r || !read_body(r, take_policies))
 		return;
@@ -373,7 +376,7 @@ void rows_put_policies(void *ctx, struct http_req *req)
 
 /* ------------------------------------------------------------- floor, deletion */
 
-static void take_floor(struct request *r, const json_t *document, struct json_errs *errs)
+static void take_floor(struct rows_request *r, const json_t *document, struct json_errs *errs)
 {
 	struct json_at root = json_at_root(document);
 	int64_t floor = 0;
@@ -386,7 +389,7 @@ static void take_floor(struct request *r, const json_t *document, struct json_er
 
 void rows_put_floor(void *ctx, struct http_req *req)
 {
-	struct request *r = request_new(ctx, req, PUT_FLOOR, RIGHT_ADMIN);
+	struct rows_request *r = request_new(ctx, req, PUT_FLOOR, RIGHT_ADMIN);
 
 	if (!r || !read_body(r, take_floor))
 		return;
@@ -396,7 +399,7 @@ void rows_put_floor(void *ctx, struct http_req *req)
 
 void rows_delete(void *ctx, struct http_req *req)
 {
-	struct request *r = request_new(ctx, req, PUT_DELETE, RIGHT_ADMIN);
+	struct rows_request *r = request_new(ctx, req, PUT_DELETE, RIGHT_ADMIN);
 
 	if (!r)
 		return;

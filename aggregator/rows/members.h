@@ -40,7 +40,7 @@ struct member_info {
 
 /* What the outside does for it. */
 struct members_net {
-	/* Asks that URL for a sign of life; members_pong() must follow, once, not from within. */
+	/* Asks that URL for a sign of life; members_pong() must follow, once. */
 	void (*ping)(void *ctx, const char *id, const char *url);
 	/* Another process uses this member's id: this one has to end. */
 	void (*usurped)(void *ctx, const char *why);

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Puts of rows that another member owns: they are taken there, with the same
+ * key and the base stamped here, or wait until the shard has an owner.  And
+ * pings, which go the same way.
+ *
+ * A put is taken to another member once: if that is not the owner either, the
+ * put comes back and waits here.  What may have arrived and was not answered is
+ * unknown (504).
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aggregator/rows/http_put.h"
+#include "lib/clock.h"
+#include "lib/slice.h"
+
+#define PARK_MS 20             /* how often a put that waits looks for an owner */
+#define ANSWER_MAX ((size_t)1 << 20)
+#define LEAST_NS (5 * NS_PER_MS) /* left of its time, else it is not worth the way */
+#define FIELD_MAX 512          /* bytes of a field that goes along */
+
+/* --------------------------------------------------------------------- waiting */
+
+static void fail(struct rows_request *r, enum put_code code, const char *why)
+{
+	const struct put_answer answer = { .code = code, .why = why };
+
+	rows_request_fail(r, &answer);
+}
+
+/* Tries them again, in the order in which they came. */
+static void on_park_timer(uv_timer_t *timer)
+{
+	struct rows_http *http = timer->data;
+	struct list again;
+
+	list_init(&again);
+	while (!list_empty(&http->parked)) {
+		struct list *link = list_pop_front(&http->parked);
+
+		list_push_back(&again, link);
+	}
+	while (!list_empty(&again)) {
+		struct rows_request *r = LIST_ENTRY_OF(list_pop_front(&again), struct rows_request, parked);
+
+		group_put(r->http->group, &r->put);
+	}
+}
+
+static void park(struct rows_request *r)
+{
+	list_push_back(&r->http->parked, &r->parked);
+	if (!uv_is_active((uv_handle_t *)&r->http->park_timer))
+		uv_timer_start(&r->http->park_timer, on_park_timer, PARK_MS, 0);
+}
+
+static bool too_late(const struct rows_request *r)
+{
+	return group_now(r->http->group) + LEAST_NS >= r->put.deadline;
+}
+
+/* ------------------------------------------------------------------- the answer */
+
+static bool on_data(void *ctx, struct mp_str bytes)
+{
+	struct rows_request *r = ctx;
+
+	return !buf_add_slice(&r->answer, bytes);
+}
+
+static void on_field(void *ctx, struct mp_str name, struct mp_str value)
+{
+	struct rows_request *r = ctx;
+	const struct { const char *name; char *to; size_t size; } wanted[] = {
+		{ "Middlepipe-Base", r->base, sizeof(r->base) },
+		{ "Retry-After", r->retry_after, sizeof(r->retry_after) },
+		{ "Content-Type", r->type, sizeof(r->type) },
+	};
+
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+		if (slice_eq_nocase(name, slice_of(wanted[i].name)))
+			(void)snprintf(wanted[i].to, wanted[i].size, "%.*s", SLICE_ARG(value));
+}
+
+static void relay(struct rows_request *r, int status)
+{
+	struct http_field fields[4];
+	size_t n = 0;
+	struct buf body = r->answer;
+	char type[sizeof(r->type)], base[sizeof(r->base)], retry_after[sizeof(r->retry_after)];
+
+	/* The request's memory goes with the answer. */
+	memcpy(type, r->type, sizeof(type));
+	memcpy(base, r->base, sizeof(base));
+	memcpy(retry_after, r->retry_after, sizeof(retry_after));
+	if (type[0])
+		fields[n++] = (struct http_field){ "Content-Type", type };
+	if (base[0])
+		fields[n++] = (struct http_field){ "Middlepipe-Base", base };
+	if (retry_after[0])
+		fields[n++] = (struct http_field){ "Retry-After", retry_after };
+	fields[n] = (struct http_field){ NULL, NULL };
+	rows_request_relay(r, status, fields, &body);
+	buf_fini(&body);
+}
+
+/* The other member does not own it, or does not any more. */
+static bool is_elsewhere(const struct rows_request *r, int status)
+{
+	return status == 503 && strstr(buf_str(&r->answer), "\"code\":\"elsewhere\"");
+}
+
+static void on_forwarded(void *ctx, const struct http_multi_end *end)
+{
+	struct rows_request *r = ctx;
+
+	r->task = NULL;
+	if (end->status && !is_elsewhere(r, end->status)) {
+		relay(r, end->status);
+		return;
+	}
+	buf_fini(&r->answer);
+	if (!end->status && end->sent)
+		fail(r, PUT_UNKNOWN, "the row's owner has not answered");
+	else if (too_late(r))
+		fail(r, PUT_UNAVAILABLE, "the row has no owner that can be reached");
+	else
+		park(r);
+}
+
+/* ------------------------------------------------------------------- the request */
+
+static const char *const methods[] = { [PUT_CELLS] = "POST", [PUT_POLICIES] = "PUT", [PUT_FLOOR] = "POST",
+				       [PUT_DELETE] = "DELETE" };
+static const char *const actions[] = { [PUT_CELLS] = "/cells", [PUT_POLICIES] = "", [PUT_FLOOR] = "/compact",
+				       [PUT_DELETE] = "" };
+
+static int make_url(struct buf *out, const char *member, struct mp_str row, const char *action)
+{
+	(void)buf_printf(out, "%s/v1/rows/", member);
+	for (size_t i = 0; i < row.len; i++)
+		(void)buf_printf(out, "%%%02X", (unsigned)(unsigned char)row.ptr[i]);
+	return buf_add_str(out, action);
+}
+
+/* Fields of the client's that go along, and those that say who it was. */
+static void make_fields(struct rows_request *r, char (*text)[FIELD_MAX], const char **ret)
+{
+	static const char *const along[] = { "Idempotency-Key", "If-Match", "Content-Type", "Authorization",
+					     "Middlepipe-Cell-Kind" };
+	struct mp_str value;
+	char base[48];
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(along) / sizeof(along[0]); i++)
+		if (http_header(r->req, along[i], &value) && value.len < FIELD_MAX - 32) {
+			(void)snprintf(text[n], FIELD_MAX, "%s: %.*s", along[i], SLICE_ARG(value));
+			ret[n] = text[n];
+			n++;
+		}
+	if (r->put.base.kind != BASE_UNKNOWN) {
+		(void)snprintf(text[n], FIELD_MAX, "Middlepipe-Base: %s", rows_base_text(&r->put.base, base));
+		ret[n] = text[n];
+		n++;
+	}
+	(void)snprintf(text[n], FIELD_MAX, "Middlepipe-Forwarded: %.*s", SLICE_ARG(r->put.origin));
+	ret[n] = text[n];
+	ret[n + 1] = NULL;
+}
+
+static bool take_there(struct rows_request *r, const struct member_info *owner)
+{
+	const struct http_multi_calls calls = { on_data, on_forwarded, on_field, r };
+	char text[FORWARD_FIELDS][FIELD_MAX];
+	const char *fields[FORWARD_FIELDS + 1];
+	uint64_t left = r->put.deadline - group_now(r->http->group);
+	struct http_multi_request request = { .method = methods[r->put.kind], .fields = fields,
+					      .body = http_body(r->req),
+					      .timeout_ms = (long)(left / NS_PER_MS) + 1, .fresh = false };
+	struct buf url;
+
+	make_fields(r, text, fields);
+	buf_init(&url, MEMBER_URL_MAX + 64 + 3 * ROW_NAME_MAX);
+	buf_init(&r->answer, ANSWER_MAX);
+	r->base[0] = r->retry_after[0] = r->type[0] = '\0';
+	/* An empty body is a body, too: it is sent once. */
+	if (!request.body.ptr && r->put.kind != PUT_DELETE)
+		request.body = MP_LIT("");
+	request.fresh = !request.body.len;
+	if (!make_url(&url, owner->url, r->put.row, actions[r->put.kind])) {
+		request.url = buf_str(&url);
+		r->task = http_multi_start(r->http->others, &request, &calls);
+	}
+	buf_fini(&url);
+	return r->task;
+}
+
+bool rows_forward(struct rows_request *r)
+{
+	struct members *members = group_members(r->http->group);
+	uint32_t shard = row_shard(r->put.row, group_shards(r->http->group));
+	const struct member_info *owner = members ? members_owner(members, shard) : NULL;
+
+	if (r->forwarded || too_late(r))
+		return false;
+	if (owner && r->http->others && !owner->suspected && strcmp(owner->id, r->http->member) != 0 &&
+	    take_there(r, owner))
+		return true;
+	park(r);
+	return true;
+}
+
+/* --------------------------------------------------------------------- origin */
+
+/* Is that the address of a member? */
+static bool is_member(struct rows_http *http, const char *address)
+{
+	struct members *members = group_members(http->group);
+	const struct member_info *info;
+
+	for (size_t i = 0; members && (info = members_at(members, i)); i++) {
+		const char *at = strstr(info->url, address);
+
+		if (at && strchr("/[", at[-1]) && strchr(":]/", at[strlen(address)]))
+			return true;
+	}
+	return false;
+}
+
+void rows_origin(struct rows_request *r)
+{
+	struct mp_str origin;
+
+	if (!http_header(r->req, "Middlepipe-Forwarded", &origin))
+		return;
+	r->forwarded = true;
+	if (origin.len && origin.len <= CELL_ORIGIN_MAX && is_member(r->http, http_peer(r->req)))
+		r->put.origin = origin;
+}
+
+/* ----------------------------------------------------------------------- pings */
+
+struct ping {
+	struct rows_http *http;
+	char id[ROW_TENANT_MAX + 1];
+};
+
+static bool on_ping_data(void *ctx, struct mp_str bytes)
+{
+	(void)ctx;
+	(void)bytes;
+	return true;
+}
+
+static void on_ponged(void *ctx, const struct http_multi_end *end)
+{
+	struct ping *ping = ctx;
+	struct members *members = group_members(ping->http->group);
+
+	if (members)
+		members_pong(members, ping->id,
+			     end->status ? PONG_ALIVE : end->refused ? PONG_REFUSED : PONG_SILENT);
+	free(ping);
+}
+
+void rows_ping(struct rows_http *http, const char *id, const char *url)
+{
+	struct ping *ping = calloc(1, sizeof(*ping));
+	const struct http_multi_calls calls = { on_ping_data, on_ponged, NULL, ping };
+	struct http_multi_request request = { .timeout_ms = MEMBER_PING_MS };
+	struct buf text;
+
+	buf_init(&text, MEMBER_URL_MAX + 16);
+	if (ping && !buf_printf(&text, "%s/healthz", url)) {
+		ping->http = http;
+		(void)snprintf(ping->id, sizeof(ping->id), "%s", id);
+		request.url = buf_str(&text);
+	}
+	if (!request.url || !http_multi_start(http->others, &request, &calls)) {
+		free(ping);
+		members_pong(group_members(http->group), id, PONG_SILENT);
+	}
+	buf_fini(&text);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A change of a row on its way from a client to the owner: http_put.c reads and
+ * answers it, http_forward.c takes it to the member that owns the row.
+ */
+#ifndef AGGREGATOR_ROWS_HTTP_PUT_H
+#define AGGREGATOR_ROWS_HTTP_PUT_H
+
+#include "aggregator/rows/http.h"
+#include "lib/http_multi.h"
+
+#define FORWARD_FIELDS 8
+
+struct rows_request {
+	struct put put;           /* what it asks for; its texts are the request's */
+	struct http_req *req;
+	struct rows_http *http;
+	struct mp_str *content;   /* owned: where each cell's bytes are */
+	struct mp_str single;     /* that of one cell */
+	struct buf bytes;         /* decoded, when they came in base64 */
+	bool forwarded;           /* another member sent it here */
+
+	/* For http_forward.c. */
+	struct list parked;       /* in http->parked while it waits for an owner */
+	struct http_task *task;   /* under way at the owner; or NULL */
+	struct buf answer;        /* what comes from there */
+	char base[64];            /* fields of that answer; "" for none */
+	char retry_after[16];
+	char type[64];
+};
+
+/* Answers, and the request has gone. */
+void rows_request_fail(struct rows_request *r, const struct put_answer *answer);
+void rows_request_relay(struct rows_request *r, int status, const struct http_field *fields,
+			struct buf *body);
+
+/* "incarnation:seq", "incarnation:-" or "-:0" */
+const char *rows_base_text(const struct base *base, char out[48]);
+
+/*
+ * The shard is another member's, or nobody's: takes the put there, or waits for
+ * an owner until its deadline. False: it is not to be, because it was
+ * forwarded before, or is too late.
+ */
+bool rows_forward(struct rows_request *r);
+
+/* Whose put it is: the client's address, or what the forwarding member says. */
+void rows_origin(struct rows_request *r);
+
+#endif

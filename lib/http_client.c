@@ -15,6 +15,7 @@
 #include "lib/slice.h"
 
 #define CONTENT_TYPE "Content-Type:"
+#define FIELDS_MAX ((size_t)64 << 10) /* bytes of an answer's head */
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 
@@ -28,16 +29,39 @@ static void curl_start(void)
 struct call {
 	CURL *curl;                   /* owned */
 	struct curl_slist *headers;   /* owned */
+	const struct http_request *request; /* what is asked */
 	struct buf body;              /* what came so far, owned */
+	struct buf fields;            /* likewise of the head */
+	int stopped;                  /* what on_part() said to end it, or 0 */
 	char reason[CURL_ERROR_SIZE]; /* curl's text of a failure */
 };
 
 static size_t on_body(char *ptr, size_t size, size_t count, void *arg)
 {
 	struct call *call = arg;
+	long status = 0;
 
+	(void)curl_easy_getinfo(call->curl, CURLINFO_RESPONSE_CODE, &status);
 	/* Anything but the full count ends the transfer. */
+	if (call->request->on_part && status / 100 == 2) {
+		call->stopped = call->request->on_part(call->request->ctx,
+						       slice_make(ptr, size * count));
+		return call->stopped ? 0 : size * count;
+	}
 	return buf_add(&call->body, ptr, size * count) ? 0 : size * count;
+}
+
+/* A line of the head; a new status line begins another answer (after 100). */
+static size_t on_field(char *ptr, size_t size, size_t count, void *arg)
+{
+	struct call *call = arg;
+	struct mp_str line = slice_trim(slice_make(ptr, size * count));
+
+	if (slice_starts(line, MP_LIT("HTTP/")))
+		buf_reset(&call->fields);
+	else if (line.len && !buf_add_slice(&call->fields, line))
+		(void)buf_add(&call->fields, "\n", 1);
+	return call->fields.error ? 0 : size * count;
 }
 
 static bool add_header(struct call *call, const char *line)
@@ -98,16 +122,44 @@ static bool set_method(struct call *call, const struct http_request *request)
 	return !bad;
 }
 
-static bool set_options(struct call *call, const struct http_request *request)
+/* Until when it may take; a stream has no end, but is never silent for long. */
+static bool set_times(CURL *curl, const struct http_request *request)
 {
 	long timeout = request->timeout_ms ? request->timeout_ms : HTTP_TIMEOUT_MS;
+	bool bad = false;
+
+	if (!request->on_part || !request->idle_s)
+		return curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, timeout) == CURLE_OK;
+	bad |= curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, timeout) != CURLE_OK;
+	bad |= curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L) != CURLE_OK;
+	bad |= curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, request->idle_s) != CURLE_OK;
+	return !bad;
+}
+
+static bool set_tls(CURL *curl, const struct http_request *request)
+{
+	const char *key = request->key_file ? request->key_file : request->cert_file;
+	bool bad = false;
+
+	if (request->ca_file)
+		bad |= curl_easy_setopt(curl, CURLOPT_CAINFO, request->ca_file) != CURLE_OK;
+	if (request->cert_file) {
+		bad |= curl_easy_setopt(curl, CURLOPT_SSLCERT, request->cert_file) != CURLE_OK;
+		bad |= curl_easy_setopt(curl, CURLOPT_SSLKEY, key) != CURLE_OK;
+	}
+	return !bad;
+}
+
+static bool set_options(struct call *call, const struct http_request *request)
+{
 	CURL *curl = call->curl;
 	bool bad = false;
 
 	bad |= curl_easy_setopt(curl, CURLOPT_URL, request->url) != CURLE_OK;
 	bad |= curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https") != CURLE_OK;
 	bad |= curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) != CURLE_OK;
-	bad |= curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, timeout) != CURLE_OK;
+	bad |= curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_field) != CURLE_OK;
+	bad |= curl_easy_setopt(curl, CURLOPT_HEADERDATA, call) != CURLE_OK;
 	bad |= curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, call->reason) != CURLE_OK;
 	bad |= curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body) != CURLE_OK;
 	bad |= curl_easy_setopt(curl, CURLOPT_WRITEDATA, call) != CURLE_OK;
@@ -117,7 +169,8 @@ static bool set_options(struct call *call, const struct http_request *request)
 		/* The environment's proxies do not know our sockets. */
 		bad |= curl_easy_setopt(curl, CURLOPT_PROXY, "") != CURLE_OK;
 	}
-	return !bad && set_method(call, request) && set_headers(call, request);
+	return !bad && set_times(curl, request) && set_tls(curl, request) &&
+	       set_method(call, request) && set_headers(call, request);
 }
 
 static int code_of(CURLcode code)
@@ -130,6 +183,11 @@ static int code_of(CURLcode code)
 	case CURLE_COULDNT_RESOLVE_HOST:
 	case CURLE_COULDNT_CONNECT:
 		return -ECONNREFUSED;
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_PEER_FAILED_VERIFICATION:
+		return -ECONNABORTED;
 	case CURLE_OPERATION_TIMEDOUT:
 		return -ETIMEDOUT;
 	case CURLE_OUT_OF_MEMORY:
@@ -156,6 +214,10 @@ static int perform(struct call *call, const struct http_request *request, long *
 	const char *where = request->unix_socket ? request->unix_socket : request->url;
 	CURLcode code = curl_easy_perform(call->curl);
 
+	if (call->stopped)
+		return call->stopped;
+	if (call->fields.error)
+		return err_set(err, call->fields.error, "%s: the answer's head cannot be kept", where);
 	if (call->body.error == -E2BIG)
 		return err_set(err, -E2BIG, "%s: the answer is over %zu bytes", where,
 			       call->body.max);
@@ -171,7 +233,7 @@ static int perform(struct call *call, const struct http_request *request, long *
 int http_call(const struct http_request *request, struct http_reply *ret_reply,
 	      struct err *err)
 {
-	struct call call = {.curl = NULL};
+	struct call call = {.request = request};
 	long status = 0;
 	int rc;
 
@@ -179,6 +241,7 @@ int http_call(const struct http_request *request, struct http_reply *ret_reply,
 		return err_set(err, -EINVAL, "HTTP call without a URL or with a bad timeout");
 	(void)pthread_once(&curl_once, curl_start); /* cannot fail */
 	buf_init(&call.body, request->max_reply ? request->max_reply : HTTP_REPLY_MAX);
+	buf_init(&call.fields, FIELDS_MAX);
 	call.curl = curl_easy_init();
 	if (call.curl && set_options(&call, request))
 		rc = perform(&call, request, &status, err);
@@ -186,14 +249,31 @@ int http_call(const struct http_request *request, struct http_reply *ret_reply,
 		rc = err_set(err, -ENOMEM, "HTTP call: out of memory");
 	curl_easy_cleanup(call.curl);
 	curl_slist_free_all(call.headers);
-	if (rc)
-		buf_fini(&call.body);
-	else
-		*ret_reply = (struct http_reply){.status = (int)status, .body = call.body};
+	if (!rc) {
+		*ret_reply = (struct http_reply){ (int)status, call.body, call.fields };
+		return 0;
+	}
+	buf_fini(&call.body);
+	buf_fini(&call.fields);
 	return rc;
+}
+
+bool http_reply_field(const struct http_reply *reply, const char *name, struct mp_str *ret)
+{
+	struct mp_str rest = buf_slice(&reply->fields), line, before, value;
+
+	while (rest.len) {
+		(void)slice_cut(rest, '\n', &line, &rest);
+		if (!slice_cut(line, ':', &before, &value) || !slice_eq_nocase(before, slice_of(name)))
+			continue;
+		*ret = slice_trim(value);
+		return true;
+	}
+	return false;
 }
 
 void http_reply_fini(struct http_reply *reply)
 {
 	buf_fini(&reply->body);
+	buf_fini(&reply->fields);
 }

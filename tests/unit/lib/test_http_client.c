@@ -105,6 +105,53 @@ static void test_variants(void)
 	http_reply_fini(&reply);
 }
 
+/* What on_part() was given. */
+struct parts {
+	struct buf got; /* behind one another */
+	int stop;       /* what it returns */
+};
+
+static int on_part(void *ctx, struct mp_str part)
+{
+	struct parts *parts = ctx;
+
+	buf_add_slice(&parts->got, part);
+	return parts->stop;
+}
+
+static void test_parts(void)
+{
+	struct parts parts = {.stop = 0};
+	struct http_request get = {.url = "http://localhost/", .on_part = on_part, .ctx = &parts, .idle_s = 5};
+	const char *no = "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno";
+	struct http_reply reply;
+	struct mp_str value;
+	struct err err = {0};
+
+	buf_init(&parts.got, 100);
+	is_int(call(get, "HTTP/1.1 100 Continue\r\nX: old\r\n\r\n"
+			 "HTTP/1.1 200 OK\r\nX-Two:  b c \r\nx-two: d\r\nEmpty:\r\n\r\nhello", "\r\n\r\n",
+		    &reply, &err), 0, "a body in parts %s", err.text);
+	is_str(buf_str(&parts.got), "hello", "comes to the caller");
+	is_str(buf_str(&reply.body), "", "and not into the reply");
+	ok(http_reply_field(&reply, "X-TWO", &value) && slice_eq(value, MP_LIT("b c")), "a field of the head");
+	ok(http_reply_field(&reply, "empty", &value) && !value.len, "an empty one");
+	ok(!http_reply_field(&reply, "X", &value), "none of the head before it");
+	http_reply_fini(&reply);
+	buf_reset(&parts.got);
+	is_int(call(get, no, "\r\n\r\n", &reply, &err), 0, "an error's body %s", err.text);
+	is_str(buf_str(&parts.got), "", "is no part");
+	is_str(buf_str(&reply.body), "no", "but the reply's");
+	http_reply_fini(&reply);
+	parts.stop = -ECANCELED;
+	is_int(call(get, "HTTP/1.1 200 OK\r\n\r\nhello", "\r\n\r\n", &reply, &err), -ECANCELED,
+	       "the caller may end it");
+	get.idle_s = 1;
+	parts.stop = 0;
+	is_int(call(get, NULL, "\r\n\r\n", &reply, &err), -ETIMEDOUT, "silence ends it: %s", err.text);
+	buf_fini(&parts.got);
+}
+
 static void test_failures(void)
 {
 	struct http_request get = {.url = "http://localhost/", .max_reply = 4, .timeout_ms = 100};
@@ -138,6 +185,7 @@ int main(void)
 		return 1;
 	test_calls();
 	test_variants();
+	test_parts();
 	test_failures();
 	close(listener);
 	unlink(socket_path);

@@ -25,7 +25,7 @@ struct cli_command {
 };
 
 extern const struct cli_command cmd_check, cmd_events, cmd_explain, cmd_filters, cmd_override,
-	cmd_reload, cmd_reset, cmd_run, cmd_status;
+	cmd_reload, cmd_reset, cmd_rows, cmd_run, cmd_status;
 
 /* Everything but main(). */
 int cli_main(int argc, char **argv);

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * middlepipe rows tail: prints cells as they come, each once and in order.
+ *
+ * When the connection breaks, or an aggregator stops, it goes on at the next
+ * one behind what was printed.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cf-plugin/control.h"
+#include "cf-plugin/rows_commands.h"
+#include "cf-plugin/sse.h"
+#include "lib/base64.h"
+#include "lib/clock.h"
+#include "lib/json.h"
+#include "lib/map.h"
+
+#define LINE_MAX ((size_t)4 << 20) /* bytes of an event; a cell has 1 MiB */
+#define HEARTBEAT "2000"           /* ms between those that we ask for */
+#define SILENCE_S 10               /* then the connection is taken for dead */
+#define ROWS_MAX 1000000           /* that a prefix may have */
+#define PAUSE_MIN_MS 50            /* between two connections */
+#define PAUSE_MAX_MS 2000
+
+static const char *prefix;
+static bool bytes_only, wait_row;
+static int64_t from = -1, last, count, give_up_ms;
+
+static const struct opt options[] = {
+	{ .name = "from", .letter = 'f', .type = OPT_INT, .target = &from, .min = 1, .max = INT64_MAX, .arg = "SEQ",
+	  .help = "begin with that cell" },
+	{ .name = "last", .letter = 'n', .type = OPT_INT, .target = &last, .def = "10", .max = INT64_MAX, .arg = "N",
+	  .help = "begin with the last N cells, when --from is not given" },
+	{ .name = "prefix", .letter = 'p', .type = OPT_STRING, .target = &prefix, .arg = "TEXT",
+	  .help = "instead of ROW: all rows whose names begin so, from their floors on" },
+	{ .name = "count", .letter = 'c', .type = OPT_INT, .target = &count, .def = "0", .max = INT64_MAX, .arg = "N",
+	  .help = "end after N cells (0: never)" },
+	{ .name = "create", .type = OPT_FLAG, .target = &wait_row, .help = "wait for a row that is not there yet" },
+	{ .name = "bytes", .letter = 'b', .type = OPT_FLAG, .target = &bytes_only,
+	  .help = "print nothing but each cell's bytes and a newline" },
+	{ .name = "give-up", .type = OPT_DURATION_MS, .target = &give_up_ms, .def = "0", .arg = "TIME",
+	  .help = "end when no aggregator was to be reached for that long (0: never)" },
+	ROWS_OPTIONS,
+	{ .name = NULL },
+};
+
+static const struct opt_command command = {
+	.name = "middlepipe rows tail",
+	.usage = "[OPTION]... ROW | --prefix TEXT",
+	.summary = "print a row's cells, and those to come",
+	.text = "Follows until interrupted. After a broken connection it goes on by itself, at the next of\n"
+		"several aggregators: every cell is printed once, in order. When the row is deleted, or the\n"
+		"floor has passed where it was, it ends with exit code 3.",
+	.opts = options,
+	.examples = "middlepipe rows tail greetings\n"
+		    "middlepipe rows tail --url http://10.0.0.5:9780,http://10.0.0.6:9780 --prefix chains/ --json",
+	.exit_codes = ROWS_EXIT_CODES,
+};
+
+/* How far a row was printed. */
+struct position {
+	char incarnation[17];
+	uint64_t next; /* seq that is wanted next; 0: any */
+};
+
+struct tail {
+	struct rows_api api;
+	struct sse sse;
+	const char *row;          /* NULL: by prefix */
+	struct map rows;          /* names to struct position */
+	uint64_t printed;         /* cells */
+	int code;                 /* to end with; -EAGAIN: go on at another */
+	bool alive;               /* something came on this connection */
+	uint64_t pause_ms;        /* before the next one */
+	uint64_t heard_ns;        /* when something came last */
+};
+
+/* ---------------------------------------------------------------------- printing */
+
+static struct position *position_of(struct tail *t, const char *row)
+{
+	struct position *p = map_get(&t->rows, slice_of(row));
+
+	if (p)
+		return p;
+	p = calloc(1, sizeof(*p));
+	if (p && map_put(&t->rows, slice_of(row), p, NULL)) {
+		free(p);
+		p = NULL;
+	}
+	return p;
+}
+
+static void free_positions(struct tail *t)
+{
+	for (struct map_entry *e = map_next(&t->rows, NULL); e; e = map_next(&t->rows, e))
+		free(map_entry_value(e));
+	map_fini(&t->rows);
+}
+
+/* The bytes as text: what a terminal would take for more is a question mark. */
+static void print_plain(struct mp_str bytes)
+{
+	for (size_t i = 0; i < bytes.len; i++)
+		putchar((unsigned char)bytes.ptr[i] < ' ' || bytes.ptr[i] == 0x7f ? '?' : bytes.ptr[i]);
+}
+
+static int print_cell(const struct tail *t, const json_t *cell)
+{
+	struct buf bytes;
+	int rc;
+
+	if (rows_options.json) {
+		control_print_json(cell, true);
+		return 0;
+	}
+	buf_init(&bytes, LINE_MAX);
+	rc = base64_decode(&bytes, slice_of(rows_text(cell, "data")));
+	if (!rc && bytes_only) {
+		(void)fwrite(buf_str(&bytes), 1, bytes.len, stdout); /* looked at by flush() */
+	} else if (!rc) {
+		if (!t->row)
+			printf("%s ", rows_text(cell, "row"));
+		printf("%" JSON_INTEGER_FORMAT "%s%s: ", rows_number(cell, "seq"),
+		       strcmp(rows_text(cell, "kind"), "data") ? " " : "",
+		       strcmp(rows_text(cell, "kind"), "data") ? rows_text(cell, "kind") : "");
+		print_plain(buf_slice(&bytes));
+	}
+	if (!rc)
+		putchar('\n');
+	buf_fini(&bytes);
+	return rc;
+}
+
+/* ------------------------------------------------------------------------ events */
+
+static int end_with(struct tail *t, int code)
+{
+	t->code = code;
+	return -ECANCELED;
+}
+
+static int take_cell(struct tail *t, const json_t *cell)
+{
+	struct position *p = position_of(t, rows_text(cell, "row"));
+	uint64_t seq = (uint64_t)rows_number(cell, "seq");
+
+	if (!p)
+		return end_with(t, cli_fail(&command, CLI_FAILED, "too many rows, or out of memory"));
+	if (strcmp(p->incarnation, rows_text(cell, "incarnation"))) {
+		(void)snprintf(p->incarnation, sizeof(p->incarnation), "%s", rows_text(cell, "incarnation"));
+		p->next = t->row ? p->next : 0;
+	}
+	if (seq < p->next)
+		return 0; /* by prefix every connection begins at the floors */
+	if (t->row && p->next && seq > p->next)
+		return end_with(t, cli_fail(&command, CLI_FAILED, "cell %" PRIu64 " came where %" PRIu64
+					    " was due: that must not be", seq, p->next));
+	if (print_cell(t, cell))
+		return end_with(t, cli_fail(&command, CLI_FAILED, "cell %" PRIu64 " is not base64", seq));
+	p->next = seq + 1;
+	t->printed++;
+	return count && t->printed >= (uint64_t)count ? end_with(t, CLI_OK) : 0;
+}
+
+static int take_end(struct tail *t, const json_t *end)
+{
+	if (strcmp(rows_text(end, "code"), "gone"))
+		return end_with(t, -EAGAIN); /* slow, stopping: go on */
+	cli_fail(&command, 0, "%s (floor %" JSON_INTEGER_FORMAT ")", rows_text(end, "error"),
+		 rows_number(end, "floor"));
+	return end_with(t, ROWS_NOT_THERE);
+}
+
+static int on_event(void *ctx, const char *event, struct mp_str data)
+{
+	CLEANUP_JSON json_t *document = NULL;
+	struct tail *t = ctx;
+	struct err err = { 0 };
+
+	t->alive = true;
+	if (json_load_text(data, LINE_MAX, 4, &document, &err))
+		return end_with(t, cli_fail(&command, CLI_FAILED, "an event: %s", err.text));
+	if (!strcmp(event, "cell"))
+		return take_cell(t, document);
+	return strcmp(event, "end") ? 0 : take_end(t, document);
+}
+
+static int on_part(void *ctx, struct mp_str part)
+{
+	struct tail *t = ctx;
+	int rc = sse_take(&t->sse, part);
+
+	t->heard_ns = clock_now(&clock_monotonic);
+	if (rc && rc != -ECANCELED)
+		return end_with(t, cli_fail(&command, CLI_FAILED, "an event: %s", strerror(-rc)));
+	if (fflush(stdout))
+		return end_with(t, CLI_FAILED); /* cli_main() says why */
+	return rc;
+}
+
+/* ------------------------------------------------------------------- connections */
+
+static void stream_path(struct tail *t, struct buf *out)
+{
+	struct position *p = t->row ? position_of(t, t->row) : NULL;
+
+	buf_init(out, ROWS_PATH_MAX);
+	(void)buf_printf(out, "/v1/subscribe?heartbeat=" HEARTBEAT "&%s=", t->row ? "row" : "prefix");
+	control_escape(out, t->row ? t->row : prefix);
+	if (p && p->next)
+		(void)buf_printf(out, "&from=%" PRIu64, p->next);
+	if (p && p->incarnation[0])
+		(void)buf_printf(out, "&incarnation=%s", p->incarnation);
+	if (p && wait_row)
+		(void)buf_add_str(out, "&create=wait");
+}
+
+/* One connection, to its end; t->code says how to go on. */
+static void follow(struct tail *t)
+{
+	static const char *const fields[] = { "Accept: text/event-stream", NULL };
+	struct rows_call call = { .fields = fields, .on_part = on_part, .ctx = t, .idle_s = SILENCE_S };
+	struct http_reply reply;
+	struct err err = { 0 };
+	struct buf path;
+	int rc;
+
+	sse_reset(&t->sse);
+	t->code = -EAGAIN;
+	t->alive = false;
+	stream_path(t, &path);
+	call.path = buf_str(&path);
+	rc = rows_send(&t->api, t->api.at, &call, &reply, &err);
+	buf_fini(&path);
+	if (rc)
+		return; /* on_part() has set the code, or it broke */
+	if (reply.status / 100 != 2 && reply.status != 503 && reply.status != 429)
+		t->code = rows_refused(&t->api, &reply);
+	http_reply_fini(&reply);
+}
+
+/* Between two connections.  False: it is given up. */
+static bool pause_before_next(struct tail *t)
+{
+	uint64_t silent_ms = (clock_now(&clock_monotonic) - t->heard_ns) / NS_PER_MS;
+
+	t->api.at = (t->api.at + 1) % t->api.n;
+	if (t->alive)
+		t->pause_ms = PAUSE_MIN_MS;
+	else if (give_up_ms && silent_ms >= (uint64_t)give_up_ms)
+		return false;
+	usleep((useconds_t)(t->pause_ms * 1000));
+	t->pause_ms = t->pause_ms * 2 < PAUSE_MAX_MS ? t->pause_ms * 2 : PAUSE_MAX_MS;
+	return true;
+}
+
+static int follow_all(struct tail *t)
+{
+	t->pause_ms = PAUSE_MIN_MS;
+	t->heard_ns = clock_now(&clock_monotonic);
+	do {
+		follow(t);
+	} while (t->code == -EAGAIN && pause_before_next(t));
+	if (t->code == -EAGAIN)
+		return cli_fail(&command, CLI_FAILED, "no aggregator was to be reached for %" PRId64 " ms", give_up_ms);
+	return t->code;
+}
+
+/* ------------------------------------------------------------------------- start */
+
+/* Where to begin in one row: --from, or so many before the end. */
+static int find_start(struct tail *t)
+{
+	CLEANUP_JSON json_t *row = NULL;
+	struct position *p = position_of(t, t->row);
+	json_int_t highest, floor;
+	struct buf path;
+	int code;
+
+	if (!p)
+		return cli_fail(&command, CLI_FAILED, "out of memory");
+	p->next = from > 0 ? (uint64_t)from : 0;
+	if (from > 0 || wait_row)
+		return CLI_OK;
+	code = rows_path(&t->api, &path, t->row, "");
+	if (code)
+		return code;
+	code = rows_get_document(&t->api, buf_str(&path), &row);
+	buf_fini(&path);
+	highest = rows_number(row, "highest");
+	floor = rows_number(row, "floor");
+	p->next = (uint64_t)(highest + 1 - floor > last ? highest + 1 - last : floor);
+	return code;
+}
+
+static int run(int argc, char **argv)
+{
+	struct tail t = { .code = -EAGAIN };
+	struct cli_words words;
+	int code;
+
+	if (!rows_begin(&t.api, &command, 0, 1, argc, argv, &words, &code))
+		return code;
+	map_init(&t.rows, ROWS_MAX);
+	sse_init(&t.sse, LINE_MAX, on_event, &t);
+	t.row = words.n ? words.words[0] : NULL;
+	if (!t.row == !prefix)
+		code = cli_usage(&command, "wants either ROW or --prefix");
+	else if (prefix && from > 0)
+		code = cli_usage(&command, "--from is of one row: with --prefix all begin at their floors");
+	else if (t.row)
+		code = find_start(&t);
+	if (!code)
+		code = follow_all(&t);
+	sse_fini(&t.sse);
+	free_positions(&t);
+	rows_api_fini(&t.api);
+	return code;
+}
+
+const struct cli_command rows_tail = { &command, run };

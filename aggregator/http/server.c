@@ -25,7 +25,7 @@ struct http_options http_options_default(void)
 		.threads = 2,
 		.connections = 12000,
 		.per_address = 4000,
-		.head_max = (size_t)16 << 10,
+		.head_max = (size_t)8 << 10,
 		.body_total = (size_t)256 << 20,
 		.stream_max = (size_t)1 << 20,
 		.stream_total = (size_t)256 << 20,
@@ -38,9 +38,14 @@ struct http_options http_options_default(void)
 
 /* ----------------------------------------------------------------- the loop */
 
-static void on_wake(uv_async_t *wake)
+static void on_wake(uv_poll_t *wake, int status, int events)
 {
-	queue_take(wake->data);
+	struct http_server *s = wake->data;
+
+	(void)status;
+	(void)events; /* it can only have been rung */
+	bell_hear(s->bell);
+	queue_take(s);
 }
 
 static void forget(struct http_server *s)
@@ -49,6 +54,8 @@ static void forget(struct http_server *s)
 	tls_free(s->tls);
 	access_unref(s->access);
 	conns_fini(&s->conns);
+	if (s->bell >= 0)
+		(void)close(s->bell); /* nothing was promised about it */
 	free(s->unix_path);
 	free(s);
 }
@@ -193,12 +200,13 @@ static int start_workers(struct http_server *s, int fd, struct err *err)
 /* Handles are closed by the loop only. */
 static int start(struct http_server *s, int fd, struct err *err)
 {
-	int rc = uv_async_init(s->loop, &s->wake, on_wake);
+	int rc = uv_poll_init(s->loop, &s->wake, s->bell);
 
 	if (rc)
-		return err_set(err, rc, "async: %s", uv_strerror(rc));
+		return err_set(err, rc, "the loop: %s", uv_strerror(rc));
 	uv_timer_init(s->loop, &s->sweep); /* cannot fail */
 	s->wake.data = s->sweep.data = s;
+	uv_poll_start(&s->wake, UV_READABLE, on_wake);
 	rc = start_workers(s, fd, err);
 	if (!rc)
 		uv_timer_start(&s->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
@@ -287,7 +295,10 @@ int http_server_start(struct http_server **ret_server, uv_loop_t *loop,
 	s->ctx = ctx;
 	s->plain_heads = !strncmp(MHD_get_version(), "0.", 2);
 	list_init(&s->open);
+	s->bell = bell_new();
 	rc = start_conns(s);
+	if (!rc && s->bell < 0)
+		rc = err_sys(err, errno, "eventfd");
 	if (!rc)
 		rc = prepare(s, routes, &fd, err);
 	if (rc) {

@@ -40,7 +40,8 @@ struct http_server {
 	size_t n_routes;                 /* of them */
 	void *ctx;                       /* of handlers */
 	struct conns conns;              /* all connections */
-	uv_async_t wake;                 /* there is something in `queue` */
+	int bell;                        /* eventfd: there is something in `queue` */
+	uv_poll_t wake;                  /* hears it */
 	uv_timer_t sweep;                /* looks after deadlines and clients that went */
 	_Atomic(struct http_req *) queue; /* newest first: for the loop */
 	struct list open;                /* of http_req.open: with their handlers */
@@ -164,6 +165,13 @@ void answer_field(struct http_req *req, const char *name, const char *value);
 
 /* Gives the answer, or the reason why there is none, to libmicrohttpd. */
 enum MHD_Result answer_send(struct http_req *req, struct MHD_Connection *connection);
+
+/* A new bell (an eventfd), or -1. */
+int bell_new(void);
+
+/* Rings it; any thread.  Hears it, and it is silent again. */
+void bell_ring(int bell);
+void bell_hear(int bell);
 
 /* queue.c: hands a request to the loop.  Any thread. */
 void queue_push(struct http_req *req);

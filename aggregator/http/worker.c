@@ -11,7 +11,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "aggregator/http/server_priv.h"
@@ -19,14 +18,6 @@
 
 #define INACTIVE_S 120u /* libmicrohttpd's time-out, behind all of ours */
 #define PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
-
-static void ring(struct worker *w)
-{
-	uint64_t one = 1;
-
-	while (write(w->bell, &one, sizeof(one)) < 0 && errno == EINTR)
-		continue; /* full means that it rings already */
-}
 
 void worker_resume(struct http_req *req)
 {
@@ -39,7 +30,7 @@ void worker_resume(struct http_req *req)
 							memory_order_release,
 							memory_order_relaxed));
 	if (!first)
-		ring(w);
+		bell_ring(w->bell);
 }
 
 static void resume_all(struct worker *w)
@@ -64,10 +55,8 @@ static void stop_listening(struct worker *w)
 
 static void hear(struct worker *w, bool rung)
 {
-	uint64_t n;
-
-	if (rung && read(w->bell, &n, sizeof(n)) < 0)
-		return; /* somebody rings again */
+	if (rung)
+		bell_hear(w->bell);
 	if (atomic_load(&w->quiesce))
 		stop_listening(w);
 }
@@ -156,7 +145,7 @@ int worker_start(struct worker *w, struct http_server *server, int listen_fd, st
 
 	memset(w, 0, sizeof(*w));
 	w->server = server;
-	w->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	w->bell = bell_new();
 	if (fd < 0 || w->bell < 0) {
 		rc = errno;
 		if (w->bell >= 0)
@@ -180,13 +169,13 @@ int worker_start(struct worker *w, struct http_server *server, int listen_fd, st
 void worker_quiesce(struct worker *w)
 {
 	atomic_store(&w->quiesce, true);
-	ring(w);
+	bell_ring(w->bell);
 }
 
 void worker_stop(struct worker *w)
 {
 	atomic_store(&w->stop, true);
-	ring(w);
+	bell_ring(w->bell);
 	pthread_join(w->thread, NULL);
 	(void)close(w->bell); /* nothing was promised about it */
 }

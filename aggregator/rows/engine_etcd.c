@@ -281,9 +281,14 @@ static bool txn_answered(struct etcd_call *call, struct etcd_verdict *verdict)
 		call->revision = call->ask.answer.revision;
 	else if (was_good)
 		etcd_misfit(e, call->ask.at, verdict->why);
+	if (call->drops)
+		etcd_answer_again(&call->ask.answer, 0);
 	etcd_call_end(call, outcome, outcome == ENGINE_COMMITTED ? "" : verdict->why);
 	return true;
 }
+
+/* What is read when nothing is: see engine_commit(). */
+static const struct mp_str nothing = MP_LIT_INIT("middlepipe/");
 
 /* Keys that are read are kept, to look at the answer by. */
 static bool keep_reads(struct etcd_call *call, const struct engine_txn *txn)
@@ -302,14 +307,24 @@ static bool keep_reads(struct etcd_call *call, const struct engine_txn *txn)
 	return true;
 }
 
-static int engine_commit(struct engine *engine, const struct engine_txn *txn, engine_done_fn *done, void *ctx)
+static int engine_commit(struct engine *engine, const struct engine_txn *asked, engine_done_fn *done, void *ctx)
 {
 	struct etcd *e = of(engine);
 	struct etcd_call *call = call_new(e, done, ctx, "/v3/kv/txn");
-	const char *wrong = txn_wrong(e, txn);
+	const char *wrong = txn_wrong(e, asked);
+	struct engine_txn more = *asked, *txn = &more;
 
 	if (!call)
 		return -ENOMEM;
+	/*
+	 * Only reads tell etcd that a transaction without operations is to be
+	 * linearizable: without any, it would answer from an old copy.
+	 */
+	if (!more.n_ops && !more.n_reads) {
+		call->drops = true;
+		more.reads = more.n_compares ? &more.compares[0].key : &nothing;
+		more.n_reads = 1;
+	}
 	call->reads = !txn->n_compares && !txn->n_ops;
 	call->leased = etcd_body_leased(txn);
 	call->puts = has_put(txn);
@@ -498,7 +513,9 @@ static int add_endpoint(struct etcd *e, const char *url, struct err *err)
 
 static int set_options(struct etcd *e, const struct engine_etcd_options *options, struct err *err)
 {
-	const char *const texts[] = { options->ca, options->cert, options->key, options->user, options->password };
+	const char *const texts[] = { [ETCD_CA] = options->ca,     [ETCD_CERT] = options->cert,
+				      [ETCD_KEY] = options->key,   [ETCD_USER] = options->user,
+				      [ETCD_PASSWORD] = options->password, [ETCD_PROBE] = options->probe };
 	int rc = 0;
 
 	if (!options->n_endpoints || options->n_endpoints > ENGINE_ETCD_ENDPOINTS)
@@ -536,8 +553,8 @@ int engine_etcd_open(uv_loop_t *loop, const struct engine_etcd_options *options,
 	(void)snprintf(e->health.text, sizeof(e->health.text), "etcd has not answered yet");
 	rc = set_options(e, options, err);
 	if (!rc)
-		rc = http_multi_open(loop, &(struct http_multi_options){ .ca = e->texts[0], .cert = e->texts[1],
-				     .key = e->texts[2], .connect_ms = CONNECT_MS, .kept = KEPT_MAX,
+		rc = http_multi_open(loop, &(struct http_multi_options){ .ca = e->texts[ETCD_CA], .cert = e->texts[ETCD_CERT],
+				     .key = e->texts[ETCD_KEY], .connect_ms = CONNECT_MS, .kept = KEPT_MAX,
 				     .turned = on_turned, .ctx = e }, &e->http, err);
 	if (rc) {
 		etcd_free(e);

@@ -8,9 +8,8 @@
  * sent.  Everything else is UNKNOWN, whatever the answer says.  A transaction is
  * sent once: it is never resent, neither here nor by libcurl.
  *
- * Endpoints are tried in their order.  One is used after it has answered an
- * empty linearizable transaction, so it has a leader and is the right cluster; one
- * that gave trouble has to do so again, ever less often.  Calls wait for one as
+ * Endpoints are tried in their order.  One is used after it has answered a
+ * linearizable read, so it has a quorum and is the right cluster; one that gave trouble has to do so again, ever less often.  Calls wait for one as
  * long as a request may take, then a transaction is REFUSED: it was not sent.
  *
  * An answer of another cluster, or of a revision below one that was seen when
@@ -37,6 +36,7 @@ struct engine_etcd_options {
 	size_t n_endpoints;
 	const char *ca, *cert, *key;      /* files for TLS; NULL: the system's, none, none */
 	const char *user, *password;      /* NULL: nobody logs in */
+	const char *probe;                /* a key that may be read: endpoints are asked for it; NULL: "middlepipe/" */
 	uint64_t cluster_id;              /* which cluster it must be; 0: that which answers first */
 	struct engine_etcd_limits limits; /* what that etcd takes */
 	unsigned timeout_ms;              /* of a request; 0: 700 */

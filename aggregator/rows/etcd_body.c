@@ -144,6 +144,12 @@ int etcd_body_range(struct buf *out, const struct engine_range *page)
 	return buf_add_str(out, "}");
 }
 
+int etcd_body_probe(struct buf *out, struct mp_str key)
+{
+	add_bytes(out, "{\"key\":\"", key);
+	return buf_add_str(out, ",\"count_only\":true}");
+}
+
 int etcd_body_watch(struct buf *out, struct mp_str from, struct mp_str end, uint64_t first)
 {
 	add_bytes(out, "{\"create_request\":{\"key\":\"", from);

@@ -17,6 +17,9 @@ void etcd_body_lease(struct buf *body, uint64_t lease);
 /* A page: keys from `from` on, before `end`, at most `limit` (0: all). */
 int etcd_body_range(struct buf *out, const struct engine_range *page);
 
+/* Whether a key is there, as a linearizable read. */
+int etcd_body_probe(struct buf *out, struct mp_str key);
+
 /* Changes from that revision on; 0: from when it is heard of. */
 int etcd_body_watch(struct buf *out, struct mp_str from, struct mp_str end, uint64_t first);
 

@@ -264,10 +264,14 @@ static void on_probed(struct etcd_ask *ask, struct etcd_verdict *verdict)
 	etcd_wake(e);
 }
 
-/* A transaction of nothing: it is answered by who has a leader. */
+/*
+ * A linearizable read.  A transaction of nothing would be answered by a member that has
+ * lost the others, with an old revision: etcd takes it for one that may be stale.
+ */
 static bool probe(struct etcd *e, struct endpoint *at)
 {
-	bool login = e->texts[3] && !e->token[0];
+	const char *password = e->texts[ETCD_PASSWORD], *key = e->texts[ETCD_PROBE];
+	bool login = e->texts[ETCD_USER] && !e->token[0];
 	uint64_t limit = doubled(PROBE_FIRST_MS, at->failures);
 	struct etcd_ask *ask = &at->probe;
 
@@ -275,10 +279,11 @@ static bool probe(struct etcd *e, struct endpoint *at)
 	etcd_answer_again(&ask->answer, 0);
 	ask->stale = login;
 	if (login)
-		(void)etcd_body_login(&ask->body, e->texts[3], e->texts[4] ? e->texts[4] : "");
+		(void)etcd_body_login(&ask->body, e->texts[ETCD_USER], password ? password : "");
 	else
-		(void)buf_add_str(&ask->body, "{}"); /* a failure is found when it is sent */
-	return etcd_ask_send(ask, at, login ? "/v3/auth/authenticate" : "/v3/kv/txn",
+		(void)etcd_body_probe(&ask->body, slice_of(key ? key : "middlepipe/"));
+	/* A failure is found when it is sent. */
+	return etcd_ask_send(ask, at, login ? "/v3/auth/authenticate" : "/v3/kv/range",
 			     limit < e->timeout_ms ? limit : e->timeout_ms);
 }
 

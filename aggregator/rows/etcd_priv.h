@@ -23,6 +23,8 @@
 struct etcd;
 struct etcd_ask;
 
+enum etcd_text { ETCD_CA, ETCD_CERT, ETCD_KEY, ETCD_USER, ETCD_PASSWORD, ETCD_PROBE };
+
 /* What waits for its time: the earliest wins. */
 static inline void etcd_sooner(uint64_t *due, uint64_t at)
 {
@@ -76,7 +78,7 @@ struct etcd {
 	struct endpoint ends[ENGINE_ETCD_ENDPOINTS];
 	size_t n_ends;
 	struct endpoint *used;                /* last, or NULL */
-	char *texts[5];                       /* owned: ca, cert, key, user, password; NULL where there is none */
+	char *texts[6];                       /* owned: see enum etcd_text; NULL where there is none */
 	char token[200];                      /* of the user; "" before the log-in */
 	struct engine_etcd_limits limits;     /* defaults filled in */
 	uint64_t timeout_ms;                  /* of a request */
@@ -158,6 +160,7 @@ struct etcd_call {
 	bool reads;                   /* it changes nothing and may be sent again */
 	bool leased;                  /* it needs the lease */
 	bool puts;                    /* it needs space */
+	bool drops;                   /* the caller asked for no items */
 	/* From an answer: true when the call is over. */
 	bool (*answered)(struct etcd_call *call, struct etcd_verdict *verdict);
 	bool unsent;                  /* when it is over: nobody could be asked */

@@ -202,6 +202,40 @@ static void test_majority_dies(void)
 	check(n, "the majority died");
 }
 
+/*
+ * A member that has lost its leader and does not know it yet: what only compares must
+ * not be answered from its copy.
+ */
+static void test_only_compares(void)
+{
+	const struct engine_compare holds = { MP_LIT("only"), MP_LIT("1") }, fails = { MP_LIT("only"), MP_LIT("2") };
+	struct engine_txn txn = { .compares = &holds, .n_compares = 1 };
+	size_t who = leader(), asked = (who + 1) % MEMBERS;
+	const char *const one[] = { group.urls[asked] };
+	const struct engine_etcd_options options = { .endpoints = one, .n_endpoints = 1 };
+	struct engine *all = suite_engine;
+	struct suite_answer answer;
+	struct err err;
+	uint64_t begin;
+
+	is_int(engine_etcd_open(&suite_loop, &options, &suite_engine, &err), 0, "opened");
+	is_int((int)suite_put("only", "1").outcome, ENGINE_COMMITTED, "a follower takes a put");
+	answer = suite_commit(&txn);
+	is_int((int)answer.outcome, ENGINE_COMMITTED, "a comparison alone: %s", answer.why);
+	txn.compares = &fails;
+	answer = suite_commit(&txn);
+	ok(answer.outcome == ENGINE_FAILED && !answer.n, "one that fails, without items: %s", answer.why);
+	etcd_group_kill(&group, who, SIGSTOP);
+	begin = now_ms();
+	answer = suite_commit(&txn);
+	ok(answer.outcome == ENGINE_UNKNOWN || answer.outcome == ENGINE_REFUSED || now_ms() - begin > 100,
+	   "it does not answer of its own: %s, %d ms", answer.why, (int)(now_ms() - begin));
+	etcd_group_kill(&group, who, SIGCONT);
+	close_engine();
+	suite_engine = all;
+	suite_until(has_leader, NULL);
+}
+
 /* A leader that stands still is not dead: it must not answer when it comes back. */
 static void test_leader_stands_still(void)
 {
@@ -219,7 +253,7 @@ static void test_leader_stands_still(void)
 
 int main(void)
 {
-	static void (*const tests[])(void) = { test_leader_dies, test_nearest_dies, test_majority_dies,
+	static void (*const tests[])(void) = { test_leader_dies, test_nearest_dies, test_majority_dies, test_only_compares,
 					       test_leader_stands_still };
 
 	if (!etcd_group_open(&group, MEMBERS, NULL))

@@ -121,7 +121,8 @@ static void test_users(void)
 	const struct engine_etcd_options root = { .ca = ca, .cert = cert, .key = key, .user = "root", .password = "pw" };
 	const struct engine_etcd_options wrong = { .ca = ca, .cert = cert, .key = key, .user = "root", .password = "no",
 						   .timeout_ms = 1500 };
-	const struct engine_etcd_options part = { .ca = ca, .cert = cert, .key = key, .user = "part", .password = "secret" };
+	const struct engine_etcd_options part = { .ca = ca, .cert = cert, .key = key, .user = "part", .password = "secret",
+						  .probe = "mine/" };
 	static struct suite_watch watch;
 	struct suite_answer answer;
 	struct engine_health health;

@@ -99,7 +99,7 @@ static int parse_grants(const struct json_at *at, struct access_entry *e, struct
 /* Whom it is for: exactly one of three members says it. */
 static void parse_match(const struct json_at *at, struct access_entry *e, struct json_errs *errs)
 {
-	char hex[MATCH_MAX + 1];
+	char hex[MATCH_MAX + 1] = "";
 	int n = 0;
 
 	for (int i = 0; i < MATCHES; i++) {

@@ -34,27 +34,29 @@ static void answer_fields(struct http_req *req, const struct http_field *fields)
 		answer_field(req, fields->name, fields->value);
 }
 
-/* Text may quote anything and be cut anywhere; JSON is UTF-8. */
-static void make_printable(char *text)
+/* Text may quote anything and be cut anywhere; JSON is UTF-8, else ASCII must do. */
+static json_t *text_json(const char *text)
 {
-	for (; *text; text++)
-		if ((unsigned char)*text < ' ' || (unsigned char)*text >= 0x7f)
-			*text = '?';
-}
+	json_t *json = json_string(text);
+	char *copy = json ? NULL : strdup(text);
 
-static size_t append(const char *bytes, size_t size, void *body)
-{
-	return buf_add(body, bytes, size) ? 0 : size;
+	for (char *at = copy; at && *at; at++)
+		if ((unsigned char)*at >= 0x7f)
+			*at = '?';
+	if (copy)
+		json = json_string(copy);
+	free(copy);
+	return json;
 }
 
 static int append_json(const char *bytes, size_t size, void *body)
 {
-	return append(bytes, size, body) == size ? 0 : -1;
+	return buf_add(body, bytes, size) ? -1 : 0;
 }
 
 void answer_error(struct http_req *req, int status, const char *code, const char *text)
 {
-	json_t *json = json_pack("{s:s,s:s}", "error", text, "code", code);
+	json_t *json = json_pack("{s:o,s:s}", "error", text_json(text), "code", code);
 
 	req->answer.status = status;
 	buf_reset(&req->answer.body);
@@ -110,7 +112,6 @@ static void answer_verror(struct http_req *req, int status, const char *code, co
 	char text[TEXT_MAX];
 
 	(void)vsnprintf(text, sizeof(text), fmt, args);
-	make_printable(text);
 	answer_error(req, status, code, text);
 	req_finish(req);
 }

@@ -11,6 +11,8 @@
 #include "lib/slice.h"
 
 #define PHASE_BITS 3
+#define PHASE_MASK (((uint64_t)1 << PHASE_BITS) - 1)
+#define FRESH_MS 100 /* when draining: the request of a new connection may be on its way */
 _Static_assert(CONN_PHASES <= 1 << PHASE_BITS, "phases fit");
 
 /* An address that has connections. */
@@ -137,7 +139,7 @@ struct http_conn *conn_new(struct conns *c, int fd, const struct sockaddr *from)
 	conn->conns = c;
 	conn->fd = fd;
 	peer_text(from, conn->peer, sizeof(conn->peer));
-	conn_enter(conn, CONN_HEAD);
+	conn_enter(conn, CONN_NEW);
 	pthread_mutex_lock(&c->lock);
 	list_push_back(&c->all, &conn->link);
 	c->n++;
@@ -173,7 +175,10 @@ void conn_begin(struct http_conn *conn)
 {
 	uint64_t since = atomic_load_explicit(&conn->since, memory_order_relaxed);
 
-	if ((since & ((1 << PHASE_BITS) - 1)) != CONN_HEAD)
+	if ((since & PHASE_MASK) == CONN_NEW)
+		atomic_store_explicit(&conn->since, (since & ~PHASE_MASK) | CONN_HEAD,
+				      memory_order_relaxed);
+	else
 		conn_enter(conn, CONN_HEAD);
 }
 
@@ -187,10 +192,12 @@ static uint64_t allowed_ms(const struct conns *c, const struct http_conn *conn,
 			   enum conn_phase phase)
 {
 	uint64_t bytes = atomic_load_explicit(&conn->bytes, memory_order_relaxed);
+	bool draining = atomic_load(&c->draining);
 
 	switch (phase) {
+	case CONN_NEW: return draining ? FRESH_MS : (uint64_t)c->limits.head_ms;
 	case CONN_HEAD: return (uint64_t)c->limits.head_ms;
-	case CONN_IDLE: return atomic_load(&c->draining) ? 0 : (uint64_t)c->limits.idle_ms;
+	case CONN_IDLE: return draining ? 0 : (uint64_t)c->limits.idle_ms;
 	case CONN_BODY:
 	case CONN_ANSWER:
 		return (uint64_t)c->limits.body_ms + bytes * 1000 / (uint64_t)c->limits.least_rate;
@@ -216,7 +223,7 @@ void conns_sweep(struct conns *c)
 	LIST_FOR_EACH(link, &c->all) {
 		struct http_conn *conn = LIST_ENTRY_OF(link, struct http_conn, link);
 		uint64_t since = atomic_load_explicit(&conn->since, memory_order_relaxed);
-		enum conn_phase phase = since & ((1 << PHASE_BITS) - 1);
+		enum conn_phase phase = (enum conn_phase)(since & PHASE_MASK);
 		uint64_t for_ms = now - (since >> PHASE_BITS), allowed;
 
 		if (conn->cut || now < since >> PHASE_BITS)

@@ -24,7 +24,8 @@
 
 /* What a connection is doing. */
 enum conn_phase {
-	CONN_HEAD,   /* a head has begun, or the connection has */
+	CONN_NEW,    /* it has sent no line yet */
+	CONN_HEAD,   /* the first line of a head is there */
 	CONN_IDLE,   /* between two requests */
 	CONN_BODY,   /* a body is on its way */
 	CONN_BUSY,   /* the request is with its handler: no deadline */
@@ -44,7 +45,7 @@ struct conn_counts {
 struct conn_limits {
 	int total;       /* connections */
 	int per_address; /* of one IPv4 address or IPv6 /64; 0: no bound */
-	int head_ms;     /* for CONN_HEAD */
+	int head_ms;     /* for CONN_NEW and CONN_HEAD together */
 	int idle_ms;     /* for CONN_IDLE */
 	int body_ms;     /* for CONN_BODY and CONN_ANSWER, besides ... */
 	int least_rate;  /* ... their bytes at so many a second */
@@ -57,7 +58,7 @@ struct conns {
 	struct map by_address;     /* address_key() -> struct conn_address */
 	struct conn_limits limits; /* as given */
 	struct conn_counts counts; /* since the start */
-	_Atomic bool draining;     /* idle connections are closed */
+	_Atomic bool draining;     /* connections without a request are closed */
 };
 
 /* One connection; freed when libmicrohttpd says that it has closed. */
@@ -90,13 +91,13 @@ void conn_free(struct http_conn *conn);
 /* It is doing that from now on. */
 void conn_enter(struct http_conn *conn, enum conn_phase phase);
 
-/* The first line of a head is there: the time runs from it, unless it runs already. */
+/* The first line of a head is there.  A new connection's time runs on. */
 void conn_begin(struct http_conn *conn);
 
 /* So many bytes more of the body have come, or are to be sent. */
 void conn_bytes(struct http_conn *conn, uint64_t n);
 
-/* Cuts off what is over its deadline; when draining, what is idle, too. */
+/* Cuts off what is over its deadline; when draining, what is idle or new, too. */
 void conns_sweep(struct conns *conns);
 
 /* Cuts all. */

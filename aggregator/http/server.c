@@ -350,7 +350,7 @@ void http_server_stats(struct http_server *s, struct http_stats *ret)
 		.streams = atomic_load(&s->streams),
 		.over_total = atomic_load(&c->over_total),
 		.over_address = atomic_load(&c->over_address),
-		.cut_head = atomic_load(&c->cut[CONN_HEAD]),
+		.cut_head = atomic_load(&c->cut[CONN_NEW]) + atomic_load(&c->cut[CONN_HEAD]),
 		.cut_idle = atomic_load(&c->cut[CONN_IDLE]),
 		.cut_body = atomic_load(&c->cut[CONN_BODY]),
 		.cut_answer = atomic_load(&c->cut[CONN_ANSWER]),

@@ -191,10 +191,14 @@ void http_answer_error_fields(struct http_req *req, int status, const struct htt
 			      const char *code, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
 
-/* Has the client gone away, or was the server stopped?  Nobody will see the answer then. */
+/*
+ * Has the client gone away, or was the server stopped?  Nobody will see the
+ * answer then.  A client that closes its sending half counts as gone once it
+ * has waited for half a second.
+ */
 bool http_gone(const struct http_req *req);
 
-/* Calls once when that happens, never from within this module's calls.  NULL: no longer. */
+/* Calls once when that happens, not if it has already, and never from within this module's calls. */
 void http_on_gone(struct http_req *req, void (*gone)(void *ctx), void *ctx);
 
 /* ------------------------------------------------------------------ streams */

@@ -74,7 +74,7 @@ static int parse_pair(char *text, size_t size, struct target *t, struct err *err
 {
 	char *equals = memchr(text, '=', size);
 	size_t name_size = equals ? (size_t)(equals - text) : size;
-	struct mp_str name, value = { "", 0 }, before;
+	struct mp_str name = { "", 0 }, value = name, before;
 	int rc = decode_slice(text, name_size, true, &name, err);
 
 	if (!rc && equals)

@@ -44,6 +44,8 @@ def part_answers():
         mp.is_([a.status, a.code()], [413, "too_large"], "one byte more is refused")
         a = client.request("DELETE", "/row/a", b"body")
         mp.is_(a.status, 413, "a body where there should be none")
+        a = client.request("DELETE", "/row/%C3%A9%22%0a")
+        mp.is_([a.status, a.body.decode()], [200, "\u00e9\"\n"], "a name in UTF-8")
         mp.is_(client.get("/late?ms=50").body, b"late\n", "an answer that comes later")
     for path in ("/fast?a=%", "/fast?a=1&a=2", "/fast%00", "/%zz", "*", "/a#b", "/\x7f"):
         a = once(front, "GET", path)
@@ -443,6 +445,7 @@ def part_stop():
                             counts["good" if a.body == b"late\n" else "broken"] += 1
                 except OSError:
                     pass
+    silent = [front.connect() for _ in range(5)]
     threads = [threading.Thread(target=work) for _ in range(16)]
     for thread in threads:
         thread.start()
@@ -453,6 +456,7 @@ def part_stop():
     for thread in threads:
         thread.join()
     mp.ok(code == 0 and took < 4, "under load it stops in %.1f s" % took)
+    mp.ok(all(client.ended() for client in silent), "connections without a request do not keep it")
     mp.is_([counts["broken"], "gone=0" in front.out], [0, True],
            "of %d requests none is answered by half, or given up" % counts["good"])
 

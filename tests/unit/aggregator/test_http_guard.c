@@ -97,7 +97,7 @@ static bool is_plain(const char *bytes, size_t size)
 {
 	static char raw[512];
 	struct guard_head head = { .n = 0 };
-	struct mp_str method, target;
+	struct mp_str method = { 0 }, target = { 0 };
 	char *at = raw, *end = raw + size;
 
 	memset(raw, 'z', sizeof(raw)); /* what came behind the head */

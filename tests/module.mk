@@ -77,4 +77,5 @@ FUNCTIONAL_TESTS += \
 	tests/functional/71-checker.t \
 	tests/functional/71-workload.t \
 	tests/functional/76-rows-alone.t \
+	tests/functional/77-rows-group.t \
 	tests/functional/90-demo.t

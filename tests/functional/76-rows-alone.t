@@ -144,7 +144,7 @@ def test_kills(seed, seconds):
     mp.is_(load.errors, [], "seed %d: the clients got what they wanted" % seed)
     mp.ok(one.lives > 5, "seed %d: killed %d times" % (seed, one.lives - 1))
     check = subprocess.run([CHECKER, path], capture_output=True, text=True)
-    mp.note(check.stdout)
+    mp.note(check.stdout + check.stderr)
     mp.is_(check.returncode, 0, "seed %d: all promises held" % seed)
     mp.is_(one.stop(), 0, "seed %d: it stops" % seed)
 

@@ -1,0 +1,146 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""mp-aggregators as a group on three real etcd members.
+
+Part 1: any member takes a put; shards are shared, and move when members come and go.
+Part 2: seeded faults (members and etcd killed and stopped, one and two at once)
+hit seeded clients; the history goes to tests/rows/check_history.  Every kind of
+fault must have happened.
+"""
+
+import os
+import random
+import subprocess
+import sys
+
+LIB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")
+sys.path[:0] = [LIB, os.path.join(LIB, "../../rows")]
+import aggregator
+import etcd
+import mp
+from workload import Workload
+
+CHECKER = os.path.join(LIB, "../../rows/check_history")
+SECONDS = float(os.environ.get("MP_TEST_ROWS_SECONDS", "15"))
+SEEDS = [int(seed) for seed in os.environ.get("MP_TEST_ROWS_SEEDS", "1 2").split()]
+
+mp.need(aggregator.PROGRAM)
+if not etcd.available():
+    mp.skip_all(etcd.MISSING)
+
+
+def member(name, group, tenant):
+    return aggregator.Aggregator(name, "--group", ",".join(group.urls), "--tenant", tenant)
+
+
+def shares(members):
+    return [one.get("/v1/status")[1]["shards"]["owned"] for one in members]
+
+
+def is_shared(members):
+    owned = shares(members)
+    return sum(owned) == 64 and all(0 < n < 64 for n in owned)
+
+
+def test_together(group):
+    members = [member("a%d" % i, group, "together").wait_ready() for i in range(3)]
+    mp.wait_for(lambda: is_shared(members), "all have shards")
+    mp.ok(True, "the shards are shared: %s" % shares(members))
+    rows = ["r%d" % i for i in range(12)]
+    for i, row in enumerate(rows):
+        status, told = members[i % 3].put(row, "x")
+        mp.is_((status, told.get("seq")), (201, 1), "%s is put at %s" % (row, members[i % 3].name))
+    owners = {members[0].get("/v1/rows/" + row)[1]["owner"] for row in rows}
+    mp.is_(len(owners), 3, "they have three owners")
+    mp.is_([one.get("/v1/rows?limit=1000")[1]["rows"] for one in members[1:]],
+           [members[0].get("/v1/rows?limit=1000")[1]["rows"]] * 2, "all have the same copy")
+    members[0].kill()
+    for row in rows:
+        mp.is_(members[1].put(row, "y")[1].get("seq"), 2, "%s goes on without %s" % (row, members[0].name))
+    members[0].start().wait_ready()
+    mp.wait_for(lambda: is_shared(members), "it has its share again")
+    mp.is_(members[2].stop(), 0, "a member stops")
+    for row in rows:
+        mp.is_(members[0].put(row, "z")[1].get("seq"), 3, "%s goes on" % row)
+    for one in members[:2]:
+        mp.is_(one.stop(), 0, "%s stops" % one.name)
+
+
+class Faults:
+    """What the workload's schedule carries out."""
+
+    def __init__(self, group, members):
+        self.group, self.members = group, members
+
+    def kill(self, target):
+        self.members[target].kill()
+        return self.members[target].start
+
+    def pause(self, target):
+        self.members[target].pause()
+        return self.members[target].resume
+
+    def kill_etcd(self, target):
+        index = self.group.leader() if target == "leader" else int(target)
+        if index is None:
+            return None
+        self.group.kill(index)
+        return lambda: self.group.start(index)
+
+    def pause_etcd(self, target):
+        index = self.group.leader() if target == "leader" else int(target)
+        if index is None:
+            return None
+        self.group.freeze(index)
+        return lambda: self.group.thaw(index)
+
+    def kill_both(self, target):
+        ends = [self.kill(target), self.kill_etcd("leader")]
+        return lambda: [end() for end in ends if end]
+
+    def table(self):
+        return {"kill": self.kill, "pause": self.pause, "etcd killed": self.kill_etcd,
+                "etcd stopped": self.pause_etcd, "both killed": self.kill_both}
+
+
+def schedule(rng, kinds):
+    """Every kind in turn, in an order that the seed draws: [(second, kind, target, seconds)]."""
+    faults, now, turn = [], 0.5, []
+    while now < SECONDS:
+        if not turn:
+            turn = rng.sample(sorted(kinds), len(kinds))
+        kind = turn.pop()
+        targets, shortest, longest = kinds[kind]
+        faults.append((now, kind, rng.choice(targets), rng.uniform(shortest, longest)))
+        now += faults[-1][3] + rng.uniform(0.2, 0.6)
+    return faults
+
+
+def test_faults(group, seed):
+    members = {"s%d-m%d" % (seed, i): member("s%d-m%d" % (seed, i), group, "seed%d" % seed).wait_ready()
+               for i in range(3)}
+    names = sorted(members)
+    path = os.path.join(os.environ.get("KEEP") or mp.workdir(), "history.jsonl")
+    kinds = {"kill": (names, 0.05, 0.5), "pause": (names, 0.3, 1.5), "both killed": (names, 0.1, 0.6),
+             "etcd killed": (["0", "1", "2", "leader"], 0.1, 0.8),
+             "etcd stopped": (["0", "1", "2", "leader"], 0.3, 1.5)}
+    load = Workload({name: one.url for name, one in members.items()}, path, seed=seed,
+                    rows=["a", "b", "chains/x", "nat/y"], clients=4, admin=True)
+    faults = schedule(random.Random(seed), kinds)
+    load.run(seconds=SECONDS, faults=faults, executors=Faults(group, members).table())
+    mp.is_(load.errors, [], "seed %d: the clients got what they wanted" % seed)
+    for kind in sorted(kinds):
+        mp.ok(any(fault[1] == kind for fault in faults), "seed %d: %s happened" % (seed, kind))
+    check = subprocess.run([CHECKER, path], capture_output=True, text=True)
+    mp.note(check.stdout + check.stderr)
+    mp.is_(check.returncode, 0, "seed %d: all promises held" % seed)
+    for one in members.values():
+        mp.is_(one.stop(), 0, "%s stops" % one.name)
+
+
+group = etcd.Group(3)
+group.wait()
+test_together(group)
+for seed in SEEDS:
+    test_faults(group, seed)
+mp.done()

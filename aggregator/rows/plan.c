@@ -192,7 +192,9 @@ static bool add_delete(struct owner *owner, struct owned *owned, struct put *put
 {
 	(void)owner;
 	(void)put;
-	owned->next.deleted = true; /* its cells follow in slices: see retain.h */
+	/* Its cells follow in slices: from now on the floor says how far they have gone, see retain.h. */
+	owned->next.deleted = true;
+	owned->next.floor = 1;
 	return true;
 }
 

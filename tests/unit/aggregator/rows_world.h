@@ -58,6 +58,7 @@ struct attempt {
 /* A put of a client. */
 struct op {
 	struct world *world;
+	enum put_kind kind;
 	unsigned client, row;
 	struct attempt *now;    /* that it waits for; NULL: between two */
 	uint64_t patience;      /* event that gives it up */
@@ -70,6 +71,7 @@ struct op {
 	uint64_t if_match;
 	struct base base;
 	uint64_t invoked, began, returned; /* ns; first and last attempt, 0: not yet */
+	uint64_t floor, keep_cells; /* of PUT_FLOOR, PUT_POLICIES */
 	uint64_t unanswered_until; /* ns; by then no unanswered attempt can be carried out; 0: there is none */
 	enum put_code code;     /* how it ended for the client */
 	uint64_t incarnation, seq;
@@ -80,6 +82,7 @@ struct world {
 	struct sim_store *store;
 	struct member member[WORLD_MEMBERS];
 	unsigned n_members;
+	bool admin;             /* clients delete, compact and change policies, too */
 	bool agree;             /* members prefer owners, and look after one another */
 	struct op op[WORLD_OPS];
 	struct attempt attempt[WORLD_ATTEMPTS];
@@ -87,7 +90,7 @@ struct world {
 	unsigned n_ops, left;   /* begun, and still to begin */
 	unsigned busy;          /* clients that have not ended */
 	uint64_t wall_ms;       /* at the start */
-	uint64_t acked, repeated, refused, unknown, given_up, retries, lives, takeovers, kills, found, lost;
+	uint64_t acked, repeated, refused, gone, deleted, unknown, given_up, retries, lives, takeovers, kills, found, lost;
 };
 
 #endif

@@ -257,6 +257,12 @@ static void client_ends(struct op *op)
 			(void *)(uintptr_t)op->client);
 }
 
+/* Final when no earlier attempt can still be carried out. */
+static bool is_refusal(enum put_code code)
+{
+	return code == PUT_PRECONDITION || code == PUT_GONE || code == PUT_NOT_THERE || code == PUT_REFUSED;
+}
+
 /* What a client library makes of an answer. */
 static void take_answer(struct op *op, const struct put_answer *answer)
 {
@@ -267,6 +273,7 @@ static void take_answer(struct op *op, const struct put_answer *answer)
 		op->incarnation = answer->incarnation;
 		op->seq = answer->seq;
 		w->acked++;
+		w->deleted += op->kind == PUT_DELETE;
 		w->repeated += answer->code == PUT_REPEATED;
 		client_ends(op);
 		return;
@@ -277,9 +284,9 @@ static void take_answer(struct op *op, const struct put_answer *answer)
 		client_ends(op);
 		return;
 	}
-	/* A refusal is final when no earlier attempt can still be carried out. */
-	if (answer->code == PUT_PRECONDITION && op->began > op->unanswered_until) {
+	if (is_refusal(answer->code) && op->began > op->unanswered_until) {
 		w->refused++;
+		w->gone += answer->code == PUT_GONE;
 		client_ends(op);
 		return;
 	}
@@ -345,10 +352,12 @@ static void attempt(struct sim *sim, void *ctx)
 	op->now = a;
 	op->patience = sim_after(sim, NULL, sim_between(sim, 20, 3000) * NS_PER_MS, give_up, op);
 	*a = (struct attempt){ .op = op, .at = m };
-	a->put = (struct put){ .kind = PUT_CELLS, .row = row, .content = op->content, .n = op->n,
+	a->put = (struct put){ .kind = op->kind, .row = row, .content = op->content, .n = op->n,
 			       .cell_kind = CELL_DATA, .has_if_match = op->has_if_match,
 			       .if_match = op->if_match, .base = op->base, .done = on_done,
-			       .deadline = sim->now_ns + PUT_NS };
+			       .deadline = sim->now_ns + PUT_NS, .floor = op->floor };
+	a->put.policies.has_keep_cells = op->keep_cells;
+	a->put.policies.keep_cells = op->keep_cells;
 	if (op->keyed)
 		a->put.key = slice_of(op->key);
 	owner_put(m->owner, &a->put);
@@ -367,6 +376,18 @@ static uint64_t draw_match(struct world *w, unsigned row)
 	struct row *known = m->engine ? copy_row(m->copy, slice_of(row_names[row])) : NULL;
 
 	return (known ? known->applied : 0) + sim_below(w->sim, 3) / 2;
+}
+
+/* Something else than cells; without a key, so that it may be asked once only. */
+static void draw_admin(struct world *w, struct op *op)
+{
+	static const enum put_kind kinds[] = { PUT_DELETE, PUT_FLOOR, PUT_POLICIES };
+
+	op->kind = kinds[sim_below(w->sim, 3)];
+	op->n = 0;
+	op->keyed = false;
+	op->floor = draw_match(w, op->row) * sim_below(w->sim, 5) / 4;
+	op->keep_cells = op->kind == PUT_POLICIES ? sim_between(w->sim, 1, 30) : 0;
 }
 
 static void client_next(struct sim *sim, void *ctx)
@@ -391,70 +412,86 @@ static void client_next(struct sim *sim, void *ctx)
 	if (sim_below(sim, 5) == 0) {
 		op->has_if_match = true;
 		op->if_match = draw_match(w, op->row);
+	} else if (w->admin && sim_below(sim, 8) == 0) {
+		draw_admin(w, op);
 	}
 	attempt(sim, op);
 }
 
 /* ------------------------------------------------------------------------ truth */
 
-/* A cell that is stored in the end. */
+/* A cell that was stored, whenever. */
 struct found {
 	unsigned op;
 	size_t part;
-	uint64_t seq;
+	uint64_t incarnation, seq;
 };
 
-/* The cells of a row, from the store. */
-static size_t read_row(struct world *w, const char *name, struct found *ret, uint64_t *ret_incarnation)
+/* The cells of a batch. */
+static size_t read_batch(struct world *w, const char *name, const struct key *key, struct mp_str value,
+			 struct found *ret)
 {
-	const struct sim_map *map = sim_store_map(w->store);
+	struct batch batch;
+	struct cell cell;
 	size_t n = 0;
-	uint64_t want = 1;
 
-	*ret_incarnation = 0;
-	for (size_t i = 0; i < map->n_keys; i++) {
-		struct mp_str value = sim_map_at(map, i, map->revision);
-		struct batch batch;
-		struct cell cell;
-		struct key key;
+	if (!sim_check(w->sim, batch_open(value, &batch, NULL) == 0 && batch.first == key->seq,
+		       "row %s: a batch is damaged", name))
+		return 0;
+	while (batch_next(&batch, &cell)) {
+		char text[24] = "";
+		unsigned op = 0, part = 0;
 
-		if (!value.ptr || key_parse(map->keys[i].key, MP_LIT("middlepipe/t/"), &key) < 0 ||
-		    key.kind != KEY_CELLS || strcmp(key.name, name))
-			continue;
-		if (*ret_incarnation && key.incarnation != *ret_incarnation)
-			sim_fail(w->sim, "row %s has cells of two lives", name);
-		*ret_incarnation = key.incarnation;
-		if (!sim_check(w->sim, batch_open(value, &batch, NULL) == 0, "row %s: a batch is damaged", name))
-			return n;
-		while (batch_next(&batch, &cell)) {
-			char text[24] = "";
-			unsigned op = 0, part = 0;
-
-			memcpy(text, cell.content.ptr, cell.content.len < sizeof(text) ? cell.content.len : 0);
-
-			sim_check(w->sim, cell.seq == want++, "row %s: seq %" PRIu64 " follows %" PRIu64, name,
-				  cell.seq, want - 2);
-			sim_check(w->sim, sscanf(text, "k%u.%u", &op, &part) == 2 && op < w->n_ops,
-				  "row %s: strange cell", name);
-			ret[n++] = (struct found){ op, part, cell.seq };
-		}
+		memcpy(text, cell.content.ptr, cell.content.len < sizeof(text) ? cell.content.len : 0);
+		sim_check(w->sim, sscanf(text, "k%u.%u", &op, &part) == 2 && op < w->n_ops, "row %s: strange cell",
+			  name);
+		ret[n++] = (struct found){ op, part, key->incarnation, cell.seq };
 	}
 	return n;
 }
 
-/* seq: where it is, 0: nowhere. */
-static void check_op(struct world *w, const struct op *op, uint64_t seq, uint64_t incarnation)
+/* All cells that a row ever had, in the order in which they were committed. */
+static size_t read_row(struct world *w, const char *name, struct found *ret)
+{
+	const struct sim_map *map = sim_store_map(w->store);
+	uint64_t incarnation = 0, next = 1;
+	size_t n = 0;
+
+	for (size_t i = 0; i < map->n_log && !w->sim->failed; i++) {
+		struct mp_str value = map->log[i].value;
+		struct key key;
+
+		if (!value.ptr || key_parse(map->log[i].key, MP_LIT("middlepipe/t/"), &key) < 0 ||
+		    key.kind != KEY_CELLS || strcmp(key.name, name) != 0)
+			continue;
+		if (key.incarnation != incarnation)
+			next = 1;
+		incarnation = key.incarnation;
+		sim_check(w->sim, key.seq == next, "row %s: seq %" PRIu64 " follows %" PRIu64, name, key.seq,
+			  next - 1);
+		n += read_batch(w, name, &key, value, ret + n);
+		next = n ? ret[n - 1].seq + 1 : 1;
+	}
+	return n;
+}
+
+/* at: where it is, or NULL. */
+static void check_op(struct world *w, const struct op *op, const struct found *at)
 {
 	bool acked = op->code == PUT_COMMITTED || op->code == PUT_REPEATED;
 
 	sim_check(w->sim, op->returned, "op %s never ended", op->key);
+	if (op->kind != PUT_CELLS)
+		return;
 	if (acked)
-		sim_check(w->sim, seq == op->seq && op->incarnation == incarnation,
-			  "op %s was acknowledged at %" PRIu64 ", and is at %" PRIu64, op->key, op->seq, seq);
-	else if (op->code != PUT_UNKNOWN)
-		sim_check(w->sim, !seq, "op %s was refused, and is at %" PRIu64, op->key, seq);
-	if (seq && op->has_if_match && seq != op->if_match + 1)
-		sim_fail(w->sim, "op %s went to %" PRIu64 " in spite of If-Match %" PRIu64, op->key, seq, op->if_match);
+		sim_check(w->sim, at && at->seq == op->seq && at->incarnation == op->incarnation,
+			  "op %s was acknowledged at %" PRIu64 ", and is at %" PRIu64, op->key, op->seq,
+			  at ? at->seq : 0);
+	else if (op->code != PUT_UNKNOWN && (op->code != PUT_GONE || !op->unanswered_until))
+		sim_check(w->sim, !at, "op %s was refused, and is at %" PRIu64, op->key, at ? at->seq : 0);
+	if (at && op->has_if_match && at->seq != op->if_match + 1)
+		sim_fail(w->sim, "op %s went to %" PRIu64 " in spite of If-Match %" PRIu64, op->key, at->seq,
+			 op->if_match);
 }
 
 /* The op was refused for its If-Match: was the highest seq that one all the time? */
@@ -469,29 +506,38 @@ static void check_refusal(struct world *w, const struct op *op, const struct fou
 		  op->if_match);
 }
 
+/* Where each op is: its first cell, once, and the others behind it. */
+static void check_places(struct world *w, unsigned row, const struct found *found, size_t n,
+			 const struct found **at)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct found *f = &found[i], *first = at[f->op];
+		struct op *op = &w->op[f->op];
+
+		sim_check(w->sim, op->row == row, "op %s is in another row", op->key);
+		if (f->part == 0) {
+			sim_check(w->sim, !first, "op %s was applied twice, at %" PRIu64 " and %" PRIu64, op->key,
+				  first ? first->seq : 0, f->seq);
+			at[f->op] = f;
+		} else {
+			sim_check(w->sim, first && f == first + f->part && f->seq == first->seq + f->part,
+				  "op %s is torn", op->key);
+		}
+	}
+}
+
 static void check_row(struct world *w, unsigned row)
 {
 	static struct found found[WORLD_OPS * WORLD_CELLS];
-	static uint64_t at[WORLD_OPS]; /* seq of its first cell, 0: not there */
-	uint64_t incarnation;
-	size_t n = read_row(w, row_names[row], found, &incarnation);
+	static const struct found *at[WORLD_OPS];
+	size_t n = read_row(w, row_names[row], found);
 
 	memset(at, 0, sizeof(at));
-	for (size_t i = 0; i < n; i++) {
-		struct op *op = &w->op[found[i].op];
-
-		sim_check(w->sim, op->row == row, "op %s is in another row", op->key);
-		if (found[i].part == 0)
-			sim_check(w->sim, !at[found[i].op], "op %s was applied twice, at %" PRIu64 " and %" PRIu64,
-				  op->key, at[found[i].op], found[i].seq);
-		if (found[i].part == 0)
-			at[found[i].op] = found[i].seq;
-		sim_check(w->sim, found[i].seq == at[found[i].op] + found[i].part, "op %s is torn", op->key);
-	}
+	check_places(w, row, found, n, at);
 	for (unsigned i = 0; i < w->n_ops; i++)
 		if (w->op[i].row == row)
-			check_op(w, &w->op[i], at[i], incarnation);
-	for (unsigned i = 0; i < w->n_ops; i++)
+			check_op(w, &w->op[i], at[i]);
+	for (unsigned i = 0; i < w->n_ops && !w->admin; i++)
 		if (w->op[i].row == row && w->op[i].code == PUT_PRECONDITION)
 			check_refusal(w, &w->op[i], found, n);
 	/* Real time: a put that was acknowledged before another was made comes before it. */
@@ -505,39 +551,54 @@ static void check_row(struct world *w, unsigned row)
 	}
 }
 
+/* The copy has what is stored: the head, and each of its batches. */
+static void check_copy(struct world *w, struct member *m, const char *name)
+{
+	const struct sim_map *map = sim_store_map(w->store);
+	struct row *row = copy_row(m->copy, slice_of(name));
+	struct mp_str head = { 0 };
+	size_t batches = 0;
+	struct row_walk walk;
+	struct cell cell;
+	uint64_t seq;
+
+	for (size_t i = 0; i < map->n_keys; i++) {
+		struct mp_str value = sim_map_at(map, i, map->revision);
+		struct key key;
+
+		if (!value.ptr || key_parse(map->keys[i].key, MP_LIT("middlepipe/t/"), &key) < 0 ||
+		    strcmp(key.name, name) != 0)
+			continue;
+		if (key.kind == KEY_HEAD)
+			head = value;
+		batches += key.kind == KEY_CELLS && row && !row->head.deleted &&
+			   key.incarnation == row->head.incarnation;
+		sim_check(w->sim, key.kind != KEY_CELLS || !row || key.incarnation == row->head.incarnation,
+			  "cells of another life of row %s are left", name);
+	}
+	if (!sim_check(w->sim, !head.ptr || (row && slice_eq(row_head_text(row), head) && row_whole(row)),
+		       "the copy of %s has another head of row %s", m->name, name) || !row)
+		return;
+	sim_check(w->sim, row->n_batches == batches, "the copy of %s has %zu batches of row %s instead of %zu",
+		  m->name, row->n_batches, name, batches);
+	row_walk(&walk, row, 0);
+	seq = row_first(row);
+	while (row_walk_next(&walk, &cell))
+		sim_check(w->sim, cell.seq == seq++, "the copy of %s has a gap in row %s", m->name, name);
+	sim_check(w->sim, seq == row->applied + 1, "the copy of %s lacks cells of row %s", m->name, name);
+}
+
 static void check_copies(struct world *w)
 {
-	for (unsigned i = 0; i < w->n_members; i++) {
-		struct member *m = &w->member[i];
-
-		if (!m->engine)
-			continue;
-		for (unsigned r = 0; r < WORLD_ROWS; r++) {
-			static struct found found[WORLD_OPS * WORLD_CELLS];
-			struct row *row = copy_row(m->copy, slice_of(row_names[r]));
-			uint64_t incarnation;
-			size_t n = read_row(w, row_names[r], found, &incarnation);
-			struct row_walk walk;
-			struct cell cell;
-			uint64_t seq = 1;
-
-			if (!row)
-				continue;
-			row_walk(&walk, row, 1);
-			while (row_walk_next(&walk, &cell))
-				sim_check(w->sim, cell.seq == seq++, "the copy of %s has a gap in row %s", m->name,
-					  row_names[r]);
-			sim_check(w->sim, row_whole(row) && seq == n + 1,
-				  "the copy of %s has %" PRIu64 " cells of row %s instead of %zu", m->name, seq - 1,
-				  row_names[r], n);
-		}
-	}
+	for (unsigned i = 0; i < w->n_members; i++)
+		for (unsigned r = 0; r < WORLD_ROWS && w->member[i].engine && !w->sim->failed; r++)
+			check_copy(w, &w->member[i], row_names[r]);
 }
 
 /* --------------------------------------------------------------------- scenario */
 
 struct totals {
-	uint64_t acked, repeated, refused, unknown, given_up, retries, lives, takeovers, kills, found, lost;
+	uint64_t acked, repeated, refused, gone, deleted, unknown, given_up, retries, lives, takeovers, kills, found, lost;
 	uint64_t fault[SIM_FAULTS];
 };
 
@@ -557,6 +618,7 @@ static void world_begin(struct world *w, struct sim *sim)
 	w->n_members = (unsigned)sim_between(sim, 1, WORLD_MEMBERS);
 	w->left = (unsigned)sim_between(sim, 50, 300);
 	w->agree = sim_below(sim, 2);
+	w->admin = sim_below(sim, 2);
 	for (size_t i = 0; i < sizeof(odds) / sizeof(odds[0]); i++)
 		if (sim_below(sim, 3) == 0)
 			sim_store_odds(w->store, odds[i].fault, odds[i].odds);
@@ -627,6 +689,8 @@ static void scenario(struct sim *sim, void *ctx)
 	totals->acked += w.acked;
 	totals->repeated += w.repeated;
 	totals->refused += w.refused;
+	totals->gone += w.gone;
+	totals->deleted += w.deleted;
 	totals->unknown += w.unknown;
 	totals->given_up += w.given_up;
 	totals->retries += w.retries;
@@ -646,10 +710,11 @@ int main(int argc, char **argv)
 
 	sim_plan_args(&plan, argc, argv);
 	ok(sim_run(&plan), "%s", plan.name);
-	printf("# acked %" PRIu64 " repeated %" PRIu64 " refused %" PRIu64 " unknown %" PRIu64
+	printf("# acked %" PRIu64 " repeated %" PRIu64 " refused %" PRIu64 " gone %" PRIu64
+	       " deleted %" PRIu64 " unknown %" PRIu64
 	       " given up %" PRIu64 " retries %" PRIu64 " lives %" PRIu64
 	       " takeovers %" PRIu64 " lost %" PRIu64 " kills %" PRIu64 " found %" PRIu64 "\n", totals.acked,
-	       totals.repeated, totals.refused, totals.unknown, totals.given_up, totals.retries, totals.lives, totals.takeovers, totals.lost,
+	       totals.repeated, totals.refused, totals.gone, totals.deleted, totals.unknown, totals.given_up, totals.retries, totals.lives, totals.takeovers, totals.lost,
 	       totals.kills, totals.found);
 	for (int f = 0; f < SIM_FAULTS; f++)
 		if (f != SIM_STALE && f != SIM_RESTORED && f != SIM_LEASE_GONE && plan.seeds > 100)

@@ -9,7 +9,7 @@ AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/members.c aggregator/r
 	aggregator/rows/head.c aggregator/rows/keys.c aggregator/rows/sqlite_file.c
 UNIT_TESTS += tests/unit/aggregator/test_batch.c tests/unit/aggregator/test_engine_sqlite.c \
 	tests/unit/aggregator/test_head.c tests/unit/aggregator/test_keys.c
-UNIT_TESTS += tests/unit/aggregator/test_owner_sim.c tests/unit/aggregator/test_engine_sim.c tests/unit/aggregator/test_engine_sim_many.c \
+UNIT_TESTS += tests/unit/aggregator/test_row.c tests/unit/aggregator/test_owner_sim.c tests/unit/aggregator/test_engine_sim.c tests/unit/aggregator/test_engine_sim_many.c \
 	tests/unit/aggregator/test_sim.c
 TESTS_SRC += tests/lib/sim.c tests/unit/aggregator/engine_sim.c \
 	tests/unit/aggregator/engine_sim_fault.c tests/unit/aggregator/engine_sim_store.c \

@@ -94,9 +94,8 @@ static void call_answer(struct etcd_call *call)
 
 static void answer_over(struct etcd *e)
 {
-	struct list *link;
-
-	while ((link = list_pop_front(&e->over)))
+	/* Callbacks may put more at the end, and end none. */
+	LIST_FOR_EACH_SAFE(link, &e->over)
 		call_answer(LIST_ENTRY_OF(link, struct etcd_call, link));
 }
 

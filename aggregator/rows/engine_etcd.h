@@ -36,7 +36,11 @@ struct engine_etcd_options {
 	size_t n_endpoints;
 	const char *ca, *cert, *key;      /* files for TLS; NULL: the system's, none, none */
 	const char *user, *password;      /* NULL: nobody logs in */
-	const char *probe;                /* a key that may be read: endpoints are asked for it; NULL: "middlepipe/" */
+	/*
+	 * A key that endpoints are asked for; NULL: "middlepipe/".  One that the user
+	 * may not read shows less: the cluster is then known from the log-in.
+	 */
+	const char *probe;
 	uint64_t cluster_id;              /* which cluster it must be; 0: that which answers first */
 	struct engine_etcd_limits limits; /* what that etcd takes */
 	unsigned timeout_ms;              /* of a request; 0: 700 */

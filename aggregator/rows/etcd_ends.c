@@ -108,7 +108,10 @@ static void learn(struct etcd_ask *ask, struct etcd_verdict *verdict)
 			serving(e); /* it was we who asked wrongly */
 		break;
 	case ETCD_FORBIDDEN:
-		not_serving(e, ask->at, verdict->why);
+		if (ask->probe)
+			serving(e); /* so says who has a quorum */
+		else
+			not_serving(e, ask->at, verdict->why);
 		break;
 	case ETCD_NO_TOKEN:
 		e->token[0] = '\0';
@@ -251,7 +254,7 @@ static void on_probed(struct etcd_ask *ask, struct etcd_verdict *verdict)
 
 	if (verdict->kind == ETCD_STOPPED)
 		return;
-	if (verdict->kind != ETCD_GOOD && verdict->kind != ETCD_FULL) {
+	if (verdict->kind != ETCD_GOOD && verdict->kind != ETCD_FULL && verdict->kind != ETCD_FORBIDDEN) {
 		on_failed(e, at, verdict->why);
 		return;
 	}

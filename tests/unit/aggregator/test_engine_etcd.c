@@ -178,6 +178,76 @@ static void test_pages(void)
 	ok(p.n == 40 && p.bytes == 40 * BIG && !p.wrong, "and downwards");
 }
 
+/* -------------------------------------------------------------- large transactions */
+
+#define PARTS 4      /* puts of a transaction */
+#define LARGE 12     /* transactions: more than etcd sends in one piece */
+#define PART (300u << 10)
+
+struct large {
+	uint64_t first;     /* revision of the first */
+	size_t seen;        /* events */
+	size_t parted;      /* transactions that were not told whole */
+	size_t wrong;       /* events out of their order */
+};
+
+/* Part k of transaction i is key "l/<i>/<k>". */
+static void on_large(void *ctx, uint64_t revision, const struct engine_event *events, size_t n)
+{
+	struct large *l = ctx;
+	char want[48];
+
+	for (size_t i = 0; i < n; i++, l->seen++) {
+		(void)snprintf(want, sizeof(want), "l/%02zu/%zu", l->seen / PARTS, l->seen % PARTS);
+		l->wrong += !slice_eq(events[i].key, slice_of(want)) || events[i].value.len != PART;
+	}
+	l->parted += n % PARTS != 0 || revision != l->first + l->seen / PARTS - 1;
+}
+
+static void on_large_ended(void *ctx, uint64_t compacted, const char *why)
+{
+	(void)compacted;
+	((struct large *)ctx)->wrong++;
+	note("ended: %s", why);
+}
+
+static bool large_seen(const void *ctx)
+{
+	return ((const struct large *)ctx)->seen >= (size_t)LARGE * PARTS;
+}
+
+static uint64_t put_large(size_t i)
+{
+	static char bytes[PART];
+	char key[PARTS][48];
+	struct engine_op op[PARTS];
+
+	for (size_t k = 0; k < PARTS; k++) {
+		(void)snprintf(key[k], sizeof(key[k]), "l/%02zu/%zu", i, k);
+		op[k] = (struct engine_op){ ENGINE_PUT, slice_of(key[k]), { bytes, sizeof(bytes) }, false };
+	}
+	return suite_commit(&(struct engine_txn){ .ops = op, .n_ops = PARTS }).revision;
+}
+
+static void test_fragments(void)
+{
+	struct large l = { .seen = 0 };
+	const struct engine_watch calls = { on_large, on_large_ended, &l };
+	uint64_t id;
+
+	for (size_t i = 0; i < LARGE; i++) {
+		uint64_t revision = put_large(i);
+
+		l.first = i ? l.first : revision;
+	}
+	id = suite_engine->ops->watch(suite_engine, MP_LIT("l/"), MP_LIT("l0"), l.first - 1, &calls);
+	suite_until(large_seen, &l);
+	is_int((long)l.seen, LARGE * PARTS, "a watch from far back is told everything");
+	is_int((long)l.wrong, 0, "in order");
+	is_int((long)l.parted, 0, "transactions whole, although they come in fragments");
+	suite_engine->ops->unwatch(suite_engine, id);
+}
+
 /* -------------------------------------------------------------------- compaction */
 
 static bool has_ended(const void *ctx)
@@ -354,13 +424,13 @@ static void test_restored(void)
 	(void)suite_put("back/a", "1");
 	etcd_group_kill(&group, 0, SIGTERM);
 	(void)snprintf(command, sizeof(command), "cp -a %s/m0 %s/copy", group.folder, group.folder);
-	is_int(system(command), 0, "a backup");
+	ok(etcd_group_run(command), "a backup");
 	etcd_group_start(&group, 0);
 	answer = suite_put("back/a", "2");
 	is_int((int)answer.outcome, ENGINE_COMMITTED, "goes on: %s", answer.why);
 	etcd_group_kill(&group, 0, SIGTERM);
 	(void)snprintf(command, sizeof(command), "cd %s && rm -r m0 && mv copy m0", group.folder);
-	is_int(system(command), 0, "is restored");
+	ok(etcd_group_run(command), "is restored");
 	etcd_group_start(&group, 0);
 	watch = (struct suite_watch){ .text = "" };
 	(void)suite_watch("back/", "back0", 0, &watch);
@@ -387,7 +457,7 @@ static void test_other_cluster(void)
 	ok(cluster != 0, "it knows its cluster");
 	etcd_group_kill(&group, 0, SIGKILL);
 	(void)snprintf(command, sizeof(command), "rm -r %s/m0", group.folder);
-	is_int(system(command), 0, "a new etcd");
+	ok(etcd_group_run(command), "a new etcd");
 	(void)snprintf(group.token, sizeof(group.token), "another");
 	etcd_group_start(&group, 0);
 	answer = suite_put("o/a", "2");
@@ -452,6 +522,7 @@ int main(void)
 	(void)open_engine(5000, 0);
 	test_limits();
 	test_pages();
+	test_fragments();
 	test_compaction();
 	close_engine();
 	test_leases();

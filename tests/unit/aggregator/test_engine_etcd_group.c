@@ -202,6 +202,30 @@ static void test_majority_dies(void)
 	check(n, "the majority died");
 }
 
+/* The nearest stands still, and is not the leader: a read has time for another one. */
+static void test_read_elsewhere(void)
+{
+	size_t who = leader(), near = who ? 0 : 1;
+	const char *const two[] = { group.urls[near], group.urls[who] };
+	const struct engine_etcd_options options = { .endpoints = two, .n_endpoints = 2, .timeout_ms = 2000 };
+	struct engine *all = suite_engine;
+	struct engine_etcd_counts counts;
+	struct suite_answer answer;
+	struct err err;
+
+	is_int(engine_etcd_open(&suite_loop, &options, &suite_engine, &err), 0, "opened");
+	for (int i = 0; i < 20; i++) /* both are known by then */
+		(void)suite_put("near", "1");
+	etcd_group_kill(&group, near, SIGSTOP);
+	answer = suite_get("near");
+	ok(answer.outcome == ENGINE_COMMITTED && answer.n == 1, "a read goes to another one in time: %s", answer.why);
+	engine_etcd_counts(suite_engine, &counts);
+	ok(counts.troubles > 0, "after trouble");
+	etcd_group_kill(&group, near, SIGCONT);
+	close_engine();
+	suite_engine = all;
+}
+
 /*
  * A member that has lost its leader and does not know it yet: what only compares must
  * not be answered from its copy.
@@ -253,7 +277,7 @@ static void test_leader_stands_still(void)
 
 int main(void)
 {
-	static void (*const tests[])(void) = { test_leader_dies, test_nearest_dies, test_majority_dies, test_only_compares,
+	static void (*const tests[])(void) = { test_leader_dies, test_nearest_dies, test_majority_dies, test_read_elsewhere, test_only_compares,
 					       test_leader_stands_still };
 
 	if (!etcd_group_open(&group, MEMBERS, NULL))

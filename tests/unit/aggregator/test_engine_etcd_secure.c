@@ -22,7 +22,7 @@ __attribute__((format(printf, 1, 2))) static bool run(const char *fmt, ...)
 	(void)vsnprintf(command + n, sizeof(command) - n, fmt, args);
 	va_end(args);
 	strncat(command, " >>commands.log 2>&1", sizeof(command) - strlen(command) - 1);
-	return !system(command);
+	return etcd_group_run(command);
 }
 
 static bool make_certificates(void)
@@ -121,8 +121,9 @@ static void test_users(void)
 	const struct engine_etcd_options root = { .ca = ca, .cert = cert, .key = key, .user = "root", .password = "pw" };
 	const struct engine_etcd_options wrong = { .ca = ca, .cert = cert, .key = key, .user = "root", .password = "no",
 						   .timeout_ms = 1500 };
-	const struct engine_etcd_options part = { .ca = ca, .cert = cert, .key = key, .user = "part", .password = "secret",
-						  .probe = "mine/" };
+	const struct engine_etcd_options part = { .ca = ca, .cert = cert, .key = key, .user = "part", .password = "secret" };
+	const struct engine_etcd_options probing = { .ca = ca, .cert = cert, .key = key, .user = "part",
+						     .password = "secret", .probe = "mine/" };
 	static struct suite_watch watch;
 	struct suite_answer answer;
 	struct engine_health health;
@@ -144,6 +145,10 @@ static void test_users(void)
 	is_int((int)answer.outcome, ENGINE_UNKNOWN, "and another's: %s", answer.why);
 	suite_engine->ops->health(suite_engine, &health);
 	ok(strstr(health.text, "permission"), "the health says so: %s", health.text);
+	close_engine();
+	open_engine(&probing);
+	answer = suite_put("mine/a", "1");
+	is_int((int)answer.outcome, ENGINE_COMMITTED, "asked for a key of its own: %s", answer.why);
 	etcd_group_kill(&group, 0, SIGKILL); /* its tokens are gone with it */
 	etcd_group_start(&group, 0);
 	answer = suite_put("mine/a", "2");
@@ -158,7 +163,7 @@ int main(void)
 	const char *const options[] = { "--cert-file", cert, "--key-file", key, "--trusted-ca-file", ca,
 					"--client-cert-auth", NULL };
 
-	if (system("command -v etcdctl openssl >/dev/null 2>&1") || !etcd_group_prepare(&group, 1, "https", options))
+	if (!etcd_group_run("command -v etcdctl >/dev/null 2>&1 && command -v openssl >/dev/null 2>&1") || !etcd_group_prepare(&group, 1, "https", options))
 		return skip_all("no etcd, etcdctl or openssl (Debian packages etcd-server, etcd-client, openssl)");
 	is_int(suite_uv_init(), 0, "a loop");
 	ok(make_certificates(), "certificates");

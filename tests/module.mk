@@ -10,8 +10,11 @@ TEST_PROGRAMS += \
 	tests/bench/request/bench_open.c \
 	tests/bench/request/bench_service.c \
 	tests/bench/request/bench_standing.c \
+	tests/bench/rows/bare_disk.c \
 	tests/bench/rows/bare_handler.c \
+	tests/bench/rows/bare_txn.c \
 	tests/bench/rows/load.c \
+	tests/bench/rows/subscribers.c \
 	tests/functional/prog/counting_service.c \
 	tests/functional/prog/hostile.c \
 	tests/functional/prog/http_front.c \

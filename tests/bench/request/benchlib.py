@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the parts of this bench share: lines, statistics, CPU time, processes.
 
-Used by ./run, core.py and compare.py.  Standard library only; schedulers and
+Used by ./run, core.py and compare.py, and by ../rows.  Standard library only; schedulers and
 waiting come from the functional tests' module mp.  Lines go to standard output,
 everything for people to standard error.
 """
@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(HERE, "../../functional/lib"))
 import mp  # noqa: E402
 
 TOOLS = os.path.join(mp.BUILD, "tests/bench/request")
+BENCH = "request"  # the other bench that uses this sets its own name
 TEST_FILTERS = os.path.join(mp.BUILD, "tests/filters")
 
 
@@ -31,7 +32,7 @@ def number(value):
 def emit(metric, unit, ours, n, lo=None, hi=None, peer=None, peer_value=None):
     """One line.  ours None: a peer's own figure."""
     ratio = ours / peer_value if ours is not None and peer_value else None
-    line = {"bench": "request", "metric": metric, "unit": unit, "ours": number(ours),
+    line = {"bench": BENCH, "metric": metric, "unit": unit, "ours": number(ours),
             "peer": peer, "peer_value": number(peer_value), "ratio": number(ratio), "n": n}
     if lo is not None:
         line.update(lo=number(lo), hi=number(hi))

@@ -34,7 +34,7 @@
 #define BODY_MAX ((size_t)4 << 20)
 #define EVENTS 256
 
-static int64_t connections, seconds, rows, warm_ms;
+static int64_t connections, seconds, rows, warm_ms, requests;
 static const char *method, *path, *body_file, *field;
 static bool with_key;
 
@@ -43,6 +43,8 @@ static const struct opt opts[] = {
 	  .min = 1, .max = 60000, .arg = "N", .help = "keep-alive connections, one request on each" },
 	{ .name = "seconds", .letter = 's', .type = OPT_INT, .target = &seconds, .def = "3", .min = 1,
 	  .max = 3600, .arg = "N", .help = "measure for so long" },
+	{ .name = "requests", .letter = 'n', .type = OPT_INT, .target = &requests, .def = "0", .min = 0,
+	  .max = INT64_MAX, .arg = "N", .help = "end after so many answers, however long it takes (0: by time)" },
 	{ .name = "warm", .type = OPT_DURATION_MS, .target = &warm_ms, .def = "300ms", .arg = "TIME",
 	  .help = "leave out what comes before" },
 	{ .name = "method", .letter = 'm', .type = OPT_STRING, .target = &method, .def = "GET",
@@ -73,6 +75,7 @@ struct connection {
 /* What was seen. */
 static struct {
 	struct hist times;   /* nanoseconds, behind the warm-up */
+	uint64_t answers;    /* all of them */
 	uint64_t others;     /* answers that are not 2xx */
 	uint64_t hung_up;    /* connections that the server closed */
 	uint64_t number;     /* of the next request */
@@ -144,6 +147,7 @@ static void answered(struct connection *c)
 {
 	uint64_t now = clock_now(&clock_monotonic);
 
+	seen.answers++;
 	if (now >= seen.measure_at)
 		hist_record(&seen.times, now - c->sent_at);
 	c->in_body = false;
@@ -240,11 +244,17 @@ static void start(struct connection *c, const char *target, int poller)
 	send_next(c);
 }
 
+/* Has it run long enough? */
+static bool is_over(uint64_t end)
+{
+	return requests ? seen.answers >= (uint64_t)requests : clock_now(&clock_monotonic) >= end;
+}
+
 static void run(struct connection *all, int poller, uint64_t end)
 {
 	struct epoll_event events[EVENTS];
 
-	while (clock_now(&clock_monotonic) < end && seen.hung_up < (uint64_t)connections) {
+	while (!is_over(end) && seen.hung_up < (uint64_t)connections) {
 		int n = epoll_wait(poller, events, EVENTS, 100);
 
 		for (int i = 0; i < n; i++) {
@@ -266,9 +276,11 @@ static double ms(double percent)
 
 static int report(void)
 {
+	double took_s = (double)(clock_now(&clock_monotonic) - seen.measure_at) / 1e9;
+
 	printf("{\"requests\":%" PRIu64 ",\"rate\":%.0f,\"p50\":%.4f,\"p90\":%.4f,\"p99\":%.4f,"
 	       "\"max\":%.4f,\"others\":%" PRIu64 ",\"hung_up\":%" PRIu64 "}\n",
-	       hist_count(&seen.times), (double)hist_count(&seen.times) / (double)seconds, ms(50),
+	       hist_count(&seen.times), (double)hist_count(&seen.times) / took_s, ms(50),
 	       ms(90), ms(99), ms(100), seen.others, seen.hung_up);
 	return hist_count(&seen.times) && !seen.hung_up ? 0 : 1;
 }

@@ -8,15 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "aggregator/rows/engine_etcd.h"
 #include "aggregator/rows/engine_sqlite.h"
-#include "aggregator/rows/http.h"
+#include "aggregator/rows/http_lines.h"
 #include "aggregator/rows/meta.h"
 #include "lib/buf.h"
 #include "lib/clock.h"
+#include "lib/data_dir.h"
 #include "lib/file.h"
 #include "lib/hex.h"
 #include "lib/http_multi.h"
@@ -51,42 +51,6 @@ struct program {
 };
 
 /* ----------------------------------------------------------------- the directory */
-
-/* --data, or /var/lib/middlepipe for root, or ~/.local/state/middlepipe. */
-static int find_data(struct program *p, struct err *err)
-{
-	const char *home = getenv("HOME"), *state = getenv("XDG_STATE_HOME");
-
-	buf_init(&p->data, 4096);
-	if (p->options->data)
-		(void)buf_add_str(&p->data, p->options->data);
-	else if (geteuid() == 0)
-		(void)buf_add_str(&p->data, "/var/lib/middlepipe");
-	else if (state && state[0] == '/')
-		(void)buf_printf(&p->data, "%s/middlepipe", state);
-	else if (home && home[0] == '/')
-		(void)buf_printf(&p->data, "%s/.local/state/middlepipe", home);
-	else
-		return err_set(err, -EINVAL, "no HOME to keep data in: say --data DIR");
-	return p->data.error ? err_set(err, p->data.error, "the data directory's name is too long") : 0;
-}
-
-/* Makes the directory and those above it, for this user alone. */
-static int make_data(struct program *p, struct err *err)
-{
-	for (char *at = p->data.ptr + 1;; at++) {
-		char end = *at;
-
-		if (end && end != '/')
-			continue;
-		*at = '\0';
-		if (mkdir(p->data.ptr, 0700) < 0 && errno != EEXIST)
-			return err_set(err, -errno, "%s: %s", p->data.ptr, strerror(errno));
-		*at = end;
-		if (!end)
-			return 0;
-	}
-}
 
 /* A path below the directory. */
 static const char *below(struct program *p, struct buf *out, const char *name)
@@ -320,6 +284,7 @@ static void stop(struct program *p, int code)
 	p->stopping = true;
 	p->code = code;
 	rows_end_streams(&p->http, "stopping", "this member stops: go on at another");
+	rows_end_lines(&p->http, "this member stops");
 	if (p->server)
 		http_server_stop(p->server, (int)p->options->stop_ms, on_server_stopped, p);
 	else
@@ -404,6 +369,7 @@ static int start_server(struct program *p, struct err *err)
 	o->http.threads = (int)o->threads;
 	p->http.group = p->group;
 	p->http.member = p->member;
+	p->http.data = o->group ? NULL : buf_str(&p->data);
 	p->http.put_ns = (uint64_t)o->put_ms * NS_PER_MS;
 	p->http.read_ns = (uint64_t)o->read_ms * NS_PER_MS;
 	p->http.started_ns = group_now(p->group);
@@ -441,9 +407,9 @@ static int start(struct program *p, struct err *err)
 	int r = read_listen(p, err);
 
 	if (r == 0)
-		r = find_data(p, err);
+		r = data_dir_find(p->options->data, &p->data, err);
 	if (r == 0 && !p->options->group)
-		r = make_data(p, err);
+		r = data_dir_make(buf_str(&p->data), err);
 	if (r == 0)
 		r = find_member(p, err);
 	if (r == 0 && p->options->group)

@@ -23,7 +23,7 @@ bool cli_man;
 static const struct cli_command *const commands[] = {
 	&cmd_run,    &cmd_check,    &cmd_filters, &cmd_explain, &cmd_status,
 	&cmd_events, &cmd_override, &cmd_reset,   &cmd_reload,
-	&cmd_rows,
+	&cmd_rows,   &cmd_aggregator,
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -40,7 +40,7 @@ static const struct opt_command main_command = {
 		"services that it calls, without changing the program. 'middlepipe run' starts a program\n"
 		"so; the other commands look at what it started, or change it.\n\n"
 		"The commands are run, check, filters, explain, status, events, override, reset, reload,\n"
-		"rows, version and help. 'middlepipe COMMAND --help' tells about one of them.",
+		"rows, aggregator, version and help. 'middlepipe COMMAND --help' tells about one of them.",
 	.opts = main_options,
 	.stop_at_operand = true,
 	.exit_codes = "0  success\n1  failure\n2  wrong usage",

@@ -24,7 +24,7 @@ struct cli_command {
 	int (*run)(int argc, char **argv);   /* returns the exit code */
 };
 
-extern const struct cli_command cmd_check, cmd_events, cmd_explain, cmd_filters, cmd_override,
+extern const struct cli_command cmd_aggregator, cmd_check, cmd_events, cmd_explain, cmd_filters, cmd_override,
 	cmd_reload, cmd_reset, cmd_rows, cmd_run, cmd_status;
 
 /* Everything but main(). */

@@ -22,7 +22,8 @@ static const struct opt_command command = {
 /* In the order in which people need them. */
 static const struct cli_command *const subs[] = {
 	&rows_list,    &rows_show,    &rows_put,      &rows_get,    &rows_tail,   &rows_policies,
-	&rows_compact, &rows_delete,  &rows_members,  &rows_owners, NULL,
+	&rows_compact, &rows_delete,  &rows_members,  &rows_owners,
+	&rows_export,  &rows_import,  &rows_check,    NULL,
 };
 
 static const struct cli_group group = { &command, subs };

@@ -166,6 +166,12 @@ static bool changes(const struct rows_call *call)
 	return call->method ? strcmp(call->method, "GET") != 0 : call->body.ptr != NULL;
 }
 
+/* A change may have been done there, and of a stream some was given. */
+static bool repeatable(const struct rows_call *call, int rc)
+{
+	return rows_unsent(rc) || (!changes(call) && !call->on_part);
+}
+
 int rows_ask(struct rows_api *api, const struct rows_call *call, struct http_reply *ret, struct err *err)
 {
 	bool have = false;
@@ -176,8 +182,8 @@ int rows_ask(struct rows_api *api, const struct rows_call *call, struct http_rep
 		struct http_reply reply;
 
 		rc = rows_send(api, at, call, &reply, err);
-		if (rc && changes(call) && !rows_unsent(rc))
-			break; /* it may have been done there */
+		if (rc && !repeatable(call, rc))
+			break;
 		if (rc)
 			continue;
 		if (have)
@@ -189,7 +195,7 @@ int rows_ask(struct rows_api *api, const struct rows_call *call, struct http_rep
 		api->at = at;
 		return 0;
 	}
-	if (have && rc && changes(call) && !rows_unsent(rc)) {
+	if (have && rc && !repeatable(call, rc)) {
 		http_reply_fini(ret);
 		have = false;
 	}

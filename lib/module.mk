@@ -10,3 +10,5 @@ UNIT_TESTS += tests/unit/lib/test_base64.c tests/unit/lib/test_buf.c tests/unit/
 	tests/unit/lib/test_pool.c tests/unit/lib/test_slice.c tests/unit/lib/test_spsc.c
 LIB_SRC += lib/arena.c lib/chain.c lib/chain_match.c lib/chain_value.c
 UNIT_TESTS += tests/unit/lib/test_arena.c tests/unit/lib/test_chain.c
+LIB_SRC += lib/data_dir.c lib/export.c
+UNIT_TESTS += tests/unit/lib/test_data_dir.c tests/unit/lib/test_export.c

@@ -50,6 +50,7 @@ FUZZ_TARGETS += \
 	tests/fuzz/fuzz_engine_answer.c \
 	tests/fuzz/fuzz_half.c \
 	tests/fuzz/fuzz_http.c \
+	tests/fuzz/fuzz_import.c \
 	tests/fuzz/fuzz_lane.c \
 	tests/fuzz/fuzz_marker.c \
 	tests/fuzz/fuzz_wire.c

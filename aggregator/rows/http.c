@@ -21,6 +21,9 @@ const struct http_route rows_routes[] = {
 	{ HTTP_GET, "/v1/rows", 0, rows_list },
 	{ HTTP_GET, "/v1/subscribe", 0, rows_subscribe },
 	{ HTTP_GET, "/v1/owners", 0, rows_owners },
+	{ HTTP_GET, "/v1/export", 0, rows_export },
+	{ HTTP_POST, "/v1/import", ROWS_IMPORT_MAX, rows_import },
+	{ HTTP_GET, "/v1/check", 0, rows_check },
 	{ HTTP_GET, "/v1/status", 0, rows_status },
 	{ HTTP_GET, "/healthz", 0, rows_alive },
 	{ HTTP_GET, "/readyz", 0, rows_ready },
@@ -32,6 +35,7 @@ void rows_http_init(struct rows_http *http, uv_loop_t *loop)
 {
 	list_init(&http->streams);
 	list_init(&http->prefixes);
+	list_init(&http->lines);
 	list_init(&http->parked);
 	uv_timer_init(loop, &http->park_timer);
 	http->park_timer.data = http;

@@ -9,6 +9,7 @@
  *   http_read.c       rows, cells and lists
  *   http_subscribe.c  streams
  *   http_state.c      status, owners, health, metrics
+ *   http_export.c, http_import.c, http_check.c   of everything there is
  *
  * All in the loop's thread.
  */
@@ -19,12 +20,14 @@
 #include "aggregator/rows/group.h"
 
 #define ROWS_REQUEST_MAX ((size_t)4 << 20) /* bytes of a request's body */
+#define ROWS_IMPORT_MAX ((size_t)16 << 20) /* likewise of one that imports: a put of the greatest size, as lines */
 
 /* What the handlers work with: their ctx. */
 struct rows_http {
 	struct group *group;         /* borrowed */
 	struct http_server *server;  /* borrowed; NULL until it runs */
 	const char *member;          /* id of this member */
+	const char *data;            /* directory that the rows lie in; NULL: none */
 	uint64_t put_ns;             /* that a put may take */
 	uint64_t read_ns;            /* likewise a read */
 	uint64_t started_ns;         /* group_now() at the start */
@@ -35,6 +38,8 @@ struct rows_http {
 	struct list prefixes;        /* of them those by prefix */
 	uint64_t n_streams;          /* opened so far */
 	uint64_t slow;               /* closed because they did not read */
+	struct list lines;           /* exports and checks under way, see http_lines.h */
+	size_t n_lines;              /* of them */
 	uint64_t refused_rate;       /* puts that came too fast */
 };
 
@@ -66,6 +71,9 @@ void rows_status(void *ctx, struct http_req *req);
 void rows_alive(void *ctx, struct http_req *req);
 void rows_ready(void *ctx, struct http_req *req);
 void rows_metrics(void *ctx, struct http_req *req);
+void rows_export(void *ctx, struct http_req *req);
+void rows_import(void *ctx, struct http_req *req);
+void rows_check(void *ctx, struct http_req *req);
 
 /* Ends all streams with that reason. */
 void rows_end_streams(struct rows_http *http, const char *code, const char *why);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How this member is: status, owners, health and metrics; see http.h. */
 #include <inttypes.h>
+#include <sys/statvfs.h>
 
 #include "aggregator/rows/http.h"
 #include "lib/clock.h"
@@ -123,6 +124,21 @@ static void add_engine(struct buf *out, const struct rows_http *http, const stru
 	(void)buf_add_str(out, "},");
 }
 
+/* The room where the rows lie, or null. */
+static void add_data(struct buf *out, const struct rows_http *http)
+{
+	struct statvfs fs;
+
+	if (!http->data || statvfs(http->data, &fs) < 0) {
+		(void)buf_add_str(out, "\"data\":null,");
+		return;
+	}
+	(void)buf_add_str(out, "\"data\":{\"path\":");
+	(void)json_text_add(out, slice_of(http->data));
+	(void)buf_printf(out, ",\"size\":%" PRIu64 ",\"free\":%" PRIu64 "},", (uint64_t)fs.f_blocks * fs.f_frsize,
+			 (uint64_t)fs.f_bavail * fs.f_frsize);
+}
+
 void rows_status(void *ctx, struct http_req *req)
 {
 	struct rows_http *http = ctx;
@@ -139,8 +155,9 @@ void rows_status(void *ctx, struct http_req *req)
 	(void)buf_printf(&body, "{\"member\":\"%s\",\"group\":\"%s\",\"ready\":%s,\"why\":", http->member,
 			 group_uuid(http->group), ready ? "true" : "false");
 	(void)json_text_add(&body, slice_of(why));
-	(void)buf_printf(&body, ",\"uptime_ms\":%" PRIu64 ",",
-			 (group_now(http->group) - http->started_ns) / NS_PER_MS);
+	(void)buf_printf(&body, ",\"uptime_ms\":%" PRIu64 ",\"now\":%" PRIu64 ",\"version\":\"" MIDDLEPIPE_VERSION "\",",
+			 (group_now(http->group) - http->started_ns) / NS_PER_MS, clock_wall_now() / NS_PER_MS);
+	add_data(&body, http);
 	add_engine(&body, http, &f);
 	(void)buf_printf(&body, "\"shards\":{\"all\":%" PRIu32 ",\"owned\":%" PRIu32 ",\"taken\":%" PRIu64
 			 ",\"lost\":%" PRIu64 "},", group_shards(http->group), f.owner.shards, f.owner.takeovers,

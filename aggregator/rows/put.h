@@ -81,6 +81,7 @@ struct put {
 	const struct mp_str *content; /* PUT_CELLS: one for each cell, each at most CELL_BYTES_MAX */
 	size_t n;                     /* cells, at least 1 */
 	uint8_t cell_kind;            /* enum cell_kind, of all */
+	uint64_t time_ms;             /* of all its cells, since 1970; 0: when it goes on a flight */
 	struct base base;
 	bool has_if_match;
 	uint64_t if_match;            /* highest seq that it goes with */

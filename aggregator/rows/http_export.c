@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * GET /v1/export: all rows, or those whose names begin so, as the lines of
+ * lib/export.h; see docs/rows-api.md.
+ *
+ * Each row is as it is when its turn comes: it is read so that everything
+ * answered before is in it, and its cells up to then follow from the copy, a
+ * slice at a time.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aggregator/rows/http_lines.h"
+#include "lib/clock.h"
+#include "lib/export.h"
+#include "lib/slice.h"
+
+#define NAMES_MAX ((size_t)1 << 30) /* bytes of all names */
+
+struct export {
+	struct lines lines;       /* first */
+	struct read read;         /* of the row whose turn it is */
+	struct buf names;         /* of the rows, each with a NUL */
+	size_t next_name;         /* where in them the next one begins */
+	uint64_t sum;             /* of the last line */
+	struct row *row;          /* whose cells are being written; NULL: none */
+	uint64_t incarnation;     /* its life */
+	uint64_t seq, last;       /* next cell, and the last one */
+	uint64_t at;              /* cells of the row so far */
+	struct export_end so_far; /* rows and cells */
+};
+
+static void next_row(struct export *e);
+
+/* ------------------------------------------------------------------------- cells */
+
+static struct export_cell cell_of(const struct export *e, const struct cell *cell)
+{
+	return (struct export_cell){ .row = row_name(e->row), .at = e->at, .seq = cell->seq,
+				     .time_ms = cell->time_ms, .kind = cell->kind, .key = cell->key,
+				     .origin = cell->origin, .content = cell->content };
+}
+
+/* Writes until the client has to read.  True: the row's cells are all there. */
+static bool write_slice(struct export *e)
+{
+	struct row_walk walk;
+	struct cell cell;
+
+	row_walk(&walk, e->row, e->seq);
+	while (e->seq <= e->last && row_walk_next(&walk, &cell)) {
+		struct export_cell out;
+
+		e->at++;
+		e->so_far.cells++;
+		out = cell_of(e, &cell);
+		(void)export_write_cell(&e->lines.out, &e->sum, &out);
+		e->seq = cell.seq + 1;
+		if (!lines_flush(&e->lines))
+			return false;
+	}
+	return true;
+}
+
+static void read_row(struct export *e);
+
+static void write_cells(struct export *e)
+{
+	const struct head *head = &e->row->head;
+
+	if (!row_exists(e->row) || head->incarnation != e->incarnation) {
+		(void)export_write_gone(&e->lines.out, &e->sum, row_name(e->row));
+		next_row(e);
+		return;
+	}
+	if (e->seq < head->floor)
+		e->seq = head->floor; /* they went meanwhile */
+	if (!write_slice(e))
+		return;
+	if (e->seq <= e->last)
+		read_row(e); /* the copy lacks some just now: it is whole after a read */
+	else
+		next_row(e);
+}
+
+static void go_on(struct lines *lines)
+{
+	struct export *e = (struct export *)lines;
+
+	if (!lines_flush(lines))
+		return;
+	if (e->row)
+		write_cells(e);
+	else
+		next_row(e);
+}
+
+/* -------------------------------------------------------------------------- rows */
+
+static void write_head(struct export *e, struct row *row)
+{
+	const struct head *head = &row->head;
+	const struct export_row out = {
+		.name = row_name(row), .incarnation = head->incarnation, .highest = head->last,
+		.floor = head->floor, .check = head->check,
+		.partition = head->partition == ROW_LIVE ? "live" : "safe",
+		.keep_cells = head->keep_cells, .keep_bytes = head->keep_bytes, .keep_ms = head->keep_ms,
+	};
+
+	e->row = row;
+	e->incarnation = head->incarnation;
+	e->seq = head->floor;
+	e->last = head->last;
+	e->at = 0;
+	e->so_far.rows++;
+	(void)export_write_row(&e->lines.out, &e->sum, &out);
+}
+
+static void on_read(struct read *read, struct row *row, const char *why)
+{
+	struct export *e = (struct export *)(void *)((char *)read - offsetof(struct export, read));
+
+	e->lines.busy = false;
+	if (lines_ended(&e->lines)) {
+		lines_free(&e->lines);
+	} else if (!row) {
+		lines_break(&e->lines, why);
+	} else if (e->row) {
+		write_cells(e);
+	} else if (row_exists(row)) {
+		write_head(e, row);
+		if (lines_flush(&e->lines))
+			write_cells(e);
+	} else {
+		next_row(e);
+	}
+}
+
+/* As it is now; on_read() goes on. */
+static void read_row(struct export *e)
+{
+	e->read = (struct read){ .name = e->read.name, .done = on_read,
+				 .deadline = group_now(e->lines.http->group) + e->lines.http->read_ns };
+	e->lines.busy = true;
+	group_read(e->lines.http->group, &e->read);
+}
+
+static void next_row(struct export *e)
+{
+	e->row = NULL;
+	if (!lines_flush(&e->lines))
+		return;
+	if (e->next_name >= e->names.len) {
+		(void)export_write_end(&e->lines.out, &e->sum, &e->so_far);
+		lines_end(&e->lines);
+		return;
+	}
+	e->read.name = slice_of(e->names.ptr + e->next_name);
+	e->next_name += e->read.name.len + 1;
+	read_row(e);
+}
+
+/* ------------------------------------------------------------------------- start */
+
+static int by_name(const void *a, const void *b)
+{
+	return slice_compare(row_name(*(struct row *const *)a), row_name(*(struct row *const *)b));
+}
+
+/* The names of the rows that the client may read, sorted.  False: out of memory. */
+static bool collect(struct export *e, struct mp_str prefix)
+{
+	const struct map *rows = copy_rows(group_copy(e->lines.http->group));
+	struct row **found = calloc(map_count(rows) + 1, sizeof(struct row *));
+	size_t n = 0;
+
+	for (struct map_entry *at = map_next(rows, NULL); found && at; at = map_next(rows, at)) {
+		struct row *row = map_entry_value(at);
+
+		if (row_exists(row) && slice_starts(row_name(row), prefix) &&
+		    http_may(e->lines.req, RIGHT_READ, row_name(row)))
+			found[n++] = row;
+	}
+	if (found)
+		qsort(found, n, sizeof(struct row *), by_name);
+	for (size_t i = 0; i < n; i++)
+		(void)buf_add(&e->names, found[i]->name, found[i]->name_size + 1);
+	free(found);
+	return found && !e->names.error;
+}
+
+static void export_free(struct lines *lines)
+{
+	struct export *e = (struct export *)lines;
+
+	buf_fini(&e->names);
+	free(e);
+}
+
+static void last_word(struct lines *lines, const char *why)
+{
+	(void)export_write_error(&lines->out, &((struct export *)lines)->sum, why);
+}
+
+void rows_export(void *ctx, struct http_req *req)
+{
+	struct rows_http *http = ctx;
+	struct export_begin begin = { group_uuid(http->group), clock_wall_now() / NS_PER_MS, "" };
+	struct mp_str prefix = { 0 };
+	struct export *e;
+	char text[ROW_NAME_MAX + 1];
+
+	if (http_query(req, "prefix", &prefix) && prefix.len > ROW_NAME_MAX) {
+		http_answer_error(req, 400, "bad_request", "prefix wants %d bytes at most", ROW_NAME_MAX);
+		return;
+	}
+	e = group_copy(http->group) ? calloc(1, sizeof(*e)) : NULL;
+	if (!e) {
+		http_answer_error(req, 503, "unavailable", "it has not read its rows yet");
+		return;
+	}
+	e->lines = (struct lines){ .http = http, .req = req, .go_on = go_on, .last_word = last_word,
+				   .free = export_free };
+	buf_init(&e->names, NAMES_MAX);
+	(void)snprintf(text, sizeof(text), "%.*s", SLICE_ARG(prefix));
+	begin.prefix = text;
+	if (!collect(e, prefix)) {
+		http_answer_error(req, 503, "unavailable", "out of memory");
+		export_free(&e->lines);
+		return;
+	}
+	http_audit(req, "export", "prefix=%s", text);
+	if (!lines_open(&e->lines))
+		return;
+	(void)export_write_begin(&e->lines.out, &e->sum, &begin);
+	next_row(e);
+}

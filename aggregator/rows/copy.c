@@ -172,9 +172,9 @@ void copy_doubt(struct copy *copy, struct row *row)
 
 static void take_head(struct copy *copy, const struct key *key, struct mp_str value, uint64_t revision)
 {
-	struct row *row;
+	struct row *row = NULL;
 
-	if (copy_row_make(copy, (struct mp_str){ key->name, key->name_size }, &row) < 0) {
+	if (copy_row_make(copy, (struct mp_str){ key->name, key->name_size }, &row) < 0 || !row) {
 		copy->counts.damaged++; /* more rows than there may be, or no memory: not to be had here */
 		return;
 	}
@@ -221,7 +221,8 @@ static bool store(struct copy *copy, struct stored *stored, struct mp_str value,
 	if (revision < stored->revision)
 		return false;
 	stored->revision = revision;
-	if (!value.ptr == !stored->text && slice_eq(value, (struct mp_str){ stored->text, stored->size }))
+	if (!value.ptr == !stored->text &&
+	    (!value.ptr || slice_eq(value, (struct mp_str){ stored->text, stored->size })))
 		return false;
 	text = value.ptr ? slice_dup(value) : NULL;
 	if (value.ptr && !text)

@@ -232,27 +232,23 @@ static void on_row_cells(void *ctx, const struct engine_answer *answer)
 {
 	struct reading *r = ctx;
 	struct row *row = r->row;
+	bool more;
 
 	if (!copy_answered(r->copy)) {
 		free(r);
 		return;
 	}
-	if (answer->outcome != ENGINE_COMMITTED || r->incarnation != row->head.incarnation) {
-		reading_end(r);
-	} else if (!take_batches(r, answer)) {
-		/* What was missing may have left through retention: then all is new. */
-		if (r->anew) {
-			reading_end(r);
-			return;
+	more = false;
+	if (answer->outcome == ENGINE_COMMITTED && r->incarnation == row->head.incarnation) {
+		if (take_batches(r, answer)) {
+			more = answer->more && row->applied < row->head.last;
+		} else if (!r->anew) {
+			/* What was missing may have left through retention: then all is new. */
+			r->anew = more = true;
+			row_read_anew(row);
 		}
-		r->anew = true;
-		row_read_anew(row);
-		read_cells(r);
-	} else if (answer->more && row->applied < row->head.last) {
-		read_cells(r);
-	} else {
-		reading_end(r);
 	}
+	(more ? read_cells : reading_end)(r);
 }
 
 static void read_cells(struct reading *r)
@@ -305,7 +301,7 @@ static void compare(struct copy *copy, const struct engine_item *item, uint64_t 
 		return;
 	}
 	row = copy_row(copy, (struct mp_str){ key.name, key.name_size });
-	if (row && (row->revision >= revision || slice_eq(row_head_text(row), item->value)))
+	if (row && (row->revision >= revision || row_head_is(row, item->value)))
 		return;
 	if (row && row->suspect != row->revision) {
 		row->suspect = row->revision; /* the watch may be on its way: next time */

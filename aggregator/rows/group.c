@@ -274,11 +274,13 @@ static void on_meta_made(void *ctx, const struct engine_answer *answer)
 static void make_meta(struct group *g)
 {
 	struct meta meta = { .generation = 1, .shards = g->options.shards };
-	uint64_t id[2] = { host_chance(g), host_chance(g) };
+	uint64_t id[2] = { 0 };
 	struct engine_compare none = { .key = buf_slice(&g->meta_key) };
 	struct engine_op put = { .kind = ENGINE_PUT, .key = none.key };
 	struct engine_txn txn = { .compares = &none, .n_compares = 1, .ops = &put, .n_ops = 1 };
 
+	for (size_t i = 0; i < 2; i++)
+		id[i] = host_chance(g);
 	hex_encode(meta.group, id, sizeof(id));
 	buf_reset(&g->meta_text);
 	(void)meta_write(&g->meta_text, &meta);

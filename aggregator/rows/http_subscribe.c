@@ -87,7 +87,9 @@ static void sse_end(struct buf *out, const char *code, const char *why, uint64_t
 {
 	(void)buf_printf(out, "event: end\ndata: {\"code\":\"%s\",\"error\":", code);
 	(void)json_text_add(out, slice_of(why));
-	(void)buf_printf(out, ",\"floor\":%" PRIu64 "}\n\n", floor);
+	if (floor)
+		(void)buf_printf(out, ",\"floor\":%" PRIu64, floor);
+	(void)buf_add_str(out, "}\n\n");
 }
 
 /* -------------------------------------------------------------------------- frames */
@@ -158,11 +160,15 @@ static void on_closed(uv_handle_t *handle)
 	free(s);
 }
 
-static void follower_free(struct follower *f)
+static void free_followers(struct stream *s)
 {
-	subscription_stop(&f->sub);
-	list_remove(&f->link);
-	free(f);
+	LIST_FOR_EACH_SAFE(link, &s->followers) {
+		struct follower *f = LIST_ENTRY_OF(link, struct follower, link);
+
+		subscription_stop(&f->sub);
+		free(f);
+	}
+	list_init(&s->followers);
 }
 
 /* Nothing comes from it any more; its memory goes when its timer has. */
@@ -171,8 +177,7 @@ static void stream_close(struct stream *s, struct mp_str farewell)
 	if (s->ending)
 		return;
 	s->ending = true;
-	while (!list_empty(&s->followers))
-		follower_free(LIST_ENTRY_OF(s->followers.next, struct follower, link));
+	free_followers(s);
 	list_remove(&s->link);
 	list_remove(&s->prefix_link);
 	http_stream_end(s->req, farewell);
@@ -398,8 +403,7 @@ static void run(struct stream *s, uint64_t every_ms)
 
 static void stream_free(struct stream *s)
 {
-	while (!list_empty(&s->followers))
-		follower_free(LIST_ENTRY_OF(s->followers.next, struct follower, link));
+	free_followers(s);
 	buf_fini(&s->prefix);
 	buf_fini(&s->out);
 	free(s);
@@ -484,7 +488,7 @@ static void answer_gone(struct http_req *req, const struct row *row)
 	buf_init(&body, 4096);
 	(void)buf_printf(&body, "{\"error\":\"below the row's floor, or of another life of the row\","
 			 "\"code\":\"gone\",\"floor\":%" PRIu64 ",\"incarnation\":\"%016" PRIx64 "\"}",
-			 row->head.floor, row->head.incarnation);
+			 row->head.floor ? row->head.floor : 1, row->head.incarnation);
 	rows_answer(req, 410, &body);
 }
 

@@ -101,9 +101,6 @@ struct owner *owner_new(const struct owner_options *options)
 
 static void owned_free(struct owned *owned)
 {
-	list_remove(&owned->link);
-	list_remove(&owned->work);
-	list_remove(&owned->aboard);
 	buf_fini(&owned->before);
 	buf_fini(&owned->head);
 	buf_fini(&owned->head_key);
@@ -172,8 +169,8 @@ void owner_free(struct owner *owner)
 	owner->dead = true;
 	while (!list_empty(&owner->due))
 		say_late(owner, LIST_ENTRY_OF(owner->due.next, struct put, due), "this member stops");
-	while (!list_empty(&owner->all))
-		owned_free(LIST_ENTRY_OF(owner->all.next, struct owned, link));
+	LIST_FOR_EACH_SAFE(link, &owner->all)
+		owned_free(LIST_ENTRY_OF(link, struct owned, link));
 	if (!owner->asked)
 		destroy(owner);
 }

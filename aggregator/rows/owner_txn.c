@@ -5,24 +5,29 @@
 #include "aggregator/rows/owner_priv.h"
 #include "lib/slice.h"
 
+static void *grown(void *array, size_t room, size_t size, bool *ok)
+{
+	void *more = reallocarray(array, room, size);
+
+	if (more)
+		return more;
+	*ok = false;
+	return array;
+}
+
 bool txn_begin(struct owner_txn *txn, size_t room)
 {
-	txn->n_compares = txn->n_ops = txn->n_reads = 0;
-	if (room > txn->room) {
-		struct owner_txn more = {
-			.compares = calloc(room, sizeof(*more.compares)),
-			.ops = calloc(room, sizeof(*more.ops)),
-			.reads = calloc(room, sizeof(*more.reads)),
-			.room = room,
-		};
+	bool ok = true;
 
-		txn_fini(txn);
-		*txn = more;
-	}
-	if (txn->compares && txn->ops && txn->reads)
+	txn->n_compares = txn->n_ops = txn->n_reads = 0;
+	if (room <= txn->room)
 		return true;
-	txn_fini(txn);
-	return false;
+	txn->compares = grown(txn->compares, room, sizeof(*txn->compares), &ok);
+	txn->ops = grown(txn->ops, room, sizeof(*txn->ops), &ok);
+	txn->reads = grown(txn->reads, room, sizeof(*txn->reads), &ok);
+	if (ok)
+		txn->room = room;
+	return ok;
 }
 
 void txn_compare(struct owner_txn *txn, struct mp_str key, struct mp_str value)

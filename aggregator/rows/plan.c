@@ -45,7 +45,7 @@ static bool has_key(struct owned *owned, struct mp_str key)
 
 static void add_key(struct owned *owned, struct mp_str key)
 {
-	uint64_t bit;
+	uint64_t bit = 0;
 
 	if (key.len)
 		*seen_word(owned, key, &bit) |= bit;

@@ -111,7 +111,7 @@ static struct row *take_head(struct reader *reader, size_t place, struct mp_str 
 	if (!row && (!text.ptr || key_parse(reader->reads[place], copy_prefix(reader->copy), &key) < 0 ||
 		     copy_row_make(reader->copy, (struct mp_str){ key.name, key.name_size }, &row) < 0))
 		return NULL;
-	if (row->revision < revision && !text.ptr == !row->head_text && slice_eq(text, row_head_text(row)))
+	if (row->revision < revision && row_head_is(row, text))
 		row->revision = revision;
 	else if (row->revision < revision)
 		(void)copy_wrote(reader->copy, row, text, (struct mp_str){ 0 }, revision, NULL);

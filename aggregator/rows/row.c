@@ -142,12 +142,13 @@ static struct row_batch *place(struct row *row)
 static int keep(struct row *row, struct mp_str value, const struct batch *batch)
 {
 	struct row_batch *b = place(row);
-	char *copy;
 
-	if (!b || row_keys_reserve(row, batch->n) < 0 || !(copy = malloc(value.len)))
+	if (!b || row_keys_reserve(row, batch->n) < 0)
 		return -ENOMEM;
-	memcpy(copy, value.ptr, value.len);
-	*b = (struct row_batch){ batch->first, batch->n, (uint32_t)value.len, copy };
+	*b = (struct row_batch){ batch->first, batch->n, (uint32_t)value.len, malloc(value.len) };
+	if (!b->value)
+		return -ENOMEM;
+	memcpy(b->value, value.ptr, value.len);
 	row->n_batches++;
 	row->bytes += value.len;
 	row->applied = batch->first + batch->n - 1;

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "aggregator/rows/batch.h"
 #include "aggregator/rows/head.h"
@@ -73,6 +74,14 @@ static inline struct mp_str row_name(const struct row *row)
 static inline struct mp_str row_head_text(const struct row *row)
 {
 	return (struct mp_str){ row->head_text, row->head_size };
+}
+
+/* Is that the head's text?  ptr NULL: is there none? */
+static inline bool row_head_is(const struct row *row, struct mp_str text)
+{
+	if (!text.ptr || !row->head_text)
+		return !text.ptr && !row->head_text;
+	return text.len == row->head_size && !memcmp(text.ptr, row->head_text, text.len);
 }
 
 /* There is such a row, and it was not deleted. */

@@ -131,7 +131,7 @@ def test_streams(one):
 
 def test_kills(seed, seconds):
     one = aggregator.Aggregator("kill%d" % seed).wait_ready()
-    path = os.path.join(mp.workdir(), "history.jsonl")
+    path = os.path.join(os.environ.get("KEEP") or mp.workdir(), "history%d.jsonl" % seed)
     load = Workload({"m1": one.url}, path, seed=seed, rows=["a", "b", "chains/x"], clients=4, admin=True)
 
     def kill(target):

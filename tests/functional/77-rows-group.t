@@ -120,7 +120,7 @@ def test_faults(group, seed):
     members = {"s%d-m%d" % (seed, i): member("s%d-m%d" % (seed, i), group, "seed%d" % seed).wait_ready()
                for i in range(3)}
     names = sorted(members)
-    path = os.path.join(os.environ.get("KEEP") or mp.workdir(), "history.jsonl")
+    path = os.path.join(os.environ.get("KEEP") or mp.workdir(), "history%d.jsonl" % seed)
     kinds = {"kill": (names, 0.05, 0.5), "pause": (names, 0.3, 1.5), "both killed": (names, 0.1, 0.6),
              "etcd killed": (["0", "1", "2", "leader"], 0.1, 0.8),
              "etcd stopped": (["0", "1", "2", "leader"], 0.3, 1.5)}

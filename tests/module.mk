@@ -20,7 +20,8 @@ TEST_PROGRAMS += \
 	tests/functional/prog/http_front.c \
 	tests/functional/prog/lanes.c \
 	tests/functional/prog/load.c \
-	tests/functional/prog/processes.c
+	tests/functional/prog/processes.c \
+	tests/functional/prog/rows_client.c
 
 # Filters that only tests load: build/*/tests/filters/NAME.so.
 TEST_FILTERS += \
@@ -48,6 +49,7 @@ FUZZ_TARGETS += \
 	tests/fuzz/fuzz_batch.c \
 	tests/fuzz/fuzz_chain.c \
 	tests/fuzz/fuzz_engine_answer.c \
+	tests/fuzz/fuzz_frames.c \
 	tests/fuzz/fuzz_half.c \
 	tests/fuzz/fuzz_http.c \
 	tests/fuzz/fuzz_import.c \

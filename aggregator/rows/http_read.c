@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "aggregator/rows/http.h"
+#include "aggregator/rows/http_put.h"
 #include "aggregator/rows/subscribe.h"
 #include "lib/json_text.h"
 #include "lib/slice.h"
@@ -44,12 +45,22 @@ static void on_timer_closed(uv_handle_t *handle)
 	finish(handle->data);
 }
 
+/* Whoever wants to put into it now has its base. */
+static void answer_absent(struct asked *a, const struct row *row)
+{
+	const struct base base = base_of(row);
+	char text[48];
+	const struct http_field fields[] = { { "Middlepipe-Base", rows_base_text(&base, text) }, { NULL, NULL } };
+
+	http_answer_error_fields(a->req, 404, fields, "not_there", "no such row");
+}
+
 static void show(struct asked *a, struct row *row)
 {
 	if (row_exists(row))
 		a->show(a, row);
 	else
-		http_answer_error(a->req, 404, "not_there", "no such row");
+		answer_absent(a, row);
 }
 
 /* ------------------------------------------------------------------- waiting */

@@ -263,8 +263,42 @@ static bool take_body(struct http_req *req, const char *data, size_t size)
 	return req->discarded <= DISCARD_MAX;
 }
 
+/* Copies a field's text behind the others. */
+static struct mp_str keep_text(struct buf *fields, struct mp_str text)
+{
+	size_t at = fields->len;
+
+	(void)buf_add_slice(fields, text);
+	return slice_make(fields->ptr + at, text.len);
+}
+
+/*
+ * From now on the head is the request's own: libmicrohttpd's memory goes when
+ * the client does, and a handler may have the request for long after that.
+ */
+static bool keep_head(struct http_req *req)
+{
+	struct guard_head *head = &req->fields;
+	size_t size = 1;
+
+	for (size_t i = 0; i < head->n; i++)
+		size += head->fields[i].name.len + head->fields[i].value.len;
+	buf_init(&req->head_text, size);
+	if (!buf_reserve(&req->head_text, size)) /* it will not move */
+		return false;
+	for (size_t i = 0; i < head->n; i++) {
+		head->fields[i].name = keep_text(&req->head_text, head->fields[i].name);
+		head->fields[i].value = keep_text(&req->head_text, head->fields[i].value);
+	}
+	return true;
+}
+
 static enum MHD_Result hand_over(struct http_req *req)
 {
+	if (!keep_head(req)) {
+		refuse(req, 503, "busy", "no memory for the request");
+		return answer_send(req, req->mhd);
+	}
 	req->given = true;
 	conn_enter(req->conn, CONN_BUSY);
 	atomic_fetch_add(&req->refs, 1);

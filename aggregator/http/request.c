@@ -38,6 +38,7 @@ void req_unref(struct http_req *req)
 	atomic_fetch_sub(&req->server->held, req->held);
 	stream_fini(req);
 	rights_forget(req);
+	buf_fini(&req->head_text);
 	buf_fini(&req->body);
 	buf_fini(&req->answer.fields);
 	buf_fini(&req->answer.body);

@@ -135,7 +135,8 @@ struct http_req {
 	bool told;                    /* on_gone() was called, or need not be */
 	struct route *route;          /* that it matches */
 	struct target target;         /* slices of `raw` */
-	struct guard_head fields;     /* slices of libmicrohttpd's memory */
+	struct guard_head fields;     /* slices of libmicrohttpd's memory, then of head_text */
+	struct buf head_text;         /* their bytes, once a handler may have the request */
 	struct guard_body expects;    /* what the body will be */
 	struct buf body;              /* so far */
 	uint64_t discarded;           /* bytes of the body that were not kept */

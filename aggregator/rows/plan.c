@@ -146,7 +146,7 @@ static bool add_cells(struct owner *owner, struct owned *owned, struct put *put)
 {
 	struct cell cell = {
 		.kind = put->cell_kind,
-		.time_ms = owner->host->wall(owner->host->ctx),
+		.time_ms = put->time_ms ? put->time_ms : owner->host->wall(owner->host->ctx),
 		.key = put->key,
 		.origin = put->origin,
 	};

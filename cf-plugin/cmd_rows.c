@@ -23,7 +23,7 @@ static const struct opt_command command = {
 static const struct cli_command *const subs[] = {
 	&rows_list,    &rows_show,    &rows_put,      &rows_get,    &rows_tail,   &rows_policies,
 	&rows_compact, &rows_delete,  &rows_members,  &rows_owners,
-	&rows_export,  &rows_import,  &rows_check,    NULL,
+	&rows_export,  &rows_import,  &rows_check,    &rows_doctor, NULL,
 };
 
 static const struct cli_group group = { &command, subs };

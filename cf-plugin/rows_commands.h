@@ -7,6 +7,7 @@
 #include "cf-plugin/rows_api.h"
 
 extern const struct cli_command rows_list, rows_show, rows_put, rows_get, rows_tail, rows_policies, rows_compact,
-	rows_delete, rows_members, rows_owners, rows_export, rows_import, rows_check;
+	rows_delete, rows_members, rows_owners, rows_export, rows_import, rows_check,
+	rows_doctor;
 
 #endif

@@ -204,7 +204,7 @@ static int take_answer(struct importer *im, const struct http_reply *reply)
 
 	if (json_load_text(buf_slice(&reply->body), PIECE_MAX, 4, &document, NULL) ||
 	    !json_is_integer(json_object_get(document, "lines"))) {
-		if (reply->status == 503 || reply->status == 429) {
+		if (reply->status == 503 || reply->status == 504 || reply->status == 429) {
 			im->api.at = (im->api.at + 1) % im->api.n;
 			return -EAGAIN;
 		}

@@ -12,15 +12,16 @@
 	"\"engine\":{\"name\":\"embedded\",\"serving\":true,\"full\":false,\"read_only\":false,\"damaged\":false,\"text\":\"\"}," \
 	"\"rows\":{\"count\":1,\"damaged\":0,\"doubtful\":0},\"flights\":{\"sent\":5000,\"unknown\":0},\"puts_waiting\":0}"
 
-/* What was found, a line each. */
+/* What was found, one behind the other. */
 static char found[4096];
-static int problems;
+static int problems, findings;
 
 static void on_finding(void *ctx, enum severity severity, const char *url, const char *what, const char *advice)
 {
 	size_t len = strlen(found);
 
 	(void)ctx;
+	findings++;
 	problems += severity == DOCTOR_PROBLEM;
 	(void)snprintf(found + len, sizeof(found) - len, "%s|%s|%s;", url, what, advice);
 }
@@ -28,7 +29,7 @@ static void on_finding(void *ctx, enum severity severity, const char *url, const
 static void judge(const struct patient *patients, size_t n)
 {
 	found[0] = '\0';
-	problems = 0;
+	problems = findings = 0;
 	doctor_judge(patients, n, "1.0", on_finding, NULL);
 }
 
@@ -46,7 +47,7 @@ static void finds(const char *from, const char *to, const char *want, bool probl
 	status = json_loads(text, 0, NULL);
 	p.status = status;
 	judge(&p, 1);
-	ok(status && strstr(found, want) && (problems == 1) == problem && strchr(found, ';') == strrchr(found, ';'),
+	ok(status && strstr(found, want) && (problems == 1) == problem && findings == 1,
 	   "%s: %s", to, found);
 	json_decref(status);
 }

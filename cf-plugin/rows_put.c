@@ -179,24 +179,29 @@ static void set_base(struct attempt *a, struct mp_str text)
 }
 
 /*
- * A put whose answer got lost can be sent again only with a base: of a row that
- * is there we can say it beforehand.  Of others the aggregator says it.
+ * A put whose answer got lost can be sent again only with a base: it is asked
+ * for beforehand.  Who may not read the row goes without, until an answer
+ * tells one.
  */
 static void find_base(struct attempt *a, const char *name)
 {
 	CLEANUP_JSON json_t *row = NULL;
 	struct http_reply reply;
+	struct mp_str text;
 	struct err err = { 0 };
-	char text[64];
+	char base_text[64];
 	struct buf path;
 
 	if (a->base_field[0] || !wait_ms || rows_path(&a->api, &path, name, ""))
 		return;
 	if (!rows_ask(&a->api, &(struct rows_call){ .path = buf_str(&path) }, &reply, &err)) {
-		if (reply.status == 200 && !json_load_text(buf_slice(&reply.body), BODY_MAX, 4, &row, NULL)) {
-			(void)snprintf(text, sizeof(text), "%s:%" JSON_INTEGER_FORMAT, rows_text(row, "incarnation"),
-				       rows_number(row, "highest"));
-			set_base(a, slice_of(text));
+		if (reply.status == 404 && http_reply_field(&reply, "Middlepipe-Base", &text)) {
+			set_base(a, text); /* there is no such row, or no longer */
+		} else if (reply.status == 200 &&
+			   !json_load_text(buf_slice(&reply.body), BODY_MAX, 4, &row, NULL)) {
+			(void)snprintf(base_text, sizeof(base_text), "%s:%" JSON_INTEGER_FORMAT,
+				       rows_text(row, "incarnation"), rows_number(row, "highest"));
+			set_base(a, slice_of(base_text));
 		}
 		http_reply_fini(&reply);
 	}

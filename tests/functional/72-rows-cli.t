@@ -163,10 +163,19 @@ def part_unknown(one):
     told = json.loads(good(one, "put", "--json", "--key", "k9", *words, "r", "perhaps"))
     mp.is_(told["repeated"], True, "which then tells that it was put")
     way.shutdown()
-    # A row that is not there: without a base a lost answer cannot be asked for again.
+    # Rows that are not there, or no longer, have a base as well.
+    for row in ("new", "gone"):
+        if row == "gone":
+            good(one, "put", row, "before")
+            good(one, "delete", "-y", row)
+        way = Way(one, "lose answer", "lose")
+        told = json.loads(good(way, "put", "--json", row, "x"))
+        mp.is_((told["seq"], told["tries"], [c[4] for c in cells(one, row)]), (1, 3, [b"x"]), "%s: put once" % row)
+        way.shutdown()
+    # Once only, nobody is asked for a base: then a lost answer stays unknown.
     way = Way(one, "lose answer")
-    code, _, err = rows(way, "put", "new", "x")
-    mp.is_((code, len(way.puts)), (5, 1), "a lost answer of a first put: unknown, and not sent again")
+    code, _, err = rows(way, "put", "--wait", "0", "new", "y")
+    mp.is_((code, len(way.puts)), (5, 1), "--wait 0: unknown, and not sent again")
     mp.like(err, "no aggregator has told a base", "as it says")
     way.shutdown()
     # Refused, but an earlier attempt is unanswered.

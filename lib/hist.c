@@ -112,6 +112,16 @@ uint64_t hist_percentile(const struct hist *h, double percent)
 	return ns > h->max_ns ? h->max_ns : ns;
 }
 
+uint64_t hist_upto(const struct hist *h, uint64_t ns)
+{
+	size_t last = hist_bucket_of(ns < HIST_MAX_NS ? ns : HIST_MAX_NS);
+	uint64_t n = 0;
+
+	for (size_t i = 0; i <= last; i++)
+		n += h->buckets[i];
+	return n;
+}
+
 uint64_t hist_count(const struct hist *h)
 {
 	return h->count;

@@ -73,6 +73,12 @@ uint64_t hist_count(const struct hist *h);
 uint64_t hist_min(const struct hist *h);
 uint64_t hist_max(const struct hist *h);
 
+/*
+ * How many values were at most `ns`, those of its bucket included: values up to
+ * 1/64 above it may count.  All of them from HIST_MAX_NS on.
+ */
+uint64_t hist_upto(const struct hist *h, uint64_t ns);
+
 /* Mean of the bucket middles (so as exact as a percentile); 0 when empty. */
 double hist_mean(const struct hist *h);
 

@@ -100,6 +100,28 @@ static void test_edges(void)
 	is_u64(full.count, HIST_COUNT_MAX, "nor by recording");
 }
 
+/* Exact where a bucket ends, 1/64 above it else. */
+static void test_upto(void)
+{
+	static struct hist h;
+	int wrong = 0;
+
+	hist_reset(&h);
+	is_u64(hist_upto(&h, HIST_MAX_NS), 0, "nothing in an empty one");
+	for (uint64_t ns = 0; ns < 100000; ns++)
+		hist_record(&h, ns);
+	for (uint64_t ns = 0; ns < 100000; ns++) {
+		uint64_t n = hist_upto(&h, ns);
+
+		wrong += n < ns + 1 || n - (ns + 1) > ns / 64;
+	}
+	is_int(wrong, 0, "as many as there are, or 1/64 more");
+	is_u64(hist_upto(&h, 50), 51, "small values are told apart");
+	hist_record(&h, HIST_MAX_NS + 1);
+	is_u64(hist_upto(&h, HIST_MAX_NS), 100001, "all of them");
+	is_u64(hist_upto(&h, UINT64_MAX), 100001, "beyond the greatest");
+}
+
 static void test_merge(void)
 {
 	static struct hist parts[3], all, sum, empty;
@@ -248,6 +270,7 @@ int main(void)
 	test_single();
 	test_percentiles();
 	test_edges();
+	test_upto();
 	test_merge();
 	test_round_trip(&wire);
 	test_hostile();

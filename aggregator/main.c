@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "aggregator/rows/http.h"
 #include "aggregator/rows/keys.h"
 #include "aggregator/serve.h"
 #include "lib/log.h"
@@ -59,6 +60,16 @@ static const struct opt opts[] = {
 	  .max = 1000000, .arg = "N", .help = "of one address (0: no bound)" },
 	{ .name = "rows", .type = OPT_INT, .target = &options.rows_max, .def = "100000", .min = 1,
 	  .max = 10000000, .arg = "N", .help = "most rows" },
+	{ .name = "row-bytes", .type = OPT_SIZE, .target = &options.row_bytes, .def = "0", .arg = "SIZE",
+	  .help = "most bytes of the batches of one row (0: no bound)" },
+	{ .name = "tenant-bytes", .type = OPT_SIZE, .target = &options.tenant_bytes, .def = "0", .arg = "SIZE",
+	  .help = "the same of all rows" },
+	{ .name = "puts-per-second", .type = OPT_INT, .target = &options.puts_per_s, .def = "0",
+	  .max = LIMIT_RATE_MAX, .arg = "N", .help = "most puts a second into one row (0: no bound)" },
+	{ .name = "cell-bytes", .type = OPT_SIZE, .target = &options.cell_bytes, .def = "1M", .min = 1,
+	  .max = CELL_BYTES_MAX, .arg = "SIZE", .help = "largest cell that is put" },
+	{ .name = "request-bytes", .type = OPT_SIZE, .target = &options.request_bytes, .def = "4M", .min = 1,
+	  .max = ROWS_REQUEST_MAX, .arg = "SIZE", .help = "largest put" },
 	{ .name = "waiting", .type = OPT_INT, .target = &options.waiting_max, .def = "65536", .min = 1,
 	  .max = 10000000, .arg = "N", .help = "most puts that wait; more are answered 503" },
 	{ .name = "put-time", .type = OPT_DURATION_MS, .target = &options.put_ms, .def = "5s", .min = 100,

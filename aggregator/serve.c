@@ -231,7 +231,9 @@ static int open_group(struct program *p, struct err *err)
 		.member = slice_of(p->member),
 		.shards = (uint32_t)o->shards,
 		.rows_max = (size_t)o->rows_max,
-		.limits = { .rows = EMBEDDED_ROWS, .bytes = EMBEDDED_BYTES, .waiting = (size_t)o->waiting_max },
+		.limits = { .rows = EMBEDDED_ROWS, .bytes = EMBEDDED_BYTES, .waiting = (size_t)o->waiting_max,
+			    .set = { (uint64_t)o->row_bytes, (uint64_t)o->tenant_bytes,
+				     (uint64_t)o->puts_per_s } },
 		.alone = !o->group,
 		.url = p->url,
 		.net = { on_ping, on_failed, p },
@@ -372,6 +374,8 @@ static int start_server(struct program *p, struct err *err)
 	p->http.data = o->group ? NULL : buf_str(&p->data);
 	p->http.put_ns = (uint64_t)o->put_ms * NS_PER_MS;
 	p->http.read_ns = (uint64_t)o->read_ms * NS_PER_MS;
+	p->http.cell_max = (size_t)o->cell_bytes;
+	p->http.request_max = (size_t)o->request_bytes;
 	p->http.started_ns = group_now(p->group);
 	r = http_server_start(&p->server, &p->loop, &o->http, rows_routes, &p->http, err);
 	if (r < 0)

@@ -23,6 +23,8 @@ struct serve_options {
 	int64_t connections, per_address, threads; /* for http */
 	int64_t put_ms, read_ms;   /* that a put, a read may take */
 	int64_t rows_max;
+	int64_t row_bytes, tenant_bytes, puts_per_s; /* see limits.h */
+	int64_t cell_bytes, request_bytes; /* of a put */
 	int64_t waiting_max;       /* puts */
 	int64_t stop_ms;           /* that a stop may take */
 	int64_t shards;            /* of a group that is made */

@@ -73,6 +73,11 @@ bool http_query(const struct http_req *req, const char *name, struct mp_str *ret
 	return target_query(&req->target, slice_of(name), ret_value);
 }
 
+struct mp_str http_query_name(const struct http_req *req, size_t i)
+{
+	return i < req->target.n_query ? req->target.query[i].name : (struct mp_str){ 0 };
+}
+
 int http_header(const struct http_req *req, const char *name, struct mp_str *ret_value)
 {
 	struct mp_str want = slice_of(name);

@@ -129,6 +129,9 @@ struct mp_str http_param(const struct http_req *req, const char *name);
 /* A decoded parameter of the query (no NUL, each name once).  False without it. */
 bool http_query(const struct http_req *req, const char *name, struct mp_str *ret_value);
 
+/* The decoded name of the i-th parameter of the query; ptr NULL behind the last. */
+struct mp_str http_query_name(const struct http_req *req, size_t i);
+
 /* How many fields of that name there are; *ret_value is the first, trimmed ("" for none). */
 int http_header(const struct http_req *req, const char *name, struct mp_str *ret_value);
 

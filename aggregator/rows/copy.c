@@ -130,6 +130,7 @@ int copy_row_make(struct copy *copy, struct mp_str name, struct row **ret)
 		row = row_new(name, copy->n_shards);
 		if (!row)
 			return -ENOMEM;
+		row->total = &copy->bytes;
 		r = map_put(&copy->rows, name, row, NULL);
 		if (r < 0)
 			row_free(row);
@@ -137,6 +138,11 @@ int copy_row_make(struct copy *copy, struct mp_str name, struct row **ret)
 	if (r == 0)
 		*ret = row;
 	return r;
+}
+
+uint64_t copy_bytes(const struct copy *copy)
+{
+	return copy->bytes;
 }
 
 const struct map *copy_rows(const struct copy *copy)

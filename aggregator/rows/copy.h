@@ -64,6 +64,9 @@ struct row *copy_row(const struct copy *copy, struct mp_str name);
 /* The row, made when there is none.  0; -ENOSPC: too many; -ENOMEM. */
 int copy_row_make(struct copy *copy, struct mp_str name, struct row **ret);
 
+/* Bytes of the batches that all rows hold. */
+uint64_t copy_bytes(const struct copy *copy);
+
 /* All rows by name: struct row, in the order in which they were first heard of. */
 const struct map *copy_rows(const struct copy *copy);
 

@@ -55,6 +55,7 @@ struct copy {
 	uint64_t compare_at;         /* ns; when to compare a page of heads */
 	struct buf text[COPY_TEXTS]; /* by enum copy_text */
 	struct map rows;             /* struct row by name, owned */
+	uint64_t bytes;              /* of the batches that they hold */
 	struct map others;           /* struct stored by the whole key, owned: members, forks, meta */
 	struct stored owner[SHARDS_MAX]; /* by shard */
 	struct list touched;         /* rows that the transaction has changed */

@@ -81,21 +81,50 @@ static void answer_all(struct owner *owner, struct owned *owned, enum put_code c
 	}
 }
 
+/* The row's check has refused a put. */
+static void count_refusal(struct owner *owner, const struct row *row)
+{
+	for (size_t i = 0; i < OWNER_REFUSALS; i++) {
+		struct owner_refusals *r = &owner->refusals[i];
+
+		if (!r->check[0])
+			memcpy(r->check, row->head.check, sizeof(r->check));
+		if (strcmp(r->check, row->head.check) != 0)
+			continue;
+		r->n++;
+		return;
+	}
+}
+
+static void measure(struct owner *owner)
+{
+	uint64_t cells = 0;
+
+	FOR_EACH_ABOARD(o, owner)
+		cells += o->batch.len ? o->next.last - o->first + 1 : 0;
+	owner->counts.cells += cells;
+	hist_record(&owner->commit_time, host_now(owner->host) - owner->sent_at);
+	if (cells)
+		hist_record(&owner->batch_cells, cells);
+}
+
 static void land(struct owner *owner, uint64_t revision)
 {
 	owner->counts.committed++;
+	measure(owner);
 	FOR_EACH_ABOARD(o, owner) {
 		struct mp_str batch = { 0 };
 
 		if (o->batch.len)
 			batch = buf_slice(&o->batch);
-		owner->counts.cells += o->batch.len ? o->next.last - o->first + 1 : 0;
 		/* What cannot be taken in is read again; it is committed all the same. */
 		if (o->writes)
 			(void)copy_wrote(owner->copy, o->row, buf_slice(&o->head), batch, revision, NULL);
 		while (!list_empty(&o->refused)) {
 			struct put *put = LIST_ENTRY_OF(o->refused.next, struct put, link);
 
+			if (put->refusal.code == PUT_REFUSED && put->kind == PUT_CELLS)
+				count_refusal(owner, o->row);
 			owner_answer(owner, put, &put->refusal);
 		}
 		answer_all(owner, o, PUT_COMMITTED, "");
@@ -467,6 +496,7 @@ void flight_try(struct owner *owner)
 	add_reads(owner, &owner->txn);
 	owner->counts.flights++;
 	owner->flight = FLIGHT_SENT;
+	owner->sent_at = host_now(owner->host);
 	if (!txn_commit(owner, &owner->txn, on_flown))
 		return_puts(owner);
 }

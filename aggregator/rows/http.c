@@ -62,6 +62,55 @@ bool rows_name(struct http_req *req, enum http_right right, struct mp_str *ret)
 	return true;
 }
 
+/* Is it one of the names in `known`? */
+static bool is_known(struct mp_str name, const char *known)
+{
+	struct mp_str rest = slice_of(known), one;
+	bool more = rest.len;
+
+	while (more) {
+		more = slice_cut(rest, ' ', &one, &rest);
+		if (slice_eq(one, name))
+			return true;
+	}
+	return false;
+}
+
+bool rows_query_only(struct http_req *req, const char *known)
+{
+	struct mp_str name;
+
+	for (size_t i = 0; (name = http_query_name(req, i)).ptr; i++) {
+		if (is_known(name, known))
+			continue;
+		http_answer_error(req, 400, "bad_request", "the query has a parameter %.*s; allowed here: %s",
+				  SLICE_ARG(name), known[0] ? known : "none");
+		return false;
+	}
+	return true;
+}
+
+bool rows_media_is(struct mp_str text, struct mp_str type)
+{
+	struct mp_str name, parameters;
+
+	(void)slice_cut(text, ';', &name, &parameters);
+	return slice_eq_nocase(slice_trim(name), type);
+}
+
+bool rows_accepts(struct http_req *req, struct mp_str type)
+{
+	struct mp_str rest, one;
+	bool more = http_header(req, "Accept", &rest) > 0;
+
+	while (more) {
+		more = slice_cut(rest, ',', &one, &rest);
+		if (rows_media_is(one, type))
+			return true;
+	}
+	return false;
+}
+
 static bool number(struct mp_str text, uint64_t max, uint64_t *ret)
 {
 	uint64_t value = 0;

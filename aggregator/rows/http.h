@@ -8,7 +8,8 @@
  *   http_forward.c    those of rows that another member owns
  *   http_read.c       rows, cells and lists
  *   http_subscribe.c  streams
- *   http_state.c      status, owners, health, metrics
+ *   http_state.c      status, owners, health
+ *   http_metrics.c    metrics
  *   http_export.c, http_import.c, http_check.c   of everything there is
  *
  * All in the loop's thread.
@@ -40,7 +41,9 @@ struct rows_http {
 	uint64_t slow;               /* closed because they did not read */
 	struct list lines;           /* exports and checks under way, see http_lines.h */
 	size_t n_lines;              /* of them */
-	uint64_t refused_rate;       /* puts that came too fast */
+	size_t cell_max;             /* bytes of a cell that is put */
+	size_t request_max;          /* bytes of a put; at most ROWS_REQUEST_MAX */
+	uint64_t too_large;          /* puts with more */
 };
 
 /* Ends with a NULL path. */
@@ -78,6 +81,16 @@ void rows_check(void *ctx, struct http_req *req);
 /* Ends all streams with that reason. */
 void rows_end_streams(struct rows_http *http, const char *code, const char *why);
 
+/* How far behind the streams' readers are. */
+struct rows_lag {
+	uint64_t bytes, bytes_max; /* of all streams, of the one that is most behind */
+	uint64_t cells_max;        /* of one row of one stream */
+};
+struct rows_lag rows_streams_lag(const struct rows_http *http);
+
+/* May the client see what is no row's?  False: answered. */
+bool rows_may_look(struct http_req *req);
+
 /* A row has changed: streams by prefix may want it. */
 void rows_streams_row(struct rows_http *http, struct row *row);
 
@@ -88,6 +101,18 @@ void rows_streams_row(struct rows_http *http, struct row *row);
  * request was answered.
  */
 bool rows_name(struct http_req *req, enum http_right right, struct mp_str *ret);
+
+/*
+ * Has the query no parameters but those? known: names with blanks between, "" for
+ * none. False: answered.
+ */
+bool rows_query_only(struct http_req *req, const char *known);
+
+/* Is `text`, a media type perhaps with parameters, that type? */
+bool rows_media_is(struct mp_str text, struct mp_str type);
+
+/* Does the request's Accept name that type? What is wanted by wildcards does not count. */
+bool rows_accepts(struct http_req *req, struct mp_str type);
 
 /* A parameter of the query as a number up to max; *ret stays without it.  False: answered. */
 bool rows_query_number(struct http_req *req, const char *name, uint64_t max, uint64_t *ret);

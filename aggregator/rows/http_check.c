@@ -384,10 +384,8 @@ void rows_check(void *ctx, struct http_req *req)
 	struct rows_http *http = ctx;
 	struct check *c;
 
-	if (!http_may(req, RIGHT_READ, (struct mp_str){ 0 })) {
-		http_deny(req);
+	if (!rows_may_look(req))
 		return;
-	}
 	c = group_copy(http->group) ? check_new(http, req) : NULL;
 	if (c && c->row && !c->prefix.error && !c->end.error) {
 		if (lines_open(&c->lines))

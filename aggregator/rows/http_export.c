@@ -211,6 +211,8 @@ void rows_export(void *ctx, struct http_req *req)
 	struct export *e;
 	char text[ROW_NAME_MAX + 1];
 
+	if (!rows_query_only(req, "prefix"))
+		return;
 	if (http_query(req, "prefix", &prefix) && prefix.len > ROW_NAME_MAX) {
 		http_answer_error(req, 400, "bad_request", "prefix wants %d bytes at most", ROW_NAME_MAX);
 		return;

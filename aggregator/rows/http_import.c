@@ -327,6 +327,7 @@ static void put_group(struct import *im, size_t skip)
 				.key = slice_make(im->key, im->key_len),
 				.origin = slice_make(im->origin, im->origin_len), .content = im->content + skip,
 				.n = im->n - skip, .cell_kind = im->kind, .time_ms = im->time_ms,
+				.unhurried = true,
 				.has_if_match = true, .if_match = im->highest, .done = on_put,
 				.deadline = group_now(im->http->group) + im->http->put_ns };
 	group_put(im->http->group, &im->put);
@@ -436,9 +437,12 @@ static void step(struct import *im)
 void rows_import(void *ctx, struct http_req *req)
 {
 	struct rows_http *http = ctx;
-	struct import *im = group_owner(http->group) ? calloc(1, sizeof(*im)) : NULL;
+	struct import *im;
 	struct mp_str after;
 
+	if (!rows_query_only(req, "after"))
+		return;
+	im = group_owner(http->group) ? calloc(1, sizeof(*im)) : NULL;
 	if (!im) {
 		http_answer_error(req, 503, "unavailable", "it has not read its rows yet");
 		return;

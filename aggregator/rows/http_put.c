@@ -37,6 +37,7 @@ static const struct {
 	{ PUT_PRECONDITION, "precondition", NULL },
 	{ PUT_TOO_LARGE, "too_large", NULL },
 	{ PUT_KEY_REUSED, "key_reused", NULL },
+	{ PUT_TOO_MANY, "too_many", "1" },
 	{ PUT_UNAVAILABLE, "unavailable", "1" },
 	{ PUT_UNKNOWN, "unknown", NULL },
 	{ PUT_FULL, "full", "10" },
@@ -78,8 +79,10 @@ void rows_request_fail(struct rows_request *r, const struct put_answer *answer)
 	buf_init(&body, 4096);
 	(void)buf_add_str(&body, "{\"error\":");
 	(void)json_text_add(&body, slice_of(answer->why));
-	(void)buf_printf(&body, ",\"code\":\"%s\",\"highest\":%" PRIu64 ",\"floor\":%" PRIu64 "}", codes[i].name,
-			 answer->highest, answer->floor);
+	(void)buf_printf(&body, ",\"code\":\"%s\"", codes[i].name);
+	if (answer->floor) /* the row was looked at */
+		(void)buf_printf(&body, ",\"highest\":%" PRIu64 ",\"floor\":%" PRIu64, answer->highest, answer->floor);
+	(void)buf_add_str(&body, "}");
 	http_answer_buf(r->req, answer->code == PUT_ELSEWHERE ? 503 : (int)answer->code, fields, &body);
 	buf_fini(&body);
 	request_free(r);
@@ -191,7 +194,7 @@ static struct rows_request *request_new(struct rows_http *http, struct http_req 
 	struct mp_str name;
 	struct rows_request *r;
 
-	if (!rows_name(req, right, &name))
+	if (!rows_name(req, right, &name) || !rows_query_only(req, ""))
 		return NULL;
 	r = calloc(1, sizeof(*r));
 	if (!r || !group_owner(http->group)) {
@@ -273,16 +276,22 @@ static bool read_cells(struct rows_request *r)
 	return rc == 0 && r->put.n ? true : bad(r, rc < 0 ? err.text : "out of memory");
 }
 
+static bool too_large(struct rows_request *r, const char *what, size_t max)
+{
+	char why[96];
+	const struct put_answer answer = { .code = PUT_TOO_LARGE, .why = why };
+
+	(void)snprintf(why, sizeof(why), "%s may have %zu bytes", what, max);
+	r->http->too_large++;
+	rows_request_fail(r, &answer);
+	return false;
+}
+
 static bool check_sizes(struct rows_request *r)
 {
-	struct put_answer answer = { .code = PUT_TOO_LARGE, .why = "a cell has 1 MiB at most" };
-
-	for (size_t i = 0; i < r->put.n; i++) {
-		if (r->put.content[i].len <= CELL_BYTES_MAX)
-			continue;
-		rows_request_fail(r, &answer);
-		return false;
-	}
+	for (size_t i = 0; i < r->put.n; i++)
+		if (r->put.content[i].len > r->http->cell_max)
+			return too_large(r, "a cell", r->http->cell_max);
 	return true;
 }
 
@@ -293,11 +302,18 @@ void rows_put_cells(void *ctx, struct http_req *req)
 
 	if (!r)
 		return;
-	(void)http_header(req, "Content-Type", &type);
 	r->single = http_body(req);
+	if (http_header(req, "Content-Type", &type) > 1) {
+		(void)bad(r, "Content-Type must be given once");
+		return;
+	}
+	if (r->single.len > r->http->request_max) {
+		(void)too_large(r, "a request", r->http->request_max);
+		return;
+	}
 	r->put.content = &r->single;
 	r->put.n = 1;
-	if (slice_eq_nocase(type, MP_LIT(CELLS_TYPE)) && !read_cells(r))
+	if (rows_media_is(type, MP_LIT(CELLS_TYPE)) && !read_cells(r))
 		return;
 	if (check_sizes(r))
 		go(r);

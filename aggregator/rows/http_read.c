@@ -169,12 +169,13 @@ static void ask(struct asked *a)
 }
 
 /* NULL: answered. */
-static struct asked *asked_new(struct rows_http *http, struct http_req *req, show_fn *show_it)
+static struct asked *asked_new(struct rows_http *http, struct http_req *req, const char *known,
+			       show_fn *show_it)
 {
 	struct mp_str name;
 	struct asked *a;
 
-	if (!rows_name(req, RIGHT_READ, &name))
+	if (!rows_name(req, RIGHT_READ, &name) || !rows_query_only(req, known))
 		return NULL;
 	a = calloc(1, sizeof(*a));
 	if (!a) {
@@ -202,7 +203,7 @@ static void show_row(struct asked *a, struct row *row)
 
 void rows_get(void *ctx, struct http_req *req)
 {
-	struct asked *a = asked_new(ctx, req, show_row);
+	struct asked *a = asked_new(ctx, req, "stale at_least wait", show_row);
 
 	if (a)
 		ask(a);
@@ -248,7 +249,7 @@ static void show_range(struct asked *a, struct row *row)
 
 void rows_get_range(void *ctx, struct http_req *req)
 {
-	struct asked *a = asked_new(ctx, req, show_range);
+	struct asked *a = asked_new(ctx, req, "from to limit stale at_least wait", show_range);
 
 	if (!a)
 		return;
@@ -305,7 +306,6 @@ static void answer_bytes(struct asked *a, const struct row *row, const struct ce
 static void show_cell(struct asked *a, struct row *row)
 {
 	uint64_t seq = a->from ? a->from : row->applied;
-	struct mp_str accept;
 	struct cell cell;
 	struct buf body;
 
@@ -313,7 +313,7 @@ static void show_cell(struct asked *a, struct row *row)
 		gone(a, row);
 	} else if (!row_cell(row, seq, &cell)) {
 		http_answer_error(a->req, 404, "not_there", "the row has no such cell");
-	} else if (http_header(a->req, "Accept", &accept) && slice_eq_nocase(accept, MP_LIT("application/json"))) {
+	} else if (rows_accepts(a->req, MP_LIT("application/json"))) {
 		buf_init(&body, ANSWER_MAX);
 		rows_add_cell(&body, row, &cell, true);
 		rows_answer(a->req, 200, &body);
@@ -339,7 +339,7 @@ static bool seq_of(struct mp_str text, uint64_t *ret)
 
 void rows_get_cell(void *ctx, struct http_req *req)
 {
-	struct asked *a = asked_new(ctx, req, show_cell);
+	struct asked *a = asked_new(ctx, req, "stale at_least wait", show_cell);
 	struct row *row;
 
 	if (!a)
@@ -397,16 +397,20 @@ void rows_list(void *ctx, struct http_req *req)
 	struct buf body;
 	size_t n;
 
-	if (!rows_query_number(req, "limit", LIST_MAX, &limit))
+	if (!rows_query_only(req, "prefix after limit") || !rows_query_number(req, "limit", LIST_MAX, &limit))
 		return;
 	if (!group_copy(http->group)) {
 		http_answer_error(req, 503, "unavailable", "it has not read its rows yet");
 		return;
 	}
 	rows = collect(req, group_copy(http->group), &n);
+	if (!rows) {
+		http_answer_error(req, 503, "unavailable", "out of memory");
+		return;
+	}
 	buf_init(&body, ANSWER_MAX);
 	(void)buf_add_str(&body, "{\"rows\":[");
-	for (size_t i = 0; rows && i < n && i < limit; i++) {
+	for (size_t i = 0; i < n && i < limit; i++) {
 		(void)buf_add_str(&body, i ? "," : "");
 		rows_add_row(&body, http, rows[i]);
 	}

@@ -279,6 +279,12 @@ static void beat_row(struct stream *s, struct follower *f)
 	f->told_floor = head->floor;
 }
 
+/* Cells of the row that the client was not sent yet. */
+static uint64_t cells_behind(const struct follower *f)
+{
+	return f->sub.next && f->row->applied >= f->sub.next ? f->row->applied + 1 - f->sub.next : 0;
+}
+
 static uint64_t bytes_behind(const struct stream *s)
 {
 	uint64_t bytes = 0;
@@ -286,11 +292,30 @@ static uint64_t bytes_behind(const struct stream *s)
 	LIST_FOR_EACH(link, &s->followers) {
 		const struct follower *f = LIST_ENTRY_OF(link, struct follower, link);
 		const struct row *row = f->row;
-		uint64_t held = row->applied + 1 - row_first(row), behind = row->applied + 1 - f->sub.next;
+		uint64_t held = row->applied + 1 - row_first(row), behind = cells_behind(f);
 
 		bytes += held && behind <= held ? row->bytes / held * behind : 0;
 	}
 	return bytes;
+}
+
+struct rows_lag rows_streams_lag(const struct rows_http *http)
+{
+	struct rows_lag lag = { 0 };
+
+	LIST_FOR_EACH(link, &http->streams) {
+		const struct stream *s = LIST_ENTRY_OF(link, struct stream, link);
+		uint64_t bytes = bytes_behind(s) + http_stream_unread(s->req);
+
+		lag.bytes += bytes;
+		lag.bytes_max = bytes > lag.bytes_max ? bytes : lag.bytes_max;
+		LIST_FOR_EACH(follower, &s->followers) {
+			uint64_t cells = cells_behind(LIST_ENTRY_OF(follower, struct follower, link));
+
+			lag.cells_max = cells > lag.cells_max ? cells : lag.cells_max;
+		}
+	}
+	return lag;
 }
 
 static void beat(struct stream *s)
@@ -412,14 +437,12 @@ static void stream_free(struct stream *s)
 static struct stream *stream_new(struct rows_http *http, struct http_req *req)
 {
 	struct stream *s = calloc(1, sizeof(*s));
-	struct mp_str accept;
 
 	if (!s)
 		return NULL;
 	s->http = http;
 	s->req = req;
-	(void)http_header(req, "Accept", &accept);
-	s->format = &formats[slice_eq_nocase(accept, slice_of(formats[1].type))];
+	s->format = &formats[rows_accepts(req, slice_of(formats[1].type))];
 	list_init(&s->link);
 	list_init(&s->prefix_link);
 	list_init(&s->followers);
@@ -436,33 +459,49 @@ struct wish {
 	bool wait;                 /* for a row that is not there */
 };
 
-/* False: answered. */
-static bool read_wish(struct http_req *req, struct wish *ret)
+static bool mistake(struct http_req *req, const char *why)
+{
+	http_answer_error(req, 400, "bad_request", "%s", why);
+	return false;
+}
+
+/* What goes with a row only. */
+static bool read_row_wish(struct http_req *req, struct wish *ret)
 {
 	struct mp_str text;
 	struct err err = { 0 };
+
+	if (row_name_check(ret->row, &err) < 0)
+		return mistake(req, err.text);
+	ret->wait = http_query(req, "create", &text);
+	if (ret->wait && !slice_eq(text, MP_LIT("wait")))
+		return mistake(req, "create wants wait");
+	if (http_query(req, "incarnation", &text) && !rows_incarnation(text, &ret->incarnation))
+		return mistake(req, "incarnation wants 16 lower-case hex digits");
+	return rows_query_number(req, "from", INT64_MAX, &ret->from);
+}
+
+/* False: answered. */
+static bool read_wish(struct http_req *req, struct wish *ret)
+{
 	bool row = http_query(req, "row", &ret->row);
 
 	ret->by_prefix = http_query(req, "prefix", &ret->prefix);
 	ret->every_ms = HEARTBEAT_MS;
-	if (row == ret->by_prefix || (row && row_name_check(ret->row, &err) < 0)) {
-		http_answer_error(req, 400, "bad_request", "%s", err.text[0] ? err.text : "wants row or prefix");
+	if (row == ret->by_prefix)
+		return mistake(req, "wants row or prefix, and not both");
+	if (!rows_query_only(req, row ? "row from incarnation create heartbeat" : "prefix heartbeat"))
 		return false;
-	}
-	if (!http_may(req, RIGHT_READ, row ? ret->row : ret->prefix)) {
-		http_deny(req);
+	if (row && !read_row_wish(req, ret))
 		return false;
-	}
-	if (!rows_query_number(req, "from", INT64_MAX, &ret->from) ||
-	    !rows_query_number(req, "heartbeat", HEARTBEAT_MOST_MS, &ret->every_ms))
+	if (!rows_query_number(req, "heartbeat", HEARTBEAT_MOST_MS, &ret->every_ms))
 		return false;
-	ret->every_ms = ret->every_ms < HEARTBEAT_LEAST_MS ? HEARTBEAT_LEAST_MS : ret->every_ms;
-	ret->wait = http_query(req, "create", &text) && slice_eq(text, MP_LIT("wait"));
-	if (http_query(req, "incarnation", &text) && !rows_incarnation(text, &ret->incarnation)) {
-		http_answer_error(req, 400, "bad_request", "incarnation wants 16 lower-case hex digits");
-		return false;
-	}
-	return true;
+	if (ret->every_ms < HEARTBEAT_LEAST_MS)
+		return mistake(req, "heartbeat wants 100 to 60000 ms");
+	if (http_may(req, RIGHT_READ, row ? ret->row : ret->prefix))
+		return true;
+	http_deny(req);
+	return false;
 }
 
 /* EventSource says so where it goes on. */

@@ -82,6 +82,7 @@ struct owner *owner_new(const struct owner_options *options)
 	owner->nonce = options->nonce;
 	owner->n_shards = options->n_shards;
 	owner->limits = options->limits;
+	limits_init(&owner->bounds, &options->limits.set);
 	owner->take_backoff = TAKE_BACKOFF_MIN;
 	snprintf(owner->member, sizeof(owner->member), "%.*s", SLICE_ARG(options->member));
 	list_init(&owner->all);
@@ -213,43 +214,56 @@ static void wait_by_deadline(struct owner *owner, struct put *put)
 	list_insert_before(at->next, &put->due);
 }
 
-/* What a put meets before it may wait. */
-static enum put_code admit(struct owner *owner, struct put *put, struct row **ret_row)
+/* What a put meets before it may wait; *ret_why unless it is PUT_COMMITTED. */
+static enum put_code admit(struct owner *owner, struct put *put, struct row **ret_row, const char **ret_why)
 {
+	struct limits *bounds = &owner->bounds;
 	enum shard_state state;
 
 	*ret_row = NULL;
-	if (owner->counts.waiting > owner->limits.waiting || owner->sealed)
+	if (owner->counts.waiting > owner->limits.waiting) {
+		*ret_why = limits_reach(bounds, LIMIT_WAITING);
 		return PUT_UNAVAILABLE;
-	if (copy_row_make(owner->copy, put->row, ret_row) < 0)
+	}
+	if (owner->sealed) {
+		*ret_why = "the group is sealed: its rows are elsewhere";
+		return PUT_UNAVAILABLE;
+	}
+	if (copy_row_make(owner->copy, put->row, ret_row) < 0) {
+		*ret_why = limits_reach(bounds, LIMIT_ROWS);
 		return PUT_FULL;
+	}
 	state = owner->shard[(*ret_row)->shard].state;
-	if (state == SHARD_OTHERS || state == SHARD_RELEASING)
+	if (state == SHARD_OTHERS || state == SHARD_RELEASING) {
+		*ret_why = "another member owns the row";
 		return PUT_ELSEWHERE;
-	if (put_size(put) > owner->limits.bytes)
+	}
+	if (put_size(put) > owner->limits.bytes) {
+		*ret_why = limits_reach(bounds, LIMIT_TRANSACTION);
 		return PUT_TOO_LARGE;
+	}
+	*ret_why = "out of memory";
 	return owner_owned(owner, *ret_row) ? PUT_COMMITTED : PUT_UNAVAILABLE;
 }
 
-static const char *admit_why(enum put_code code)
+/* Puts of cells may come too fast. */
+static enum put_code admit_rate(struct owner *owner, const struct put *put, struct row *row, const char **ret_why)
 {
-	switch (code) {
-	case PUT_FULL:
-		return "there are as many rows as there may be";
-	case PUT_ELSEWHERE:
-		return "another member owns the row";
-	case PUT_TOO_LARGE:
-		return "more bytes than one transaction may carry";
-	default:
-		return "too many puts wait";
-	}
+	if (put->kind != PUT_CELLS || put->unhurried ||
+	    limits_rate(&owner->bounds, &row->owned->rate_due, host_now(owner->host)))
+		return PUT_COMMITTED;
+	*ret_why = limits_reach(&owner->bounds, LIMIT_RATE);
+	return PUT_TOO_MANY;
 }
 
 void owner_put(struct owner *owner, struct put *put)
 {
 	struct row *row;
-	enum put_code code = admit(owner, put, &row);
+	const char *why = "";
+	enum put_code code = admit(owner, put, &row, &why);
 
+	if (code == PUT_COMMITTED)
+		code = admit_rate(owner, put, row, &why);
 	list_init(&put->link);
 	list_init(&put->due);
 	put->flying = false;
@@ -257,7 +271,7 @@ void owner_put(struct owner *owner, struct put *put)
 	if (row && put->base.kind == BASE_UNKNOWN)
 		put->base = base_of(row);
 	if (code != PUT_COMMITTED) {
-		say(owner, put, code, admit_why(code));
+		say(owner, put, code, why);
 		return;
 	}
 	wait_by_deadline(owner, put);
@@ -517,4 +531,20 @@ bool owner_is_woken(const struct owner *owner)
 void owner_count(const struct owner *owner, struct owner_counts *ret)
 {
 	*ret = owner->counts;
+	memcpy(ret->limit, owner->bounds.reached, sizeof(ret->limit));
+}
+
+const struct hist *owner_commit_time(const struct owner *owner)
+{
+	return &owner->commit_time;
+}
+
+const struct hist *owner_batch_cells(const struct owner *owner)
+{
+	return &owner->batch_cells;
+}
+
+const struct owner_refusals *owner_refusals(const struct owner *owner)
+{
+	return owner->refusals;
 }

@@ -18,7 +18,9 @@
 #define AGGREGATOR_ROWS_OWNER_H
 
 #include "aggregator/rows/copy.h"
+#include "aggregator/rows/limits.h"
 #include "aggregator/rows/put.h"
+#include "lib/hist.h"
 
 struct owner;
 
@@ -27,6 +29,7 @@ struct owner_limits {
 	size_t rows;   /* at most: two ops each, and up to two comparisons */
 	size_t bytes;  /* of batches and heads; one put may be as large as that */
 	size_t waiting; /* puts that wait at once; more are answered 503 */
+	struct limits_set set; /* of rows and the tenant */
 };
 
 /* Semantic checks, by the half of a middlepipe (rows.md 3.5).  All on the owner's thread. */
@@ -66,6 +69,7 @@ struct owner_counts {
 	uint64_t waiting;   /* puts that wait or fly now */
 	uint32_t shards;    /* owned now */
 	uint32_t releasing; /* shards whose release is on its way */
+	uint64_t limit[LIMITS]; /* reached, by enum limit */
 };
 
 /* NULL without memory. */
@@ -117,5 +121,16 @@ uint64_t owner_wake(struct owner *owner);
 bool owner_is_woken(const struct owner *owner);
 
 void owner_count(const struct owner *owner, struct owner_counts *ret);
+
+/* Of its transactions that committed: from sending to the answer in ns, and cells in each. Borrowed. */
+const struct hist *owner_commit_time(const struct owner *owner);
+const struct hist *owner_batch_cells(const struct owner *owner);
+
+/* Puts that the check refused, by its name; ends with an empty name. Borrowed. */
+struct owner_refusals {
+	char check[CHECK_NAME_MAX + 1];
+	uint64_t n;
+};
+const struct owner_refusals *owner_refusals(const struct owner *owner);
 
 #endif

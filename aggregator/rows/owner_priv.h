@@ -10,6 +10,7 @@
 #include "lib/buf.h"
 
 #define OWNER_TEXT_MAX 320 /* bytes of an owner's text, and a NUL */
+#define OWNER_REFUSALS 32  /* checks whose refusals are told apart */
 #define OWNER_SEEN_BITS 4096 /* of the filter of keys on a flight */
 
 enum shard_state {
@@ -38,6 +39,7 @@ struct owned {
 	struct list aboard;   /* in owner->aboard while it is on the flight */
 	struct list flying;   /* its puts there, in the order of their cells */
 	uint32_t n_flying;
+	uint64_t rate_due;    /* see limits_rate() */
 	struct list refused;  /* puts that are refused if the flight finds the row as it is here */
 	bool writes;          /* the flight changes the row */
 	bool chores;          /* retention has something to do */
@@ -103,6 +105,11 @@ struct owner {
 	unsigned asked;               /* answers that the engine owes */
 	bool dead;                    /* owner_free() was called */
 	struct owner_counts counts;
+	struct limits bounds;         /* of rows and the tenant */
+	uint64_t sent_at;             /* ns; when the flight was sent */
+	struct hist commit_time;      /* ns, from then to its landing */
+	struct hist batch_cells;      /* cells of those that had some */
+	struct owner_refusals refusals[OWNER_REFUSALS + 1]; /* filled from the front; the last stays empty */
 };
 
 /* owner.c */

@@ -123,6 +123,21 @@ static enum put_code judge_check(struct owner *owner, struct owned *owned, const
 	return ret->code = r == -EPERM ? PUT_REFUSED : PUT_UNAVAILABLE;
 }
 
+/* Has the row, has the tenant room for it? */
+static enum put_code judge_room(struct owner *owner, const struct owned *owned, const struct put *put,
+				struct put_answer *ret)
+{
+	uint64_t tenant = copy_bytes(owner->copy) + owner->bytes_aboard + owned->batch.len;
+	enum limit limit = limits_bytes(&owner->bounds, owned->row->bytes + owned->batch.len, tenant, put_size(put));
+
+	if (limit == LIMITS)
+		return PUT_COMMITTED;
+	if (owned->n_flying)
+		return PUT_LATER; /* what is on the flight may yet fail */
+	ret->why = limits_reach(&owner->bounds, limit);
+	return ret->code = PUT_FULL;
+}
+
 /*
  * As put_judge(), behind what is on the flight already.  What only that speaks
  * against is PUT_LATER: nothing is refused because of what may yet fail.
@@ -132,6 +147,8 @@ static enum put_code judge(struct owner *owner, struct owned *owned, const struc
 {
 	enum put_code code = put_judge(put, owned->row, ret);
 
+	if (code == PUT_COMMITTED && put->kind == PUT_CELLS)
+		code = judge_room(owner, owned, put, ret);
 	if (code == PUT_COMMITTED && put->kind == PUT_CELLS)
 		code = judge_check(owner, owned, put, ret);
 	if (!owned->n_flying || code == PUT_REPEATED)

@@ -28,9 +28,10 @@ enum put_code {
 	PUT_PRECONDITION = 412, /* the highest seq is not if_match */
 	PUT_TOO_LARGE = 413,    /* more than the engine takes in one transaction */
 	PUT_KEY_REUSED = 422,   /* that key was used for other bytes */
+	PUT_TOO_MANY = 429,     /* more puts a second than the row takes */
 	PUT_UNAVAILABLE = 503,  /* not attempted */
 	PUT_UNKNOWN = 504,      /* it may have happened, or may happen later */
-	PUT_FULL = 507,         /* the engine has no room */
+	PUT_FULL = 507,         /* the engine has no room, or the row or the tenant may have no more */
 	PUT_LATER = 0,          /* within the owner only: not on this flight */
 	PUT_ELSEWHERE = 1,      /* not attempted: another member owns the shard; see copy_owner() */
 };
@@ -83,6 +84,7 @@ struct put {
 	uint8_t cell_kind;            /* enum cell_kind, of all */
 	uint64_t time_ms;             /* of all its cells, since 1970; 0: when it goes on a flight */
 	struct base base;
+	bool unhurried;               /* does not count among the puts a second */
 	bool has_if_match;
 	uint64_t if_match;            /* highest seq that it goes with */
 	struct policies policies;     /* PUT_POLICIES */

@@ -30,13 +30,20 @@ struct row *row_new(struct mp_str name, uint32_t n_shards)
 	return row;
 }
 
+static void count_bytes(struct row *row, uint64_t more, uint64_t less)
+{
+	row->bytes += more - less;
+	if (row->total)
+		*row->total += more - less;
+}
+
 /* Lets go of the first n batches. */
 static void drop_batches(struct row *row, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct row_batch *b = &row->batches[row->gone + i];
 
-		row->bytes -= b->size;
+		count_bytes(row, 0, b->size);
 		free(b->value);
 	}
 	row->gone += n;
@@ -150,7 +157,7 @@ static int keep(struct row *row, struct mp_str value, const struct batch *batch)
 		return -ENOMEM;
 	memcpy(b->value, value.ptr, value.len);
 	row->n_batches++;
-	row->bytes += value.len;
+	count_bytes(row, value.len, 0);
 	row->applied = batch->first + batch->n - 1;
 	row->reading = false;
 	row_keys_add(row, b);

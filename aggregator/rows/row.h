@@ -51,6 +51,7 @@ struct row {
 	uint64_t revision;     /* of the engine's map, as of which the head is known */
 	uint64_t applied;      /* seq of the last cell taken in; head.last when it is whole */
 	uint64_t bytes;        /* of all values held */
+	uint64_t *total;       /* sum of `bytes` of all rows of a copy; borrowed, or NULL */
 	struct row_keys keys;  /* of the cells held */
 	struct owned *owned;   /* what its owner has to remember (owner.h), or NULL */
 	struct list followers; /* subscriptions that want its cells (subscribe.h) */

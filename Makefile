@@ -86,7 +86,7 @@ HOOKS :=
 GENERATED_MAN :=
 
 MODULES := lib middlepipes $(patsubst %/module.mk,%,$(wildcard middlepipes/*/module.mk)) \
-	scheduler aggregator aggregator/http cf-plugin buildpack-hooks/client buildpack-hooks/ruby \
+	scheduler aggregator aggregator/etcd aggregator/http cf-plugin buildpack-hooks/client buildpack-hooks/ruby \
 	buildpack-hooks/python buildpack-hooks/node tests
 include $(wildcard $(addsuffix /module.mk,$(MODULES)))
 

@@ -23,7 +23,26 @@ static const struct opt opts[] = {
 		  "~/.local/state/middlepipe)" },
 	{ .name = "group", .letter = 'g', .type = OPT_STRING, .target = &options.group, .arg = "URL[,URL]",
 	  .env = "MP_AGGREGATOR_GROUP",
-	  .help = "keep the rows in that etcd (3.4 or later), and nothing on disk" },
+	  .help = "keep the rows in that etcd (3.4 or later), and nothing on disk; \"managed\": in one that it "
+		  "runs itself" },
+	{ .name = "join", .type = OPT_STRING, .target = &options.join, .arg = "URL",
+	  .env = "MP_AGGREGATOR_JOIN",
+	  .help = "managed: take part in the group of that member, unless it does already; without it a group is begun" },
+	{ .name = "join-token", .type = OPT_STRING, .target = &options.join_token, .arg = "TOKEN",
+	  .env = "MP_AGGREGATOR_JOIN_TOKEN", .help = "which that member gave (POST /v1/members/token); good for once" },
+	{ .name = "leave", .type = OPT_FLAG, .target = &options.leave,
+	  .help = "managed: take the member that is stopped out of its group, empty its directory, and end" },
+	{ .name = "etcd-program", .type = OPT_STRING, .target = &options.etcd_program, .def = "etcd",
+	  .arg = "FILE", .help = "managed: which etcd to run" },
+	{ .name = "etcd-address", .type = OPT_STRING, .target = &options.etcd_address, .arg = "HOST",
+	  .help = "managed: where the other members reach this one's etcd (default: as before, or 127.0.0.1); it "
+		  "listens there, or everywhere when that is a name" },
+	{ .name = "etcd-client-port", .type = OPT_INT, .target = &options.etcd_client_port, .def = "0",
+	  .max = 65535, .arg = "PORT", .help = "managed: of its etcd (0: as before, or one that is free)" },
+	{ .name = "etcd-peer-port", .type = OPT_INT, .target = &options.etcd_peer_port, .def = "0",
+	  .max = 65535, .arg = "PORT", .help = "managed: likewise for etcd's among themselves" },
+	{ .name = "etcd-quota", .type = OPT_SIZE, .target = &options.etcd_quota, .def = "4G",
+	  .min = 16777216, .max = INT64_C(1) << 36, .arg = "SIZE", .help = "managed: most bytes of etcd's database" },
 	{ .name = "advertise", .type = OPT_STRING, .target = &options.advertise, .arg = "URL",
 	  .env = "MP_AGGREGATOR_ADVERTISE",
 	  .help = "where other members of the group reach this one (default: where it listens)" },
@@ -44,9 +63,9 @@ static const struct opt opts[] = {
 	  .env = "MP_AGGREGATOR_TOKENS",
 	  .help = "bearer tokens and their rights (JSON; read again when it changes)" },
 	{ .name = "etcd-ca", .type = OPT_STRING, .target = &options.etcd_ca, .arg = "FILE",
-	  .help = "authorities of etcd's certificate" },
+	  .help = "authorities of etcd's certificate; managed: of its clients' and peers', too" },
 	{ .name = "etcd-cert", .type = OPT_STRING, .target = &options.etcd_cert, .arg = "FILE",
-	  .help = "certificate to show etcd" },
+	  .help = "certificate to show etcd; managed: also its own" },
 	{ .name = "etcd-key", .type = OPT_STRING, .target = &options.etcd_key, .arg = "FILE", .help = "its key" },
 	{ .name = "etcd-user", .type = OPT_STRING, .target = &options.etcd_user, .arg = "NAME",
 	  .help = "log in to etcd" },
@@ -92,11 +111,15 @@ static const struct opt_command command = {
 	.summary = "keep a tenant's rows, agreed on and durable",
 	.text = "Rows are ordered lists of cells that everybody agrees on: chains, claims of ports, shares of\n"
 		"bandwidth, states of breakers. Alone, with no option at all, it keeps them in an SQLite file;\n"
-		"with --group in an etcd, which several of it may share.\n\n"
+		"with --group in an etcd, which several of it may share: somebody else's, or with --group managed\n"
+		"one that it runs itself, below its data directory, whose members are up to five of those that\n"
+		"joined. That etcd lives on when mp-aggregator dies, and is found again when it starts.\n\n"
 		"Without TLS client certificates or tokens it serves on loopback and Unix sockets only.\n"
 		"SIGTERM and SIGINT end it: it takes no more, finishes what is under way and releases its shards.",
 	.opts = opts,
 	.examples = "mp-aggregator\n"
+		    "mp-aggregator --group managed\n"
+		    "mp-aggregator --group managed --join http://10.0.0.5:9780 --join-token TOKEN --etcd-address 10.0.0.6\n"
 		    "mp-aggregator --group http://10.0.0.5:2379,http://10.0.0.6:2379 --tenant shop \\\n"
 		    "    --listen 10.0.0.7:9780 --tls-cert cert.pem --tls-key key.pem --tokens tokens.json\n"
 		    "curl -d hello http://127.0.0.1:9780/v1/rows/greetings/cells",

@@ -5,7 +5,7 @@ AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/members.c aggregator/r
 	aggregator/rows/http_read.c aggregator/rows/http_state.c aggregator/rows/http_subscribe.c \
 	aggregator/rows/meta.c aggregator/rows/owner.c aggregator/rows/owner_txn.c aggregator/rows/plan.c aggregator/rows/put.c \
 	aggregator/rows/reader.c aggregator/rows/retain.c aggregator/rows/row.c aggregator/rows/row_keys.c \
-	aggregator/rows/subscribe.c aggregator/serve.c \
+	aggregator/rows/subscribe.c aggregator/serve.c aggregator/serve_managed.c \
 	aggregator/rows/head.c aggregator/rows/keys.c aggregator/rows/sqlite_file.c
 UNIT_TESTS += tests/unit/aggregator/test_batch.c tests/unit/aggregator/test_engine_sqlite.c \
 	tests/unit/aggregator/test_head.c tests/unit/aggregator/test_keys.c

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See serve.h. */
-#include "aggregator/serve.h"
+#include "aggregator/serve_priv.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -24,7 +24,6 @@
 #include "lib/slice.h"
 
 #define EXIT_SYSTEM 111
-#define EXIT_WRONG 1
 #define ID_SIZE 17          /* 16 hex digits and a NUL */
 #define EMBEDDED_ROWS 1024  /* in one transaction */
 #define EMBEDDED_BYTES ((size_t)8 << 20)
@@ -32,23 +31,6 @@
 #define RELEASE_MS 1000     /* of the stop */
 #define CONNECT_MS 300      /* to another member */
 #define KEPT_MAX 64         /* connections to them */
-
-/* The running program. */
-struct program {
-	struct serve_options *options;
-	uv_loop_t loop;
-	struct group *group;         /* NULL once it has closed */
-	struct rows_http http;
-	struct http_multi *others;   /* connections to other members; NULL: alone */
-	struct http_server *server;  /* NULL once it has stopped */
-	uv_signal_t on_term, on_int; /* end it */
-	char member[ROW_TENANT_MAX + 1];
-	char address[128];           /* to listen on */
-	char url[MEMBER_URL_MAX + 1]; /* where others reach this member */
-	struct buf data;             /* the directory */
-	bool stopping;
-	int code;                    /* to exit with */
-};
 
 /* ----------------------------------------------------------------- the directory */
 
@@ -136,15 +118,13 @@ static int read_password(const char *path, char *ret, size_t size, struct err *e
 	return 0;
 }
 
-static void on_lease_lost(void *ctx);
-
 static int open_etcd(struct program *p, struct engine **ret, struct err *err)
 {
 	const struct serve_options *o = p->options;
 	const char *urls[ENGINE_ETCD_ENDPOINTS];
 	struct engine_etcd_options etcd = { .endpoints = urls, .ca = o->etcd_ca, .cert = o->etcd_cert,
 					    .key = o->etcd_key, .user = o->etcd_user,
-					    .lease_lost = on_lease_lost, .ctx = p };
+					    .lease_lost = serve_lease_lost, .ctx = p };
 	char password[256] = "", *list = slice_dup(slice_of(o->group)), *save = NULL;
 	int r = 0;
 
@@ -168,8 +148,6 @@ static int open_etcd(struct program *p, struct engine **ret, struct err *err)
 
 /* --------------------------------------------------------------------- the group */
 
-static void stop(struct program *p, int code);
-
 static void on_ready(void *ctx)
 {
 	struct program *p = ctx;
@@ -178,12 +156,12 @@ static void on_ready(void *ctx)
 		 map_count(copy_rows(group_copy(p->group))));
 }
 
-static void on_failed(void *ctx, const char *why)
+void serve_failed(void *ctx, const char *why)
 {
 	struct program *p = ctx;
 
 	fprintf(stderr, "mp-aggregator: %s\n", why);
-	stop(p, EXIT_WRONG);
+	serve_stop(p, EXIT_WRONG);
 }
 
 static void on_row(void *ctx, struct row *row)
@@ -206,7 +184,7 @@ static void on_other(void *ctx, const struct key *key, struct mp_str value)
 	(void)value;
 }
 
-static void on_lease_lost(void *ctx)
+void serve_lease_lost(void *ctx)
 {
 	struct program *p = ctx;
 
@@ -224,7 +202,7 @@ static void on_ping(void *ctx, const char *id, const char *url)
 static int open_group(struct program *p, struct err *err)
 {
 	const struct serve_options *o = p->options;
-	const struct group_calls calls = { on_ready, on_failed, on_row, on_owner, on_other, p };
+	const struct group_calls calls = { on_ready, serve_failed, on_row, on_owner, on_other, p };
 	struct group_options options = {
 		.loop = &p->loop,
 		.tenant = slice_of(o->tenant),
@@ -236,13 +214,20 @@ static int open_group(struct program *p, struct err *err)
 				     (uint64_t)o->puts_per_s } },
 		.alone = !o->group,
 		.url = p->url,
-		.net = { on_ping, on_failed, p },
+		.net = { on_ping, serve_failed, p },
 	};
-	int r = o->group ? open_etcd(p, &options.engine, err) : open_embedded(p, &options.engine, err);
+	int r;
 
+	if (p->managed)
+		r = serve_managed_engine(p, &options.engine, err);
+	else
+		r = o->group ? open_etcd(p, &options.engine, err) : open_embedded(p, &options.engine, err);
 	if (r < 0)
 		return r;
-	if (o->group) {
+	if (p->managed) {
+		options.uuid = managed_identity(p->managed)->group;
+		options.limits.bytes = engine_etcd_limits(options.engine).max_bytes * 2 / 3;
+	} else if (o->group) {
 		options.limits.rows = ETCD_ROWS;
 		options.limits.bytes = engine_etcd_limits(options.engine).max_bytes * 2 / 3;
 	}
@@ -258,16 +243,35 @@ static void on_others_closed(void *ctx)
 	p->others = NULL;
 }
 
+static void on_managed_closed(void *ctx)
+{
+	struct program *p = ctx;
+
+	p->managed = NULL;
+	uv_close((uv_handle_t *)&p->on_term, NULL);
+	uv_close((uv_handle_t *)&p->on_int, NULL);
+	if (p->others)
+		http_multi_close(p->others, on_others_closed, p);
+}
+
+/* No rows are open: etcd ends, too, perhaps after it was taken out of its group. */
+void serve_end(struct program *p)
+{
+	if (!p->managed)
+		on_managed_closed(p);
+	else if (p->leaving)
+		managed_leave(p->managed);
+	else
+		managed_close(p->managed, true, on_managed_closed, p);
+}
+
 static void on_group_closed(void *ctx)
 {
 	struct program *p = ctx;
 
 	p->group = NULL;
-	uv_close((uv_handle_t *)&p->on_term, NULL);
-	uv_close((uv_handle_t *)&p->on_int, NULL);
 	rows_http_fini(&p->http);
-	if (p->others)
-		http_multi_close(p->others, on_others_closed, p);
+	serve_end(p);
 }
 
 static void on_server_stopped(void *ctx)
@@ -275,18 +279,23 @@ static void on_server_stopped(void *ctx)
 	struct program *p = ctx;
 
 	p->server = NULL;
-	group_close(p->group, RELEASE_MS, on_group_closed, p);
+	if (p->group)
+		group_close(p->group, RELEASE_MS, on_group_closed, p);
+	else
+		serve_end(p);
 }
 
 /* First the front, so that nothing new comes; then the shards are released. */
-static void stop(struct program *p, int code)
+void serve_stop(struct program *p, int code)
 {
 	if (p->stopping)
 		return;
 	p->stopping = true;
 	p->code = code;
-	rows_end_streams(&p->http, "stopping", "this member stops: go on at another");
-	rows_end_lines(&p->http, "this member stops");
+	if (p->group) {
+		rows_end_streams(&p->http, "stopping", "this member stops: go on at another");
+		rows_end_lines(&p->http, "this member stops");
+	}
 	if (p->server)
 		http_server_stop(p->server, (int)p->options->stop_ms, on_server_stopped, p);
 	else
@@ -296,7 +305,7 @@ static void stop(struct program *p, int code)
 static void on_signal(uv_signal_t *handle, int signum)
 {
 	log_info("stopping", "signal=%d", signum);
-	stop(handle->data, 0);
+	serve_stop(handle->data, 0);
 }
 
 /* --------------------------------------------------------------------- the start */
@@ -406,30 +415,61 @@ static int open_others(struct program *p, struct err *err)
 	return http_multi_open(&p->loop, &options, &p->others, err);
 }
 
-static int start(struct program *p, struct err *err)
+/* The rows and their front, once it is known who this is. */
+int serve_rows(struct program *p, struct err *err)
 {
-	int r = read_listen(p, err);
+	int r = open_group(p, err);
 
-	if (r == 0)
-		r = data_dir_find(p->options->data, &p->data, err);
-	if (r == 0 && !p->options->group)
-		r = data_dir_make(buf_str(&p->data), err);
-	if (r == 0)
-		r = find_member(p, err);
-	if (r == 0 && p->options->group)
-		r = open_others(p, err);
-	if (r == 0)
-		r = open_group(p, err);
 	if (r < 0)
 		return r;
 	rows_http_init(&p->http, &p->loop);
 	p->http.others = p->others;
+	return start_server(p, err);
+}
+
+/* The directory under its one name: etcd is known by it. */
+static int resolve_data(struct program *p, struct err *err)
+{
+	char *path = realpath(buf_str(&p->data), NULL);
+
+	if (!path)
+		return err_sys(err, errno, buf_str(&p->data));
+	buf_reset(&p->data);
+	(void)buf_add_str(&p->data, path);
+	free(path);
+	return p->data.error;
+}
+
+/* ------------------------------------------------------------------------- start */
+
+static int start(struct program *p, struct err *err)
+{
+	const char *group = p->options->group;
+	bool managed = group && strcmp(group, "managed") == 0;
+	int r = read_listen(p, err);
+
+	if (r == 0)
+		r = data_dir_find(p->options->data, &p->data, err);
+	if (r == 0 && (!group || managed))
+		r = data_dir_make(buf_str(&p->data), err);
+	if (r == 0)
+		r = find_member(p, err);
+	if (r == 0 && managed)
+		r = resolve_data(p, err);
+	if (r == 0 && group)
+		r = open_others(p, err);
+	if (r == 0 && managed)
+		r = serve_managed(p, err);
+	if (r < 0)
+		return r;
 	watch_signal(p, &p->on_term, SIGTERM);
 	watch_signal(p, &p->on_int, SIGINT);
-	r = start_server(p, err);
+	if (managed)
+		return 0;
+	r = serve_rows(p, err);
 	if (r < 0) {
 		fprintf(stderr, "mp-aggregator: %s\n", err->text);
-		stop(p, EXIT_WRONG);
+		serve_stop(p, EXIT_WRONG);
 	}
 	return 0;
 }

@@ -6,6 +6,7 @@
 #ifndef AGGREGATOR_SERVE_H
 #define AGGREGATOR_SERVE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "aggregator/http/server.h"
@@ -15,11 +16,17 @@ struct serve_options {
 	struct http_options http;  /* the front */
 	const char *listen;        /* "ADDRESS:PORT", "[ADDRESS]:PORT" or a path */
 	const char *data;          /* directory of what is stored; NULL: see serve.c */
-	const char *group;         /* URLs of an etcd, with commas; NULL: alone */
+	const char *group;         /* URLs of an etcd, with commas; "managed": its own; NULL: alone */
 	const char *advertise;     /* URL where other members reach this one; NULL: where it listens */
 	const char *tenant;
 	const char *member;        /* id; NULL: one that is drawn and kept in the data directory */
 	const char *etcd_ca, *etcd_cert, *etcd_key, *etcd_user, *etcd_password_file;
+	const char *etcd_program;  /* managed: etcd itself */
+	const char *etcd_address;  /* managed: where others reach it; NULL: see managed.h */
+	int64_t etcd_client_port, etcd_peer_port; /* managed; 0: drawn */
+	int64_t etcd_quota;        /* managed: bytes of its database */
+	const char *join, *join_token; /* managed: a member's URL, and what it shows there */
+	bool leave;                /* managed: takes this member out of its group, and ends */
 	int64_t connections, per_address, threads; /* for http */
 	int64_t put_ms, read_ms;   /* that a put, a read may take */
 	int64_t rows_max;

@@ -41,6 +41,7 @@ struct group {
 	struct buf meta_key;        /* key of `meta` */
 	struct buf meta_text;       /* as it is stored */
 	struct meta meta;           /* the same, read */
+	char uuid[META_UUID_SIZE];  /* that it must be; "": any */
 	uint64_t nonce;             /* of this process */
 	uv_prepare_t prepare;       /* does what is to be done before the loop sleeps */
 	uv_timer_t timer;           /* wakes it when something is due */
@@ -134,6 +135,10 @@ static void take_meta(struct group *g, struct mp_str text)
 
 	if (meta_read(text, &meta, &err) < 0) {
 		fail(g, err.text);
+		return;
+	}
+	if (g->uuid[0] && strcmp(meta.group, g->uuid) != 0) {
+		fail(g, "the engine holds another group than this member's: was it restored, or is it the wrong one?");
 		return;
 	}
 	if (g->meta.shards && (strcmp(meta.group, g->meta.group) != 0 || meta.shards != g->meta.shards)) {
@@ -281,7 +286,10 @@ static void make_meta(struct group *g)
 
 	for (size_t i = 0; i < 2; i++)
 		id[i] = host_chance(g);
-	hex_encode(meta.group, id, sizeof(id));
+	if (g->uuid[0])
+		(void)snprintf(meta.group, sizeof(meta.group), "%s", g->uuid);
+	else
+		hex_encode(meta.group, id, sizeof(id));
 	buf_reset(&g->meta_text);
 	(void)meta_write(&g->meta_text, &meta);
 	put.value = buf_slice(&g->meta_text);
@@ -360,6 +368,7 @@ int group_open(const struct group_options *options, const struct group_calls *ca
 	g->engine = options->engine;
 	g->options = *options;
 	g->calls = *calls;
+	(void)snprintf(g->uuid, sizeof(g->uuid), "%s", options->uuid ? options->uuid : "");
 	g->host = (struct rows_host){ host_clock, host_wall, host_chance, g };
 	g->nonce = host_chance(g);
 	buf_init(&g->tenant, ROW_TENANT_MAX);

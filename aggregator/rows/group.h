@@ -28,6 +28,7 @@ struct group_options {
 	bool alone;             /* nobody else takes part: all shards are taken at once */
 	const char *url;        /* where others reach this member; not alone; borrowed */
 	struct members_net net; /* not alone */
+	const char *uuid;       /* which group it is, 32 hex digits; NULL: whichever is there, or is made */
 };
 
 /* What the group tells; each gets ctx. */

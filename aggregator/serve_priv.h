@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside of mp-aggregator's main loop: what serve.c and serve_managed.c (etcd of our
+ * own) share.
+ */
+#ifndef AGGREGATOR_SERVE_PRIV_H
+#define AGGREGATOR_SERVE_PRIV_H
+
+#include "aggregator/etcd/managed.h"
+#include "aggregator/rows/http.h"
+#include "aggregator/serve.h"
+
+#define EXIT_WRONG 1
+
+/* The running program. */
+struct program {
+	struct serve_options *options;
+	uv_loop_t loop;
+	struct managed *managed;     /* etcd of our own; NULL: none, or it has closed */
+	struct group *group;         /* NULL once it has closed, and before it is opened */
+	struct rows_http http;
+	struct http_multi *others;   /* connections to other members; NULL: alone */
+	struct http_server *server;  /* NULL once it has stopped */
+	uv_signal_t on_term, on_int; /* end it */
+	char member[ROW_TENANT_MAX + 1];
+	char address[128];           /* to listen on */
+	char url[MEMBER_URL_MAX + 1]; /* where others reach this member */
+	struct buf data;             /* the directory */
+	bool stopping;
+	bool leaving;                /* managed: out of the group, once its rows are closed */
+	int code;                    /* to exit with */
+};
+
+/* serve.c: opens the rows and their front, once it is known who this is.  0 or -errno. */
+int serve_rows(struct program *p, struct err *err);
+
+/* Says why, and stops. */
+void serve_failed(void *ctx, const char *why);
+
+/* First the front, so that nothing new comes; then the shards are released; then serve_end(). */
+void serve_stop(struct program *p, int code);
+
+/* No rows are open: etcd ends, too, perhaps after it was taken out of its group. */
+void serve_end(struct program *p);
+
+/* struct engine_etcd_options: to be told to the group. */
+void serve_lease_lost(void *ctx);
+
+/* serve_managed.c: begins with etcd of our own; serve_rows() follows.  0 or -errno. */
+int serve_managed(struct program *p, struct err *err);
+
+/* The engine on it. */
+int serve_managed_engine(struct program *p, struct engine **ret, struct err *err);
+
+#endif

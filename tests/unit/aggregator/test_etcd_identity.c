@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The identity file of managed etcd: written, read, damaged. */
+#include "aggregator/etcd/identity.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/slice.h"
+#include "tests/lib/tap.h"
+
+static const struct identity member = {
+	.state = IDENTITY_MEMBER,
+	.member = "m1",
+	.nonce = "0123456789abcdef",
+	.group = "000102030405060708090a0b0c0d0e0f",
+	.cluster_id = UINT64_C(0xfedcba9876543210),
+	.etcd_id = 1,
+	.started = true,
+	.peer = "http://127.0.0.1:2380",
+	.client = "http://127.0.0.1:2379",
+	.endpoints = "http://127.0.0.1:3379,http://127.0.0.1:4379",
+};
+
+static void write_text(struct buf *out, const struct identity *identity)
+{
+	buf_reset(out);
+	is_int(identity_write(out, identity), 0, "an identity is written");
+}
+
+static void test_round_trip(void)
+{
+	struct identity back;
+	struct err err = { 0 };
+	struct buf text;
+
+	buf_init(&text, 65536);
+	write_text(&text, &member);
+	is_int(identity_read(buf_slice(&text), &back, &err), 0, "and read (%s)", err.text);
+	ok(memcmp(&back, &member, sizeof(back)) == 0, "and is the same");
+	buf_fini(&text);
+}
+
+/* What is wrong with it after one text was replaced by another. */
+static int read_changed(const char *from, const char *to, struct err *err)
+{
+	struct identity back;
+	struct buf text, changed;
+	const char *at;
+	int rc = -ENOENT;
+
+	buf_init(&text, 65536);
+	buf_init(&changed, 65536);
+	(void)identity_write(&text, &member);
+	at = strstr(buf_str(&text), from);
+	if (at) {
+		(void)buf_add(&changed, buf_str(&text), (size_t)(at - buf_str(&text)));
+		(void)buf_add_str(&changed, to);
+		(void)buf_add_str(&changed, at + strlen(from));
+		rc = identity_read(buf_slice(&changed), &back, err);
+	}
+	buf_fini(&text);
+	buf_fini(&changed);
+	return rc;
+}
+
+static void test_wrong(void)
+{
+	static const struct { const char *from, *to; int want; const char *what; } cases[] = {
+		{ "\"format\":1", "\"format\":2", -EPROTONOSUPPORT, "a newer format" },
+		{ "\"member\",", "\"king\",", -EINVAL, "an unknown state" },
+		{ "\"state\":\"member\"", "\"state\":\"none\"", -EINVAL, "no state" },
+		{ "\"m1\"", "\"\"", -EINVAL, "no member" },
+		{ "0123456789abcdef", "0123", -EINVAL, "a short nonce" },
+		{ "000102030405", "00010203040x", -EINVAL, "a group that is no uuid" },
+		{ "fedcba9876543210", "FEDCBA9876543210", -EINVAL, "a number in capitals" },
+		{ "0000000000000001", "0000000000000000", -EINVAL, "a member without an etcd id" },
+		{ "\"http://127.0.0.1:2380\"", "\"\"", -EINVAL, "no address" },
+		{ "\"http://127.0.0.1:2380\"", "7", -EINVAL, "an address that is a number" },
+		{ "}\n", "", -EINVAL, "a torn file" },
+		{ "\"started\":true", "\"started\":1", -EINVAL, "a flag of another type" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct err err = { 0 };
+
+		is_int(read_changed(cases[i].from, cases[i].to, &err), cases[i].want, "%s is refused: %s",
+		       cases[i].what, err.text);
+	}
+}
+
+static void test_long(void)
+{
+	struct err err = { 0 };
+	char url[ETCD_URL_SIZE + 32];
+
+	memset(url, 'a', sizeof(url));
+	url[0] = '"';
+	url[sizeof(url) - 2] = '"';
+	url[sizeof(url) - 1] = '\0';
+	is_int(read_changed("\"http://127.0.0.1:2380\"", url, &err), -EINVAL, "a text that is too long: %s", err.text);
+}
+
+static void test_file(void)
+{
+	char dir[] = "/tmp/identity-XXXXXX", path[64];
+	struct identity back;
+	struct err err = { 0 };
+
+	if (!ok(mkdtemp(dir) != NULL, "a directory"))
+		return;
+	(void)snprintf(path, sizeof(path), "%s/managed.json", dir);
+	is_int(identity_load(path, &back, &err), 0, "no file is no mistake");
+	is_int(back.state, IDENTITY_NONE, "and no identity");
+	is_int(identity_save(path, &member, &err), 0, "it is saved");
+	is_int(identity_load(path, &back, &err), 0, "and loaded");
+	ok(memcmp(&back, &member, sizeof(back)) == 0, "the same");
+	(void)unlink(path);
+	(void)rmdir(dir);
+}
+
+int main(void)
+{
+	test_round_trip();
+	test_wrong();
+	test_long();
+	test_file();
+	return done();
+}

@@ -349,13 +349,17 @@ def part_bodies():
 def part_gone():
     front = Front()
     clients = [front.connect() for _ in range(20)]
-    for client in clients:
-        client.send(b"GET /late HTTP/1.1\r\n" + HOST + b"\r\n")
+    for number, client in enumerate(clients):
+        client.send(b"GET /late HTTP/1.1\r\n" + HOST + b"X-Mark: this is %d\r\n\r\n" % number)
     mp.wait_for(lambda: front.stats()["requests"] >= 20, "20 requests")
     for client in clients[:10]:
         client.close()
     mp.wait_for(lambda: front.stats()["gone"] == 10, "ten that are known to have gone")
     mp.is_(front.stats()["gone"], 10, "a handler learns that its client has gone")
+    for _ in range(40):
+        front.connect().get("/late?ms=1&pad=" + "x" * 3000)
+    mp.wait_for(lambda: front.stats()["kept"] + front.stats()["changed"] == 10, "ten answers for nobody")
+    mp.is_(front.stats()["changed"], 0, "what it borrowed from the request stays until its answer")
     code = front.stop()
     mp.is_([code, "stopped gone=20" in front.out], [0, True],
            "at the end the others' handlers learn it, and answer for nobody")

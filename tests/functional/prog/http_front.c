@@ -38,12 +38,14 @@ static uv_signal_t on_term;
 static int64_t port, threads, total, per_address, head_ms, idle_ms, body_ms, rate, body_total;
 static int64_t stream_total, grace_ms;
 static const char *address, *cert, *key, *ca, *tokens;
-static uint64_t n_gone;
+static uint64_t n_gone, n_kept, n_changed;
 
 /* A request that is answered later, or a stream that ticks. */
 struct later {
 	struct http_req *req; /* NULL when it was answered */
 	uv_timer_t timer;     /* its own */
+	struct mp_str mark;   /* field X-Mark, borrowed from the request */
+	char copy[64];        /* what it was */
 	uint64_t left;        /* lines; UINT64_MAX: no end */
 	uint64_t written;     /* bytes */
 };
@@ -160,9 +162,10 @@ static void print_stats(struct buf *out)
 		   ",\"over_total\":%" PRIu64 ",\"over_address\":%" PRIu64 ",\"cut_head\":%" PRIu64
 		   ",\"cut_idle\":%" PRIu64 ",\"cut_body\":%" PRIu64 ",\"cut_answer\":%" PRIu64
 		   ",\"refused\":%" PRIu64 ",\"held\":%" PRIu64 ",\"unread\":%" PRIu64
-		   ",\"gone\":%" PRIu64 "}\n",
+		   ",\"gone\":%" PRIu64 ",\"kept\":%" PRIu64 ",\"changed\":%" PRIu64 "}\n",
 		   s.requests, s.connections, s.streams, s.over_total, s.over_address, s.cut_head,
-		   s.cut_idle, s.cut_body, s.cut_answer, s.refused, s.held, s.unread, n_gone);
+		   s.cut_idle, s.cut_body, s.cut_answer, s.refused, s.held, s.unread, n_gone,
+		   n_kept, n_changed);
 }
 
 static void get_stats(void *ctx, struct http_req *req)
@@ -209,14 +212,23 @@ static void late_answer(uv_timer_t *timer)
 	later_end(l);
 }
 
-/* The answer is owed all the same. */
+/* What was borrowed is there until the answer. */
+static void nobody(uv_timer_t *timer)
+{
+	struct later *l = timer->data;
+
+	*(slice_eq(l->mark, slice_of(l->copy)) ? &n_kept : &n_changed) += 1;
+	http_answer(l->req, 200, plain, MP_LIT("nobody\n"));
+	later_end(l);
+}
+
+/* The answer is owed all the same, and takes its time. */
 static void late_gone(void *ctx)
 {
 	struct later *l = ctx;
 
 	n_gone++;
-	http_answer(l->req, 200, plain, MP_LIT("nobody\n"));
-	later_end(l);
+	uv_timer_start(&l->timer, nobody, 300, 0);
 }
 
 static void get_late(void *ctx, struct http_req *req)
@@ -225,6 +237,8 @@ static void get_late(void *ctx, struct http_req *req)
 	uint64_t ms = number(req, "ms", UINT64_MAX);
 
 	(void)ctx;
+	(void)http_header(req, "X-Mark", &l->mark);
+	(void)snprintf(l->copy, sizeof(l->copy), "%.*s", SLICE_ARG(l->mark));
 	http_on_gone(req, late_gone, l);
 	if (ms != UINT64_MAX)
 		uv_timer_start(&l->timer, late_answer, ms, 0);

@@ -380,7 +380,7 @@ static int start_server(struct program *p, struct err *err)
 	o->http.threads = (int)o->threads;
 	p->http.group = p->group;
 	p->http.member = p->member;
-	p->http.data = o->group ? NULL : buf_str(&p->data);
+	p->http.data = o->group && !p->managed ? NULL : buf_str(&p->data);
 	p->http.put_ns = (uint64_t)o->put_ms * NS_PER_MS;
 	p->http.read_ns = (uint64_t)o->read_ms * NS_PER_MS;
 	p->http.cell_max = (size_t)o->cell_bytes;

@@ -179,7 +179,7 @@ int rows_ask(struct rows_api *api, const struct rows_call *call, struct http_rep
 
 	for (size_t i = 0; i < api->n; i++) {
 		size_t at = (api->at + i) % api->n;
-		struct http_reply reply;
+		struct http_reply reply = { 0 };
 
 		rc = rows_send(api, at, call, &reply, err);
 		if (rc && !repeatable(call, rc))

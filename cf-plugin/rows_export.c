@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,7 +11,6 @@
 #include "cf-plugin/control.h"
 #include "cf-plugin/progress.h"
 #include "cf-plugin/rows_commands.h"
-#include "lib/cleanup.h"
 #include "lib/export.h"
 
 #define SILENCE_S 60 /* then the aggregator is given up */
@@ -167,15 +167,11 @@ static int keep(FILE *out, const char *part, const char *name)
 	return CLI_OK;
 }
 
-static int to_file(struct rows_api *api, struct taker *t, const char *path, const char *name)
+/* Under another name until it is whole. */
+static int to_part(struct rows_api *api, struct taker *t, const char *path, const char *part, const char *name)
 {
-	CLEANUP_FREE char *part = malloc(strlen(name) + sizeof(".part"));
-	int fd, code;
+	int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), code;
 
-	if (!part)
-		return cli_fail(&command, CLI_FAILED, "out of memory");
-	(void)snprintf(part, strlen(name) + sizeof(".part"), "%s.part", name);
-	fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	t->out = fd >= 0 ? fdopen(fd, "w") : NULL;
 	t->to_file = true;
 	if (!t->out) {
@@ -190,6 +186,20 @@ static int to_file(struct rows_api *api, struct taker *t, const char *path, cons
 	fclose(t->out); /* what it says no longer matters: it was synced */
 	if (code)
 		(void)unlink(part);
+	return code;
+}
+
+static int to_file(struct rows_api *api, struct taker *t, const char *path, const char *name)
+{
+	struct buf part;
+	int code;
+
+	buf_init(&part, PATH_MAX);
+	if (buf_printf(&part, "%s.part", name))
+		code = cli_fail(&command, CLI_FAILED, "%s: the name is too long", name);
+	else
+		code = to_part(api, t, path, buf_str(&part), name);
+	buf_fini(&part);
 	return code;
 }
 

@@ -83,8 +83,8 @@ FUNCTIONAL_TESTS += \
 	tests/functional/71-checker.t \
 	tests/functional/71-workload.t \
 	tests/functional/72-rows-cli.t \
-	tests/functional/74-managed-alone.t \
 	tests/functional/73-rows-cli-group.t \
+	tests/functional/74-managed-alone.t \
 	tests/functional/76-rows-alone.t \
 	tests/functional/77-rows-group.t \
 	tests/functional/90-demo.t

@@ -25,7 +25,6 @@
 #include "lib/slice.h"
 
 #define GROUP_CELLS 4096               /* that go together at most, as in a put */
-#define GROUP_BYTES ROWS_REQUEST_MAX   /* likewise */
 #define TRIES 3                        /* when somebody else puts into the row meanwhile */
 
 struct import {
@@ -123,7 +122,7 @@ static void answer_put(struct import *im, const char *row, const struct put_answ
 	static const struct { enum put_code code; const char *name; } names[] = {
 		{ PUT_REFUSED, "refused" }, { PUT_GONE, "gone" }, { PUT_PRECONDITION, "precondition" },
 		{ PUT_TOO_LARGE, "too_large" }, { PUT_KEY_REUSED, "key_reused" }, { PUT_UNAVAILABLE, "unavailable" },
-		{ PUT_UNKNOWN, "unknown" }, { PUT_FULL, "full" },
+		{ PUT_UNKNOWN, "unknown" }, { PUT_FULL, "full" }, { PUT_TOO_MANY, "too_many" },
 	};
 	const char *name = "failed";
 
@@ -251,8 +250,8 @@ static bool belongs(const struct import *im, const struct export_line *line)
 {
 	const struct export_cell *cell = &line->is.cell;
 
-	return line->kind == EXPORT_CELL && im->n < GROUP_CELLS &&
-	       im->bytes.len + cell->content.len <= GROUP_BYTES && slice_eq(cell->row, slice_of(im->name)) &&
+	return line->kind == EXPORT_CELL && im->n < GROUP_CELLS && cell->content.len <= im->http->cell_max &&
+	       im->bytes.len + cell->content.len <= im->http->request_max && slice_eq(cell->row, slice_of(im->name)) &&
 	       cell->seq == im->last_seq + 1 && cell->at == im->at + im->n && cell->time_ms == im->time_ms &&
 	       cell->kind == im->kind && same(cell->key, im->key, im->key_len) &&
 	       same(cell->origin, im->origin, im->origin_len);
@@ -390,14 +389,20 @@ static void place(struct import *im)
 static void take_cells(struct import *im)
 {
 	struct err err = { 0 };
-	int rc;
+	char text[64];
 
 	if (strcmp(im->known, im->name) != 0 || !same(im->line.is.cell.row, im->name, strlen(im->name))) {
 		if (!may(im, im->line.is.cell.row))
 			return;
 	}
+	if (im->line.is.cell.content.len > im->http->cell_max) {
+		(void)snprintf(text, sizeof(text), "a cell may have %zu bytes", im->http->cell_max);
+		(void)snprintf(im->name, sizeof(im->name), "%.*s", SLICE_ARG(im->line.is.cell.row));
+		answer(im, 413, "too_large", im->name, text);
+		return;
+	}
 	begin_group(im);
-	while ((rc = peek(im, &err)) == 1 && belongs(im, &im->line))
+	while (peek(im, &err) == 1 && belongs(im, &im->line))
 		add_cell(im);
 	if (im->bytes.error)
 		answer(im, 503, "unavailable", im->name, "out of memory");
@@ -452,7 +457,7 @@ void rows_import(void *ctx, struct http_req *req)
 	im->rest = http_body(req);
 	im->end = calloc(GROUP_CELLS, sizeof(*im->end));
 	im->content = calloc(GROUP_CELLS, sizeof(*im->content));
-	buf_init(&im->bytes, GROUP_BYTES + EXPORT_DATA_MAX);
+	buf_init(&im->bytes, ROWS_REQUEST_MAX + EXPORT_DATA_MAX);
 	if (!im->end || !im->content) {
 		answer(im, 503, "unavailable", "", "out of memory");
 		return;

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/members.c aggregator/rows/copy.c aggregator/rows/copy_read.c \
+AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/checks.c aggregator/rows/members.c aggregator/rows/copy.c aggregator/rows/copy_read.c \
 	aggregator/rows/deliver.c aggregator/rows/engine_sqlite.c aggregator/rows/flight.c \
 	aggregator/rows/group.c aggregator/rows/http.c aggregator/rows/http_forward.c aggregator/rows/http_put.c \
-	aggregator/rows/http_read.c aggregator/rows/http_state.c aggregator/rows/http_subscribe.c \
-	aggregator/rows/meta.c aggregator/rows/owner.c aggregator/rows/owner_txn.c aggregator/rows/plan.c aggregator/rows/put.c \
+	aggregator/rows/http_read.c aggregator/rows/http_state.c aggregator/rows/http_snapshot.c aggregator/rows/http_subscribe.c \
+	aggregator/rows/meta.c aggregator/rows/owner.c aggregator/rows/owner_txn.c aggregator/rows/plan.c aggregator/rows/plan_snapshot.c aggregator/rows/put.c \
 	aggregator/rows/reader.c aggregator/rows/retain.c aggregator/rows/row.c aggregator/rows/row_keys.c \
+	aggregator/rows/snapshot.c aggregator/rows/snapshot_load.c \
 	aggregator/rows/subscribe.c aggregator/serve.c aggregator/serve_managed.c \
 	aggregator/rows/head.c aggregator/rows/keys.c aggregator/rows/sqlite_file.c
 UNIT_TESTS += tests/unit/aggregator/test_batch.c tests/unit/aggregator/test_engine_sqlite.c \
 	tests/unit/aggregator/test_head.c tests/unit/aggregator/test_keys.c
+UNIT_TESTS += tests/unit/aggregator/test_checks.c tests/unit/aggregator/test_checks_sim.c \
+	tests/unit/aggregator/test_snapshot.c
 UNIT_TESTS += tests/unit/aggregator/test_row.c tests/unit/aggregator/test_owner_sim.c tests/unit/aggregator/test_engine_sim.c tests/unit/aggregator/test_engine_sim_many.c \
 	tests/unit/aggregator/test_sim.c
 TESTS_SRC += tests/lib/sim.c tests/unit/aggregator/engine_sim.c \

@@ -211,7 +211,10 @@ static int open_group(struct program *p, struct err *err)
 		.rows_max = (size_t)o->rows_max,
 		.limits = { .rows = EMBEDDED_ROWS, .bytes = EMBEDDED_BYTES, .waiting = (size_t)o->waiting_max,
 			    .set = { (uint64_t)o->row_bytes, (uint64_t)o->tenant_bytes,
-				     (uint64_t)o->puts_per_s } },
+				     (uint64_t)o->puts_per_s },
+			    .snapshot_cells = (uint64_t)o->snapshot_cells,
+			    .snapshot_bytes = (uint64_t)o->snapshot_bytes },
+		.halves = p->halves,
 		.alone = !o->group,
 		.url = p->url,
 		.net = { on_ping, serve_failed, p },
@@ -232,6 +235,20 @@ static int open_group(struct program *p, struct err *err)
 		options.limits.bytes = engine_etcd_limits(options.engine).max_bytes * 2 / 3;
 	}
 	return group_open(&options, &calls, &p->group, err);
+}
+
+static void on_refused(const char *path, const char *reason)
+{
+	log_warn("a half is not taken", "file=%s why=%s", LOG_STR(path), LOG_STR(reason));
+}
+
+static int find_halves(struct program *p, struct err *err)
+{
+	const struct catalog_options options = { .folder = p->options->halves_dir, .refused = on_refused };
+	int r = catalog_new(&options, &p->halves, err);
+
+	p->http.halves = p->halves;
+	return r < 0 ? err_wrap(err, r, "--halves-dir") : 0;
 }
 
 /* ----------------------------------------------------------------------- the end */
@@ -418,8 +435,10 @@ static int open_others(struct program *p, struct err *err)
 /* The rows and their front, once it is known who this is. */
 int serve_rows(struct program *p, struct err *err)
 {
-	int r = open_group(p, err);
+	int r = find_halves(p, err);
 
+	if (r == 0)
+		r = open_group(p, err);
 	if (r < 0)
 		return r;
 	rows_http_init(&p->http, &p->loop);
@@ -490,6 +509,7 @@ int serve(struct serve_options *options)
 	}
 	uv_run(&p.loop, UV_RUN_DEFAULT);
 	(void)uv_loop_close(&p.loop);
+	catalog_free(p.halves);
 	buf_fini(&p.data);
 	return p.code;
 }

@@ -19,6 +19,7 @@ struct serve_options {
 	const char *group;         /* URLs of an etcd, with commas; "managed": its own; NULL: alone */
 	const char *advertise;     /* URL where other members reach this one; NULL: where it listens */
 	const char *tenant;
+	const char *halves_dir;    /* folder of `.so` halves; NULL: built-in ones only */
 	const char *member;        /* id; NULL: one that is drawn and kept in the data directory */
 	const char *etcd_ca, *etcd_cert, *etcd_key, *etcd_user, *etcd_password_file;
 	const char *etcd_program;  /* managed: etcd itself */
@@ -33,6 +34,8 @@ struct serve_options {
 	int64_t row_bytes, tenant_bytes, puts_per_s; /* see limits.h */
 	int64_t cell_bytes, request_bytes; /* of a put */
 	int64_t waiting_max;       /* puts */
+	int64_t snapshot_cells;    /* behind the last snapshot, before retention takes another */
+	int64_t snapshot_bytes;    /* likewise */
 	int64_t stop_ms;           /* that a stop may take */
 	int64_t shards;            /* of a group that is made */
 	int64_t ready_fd;          /* where to write the address when it serves; -1: nowhere */

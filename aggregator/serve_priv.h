@@ -16,6 +16,7 @@
 struct program {
 	struct serve_options *options;
 	uv_loop_t loop;
+	struct catalog *halves;      /* that rows may have as checks */
 	struct managed *managed;     /* etcd of our own; NULL: none, or it has closed */
 	struct group *group;         /* NULL once it has closed, and before it is opened */
 	struct rows_http http;

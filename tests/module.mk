@@ -55,6 +55,7 @@ FUZZ_TARGETS += \
 	tests/fuzz/fuzz_import.c \
 	tests/fuzz/fuzz_lane.c \
 	tests/fuzz/fuzz_marker.c \
+	tests/fuzz/fuzz_snapshot.c \
 	tests/fuzz/fuzz_wire.c
 
 # Run one after another, in this order.
@@ -85,6 +86,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/72-rows-cli.t \
 	tests/functional/73-rows-cli-group.t \
 	tests/functional/74-managed-alone.t \
+	tests/functional/75-checks.t \
 	tests/functional/76-rows-alone.t \
 	tests/functional/77-rows-group.t \
 	tests/functional/90-demo.t

@@ -23,7 +23,7 @@
 static bool make_texts(struct copy *copy, struct mp_str tenant)
 {
 	return !key_prefix(&copy->text[COPY_PREFIX], tenant) &&
-	       !key_range_end(&copy->text[COPY_END], copy_text(copy, COPY_PREFIX)) &&
+	       !key_snapshots(&copy->text[COPY_END], copy_text(copy, COPY_PREFIX)) &&
 	       !buf_add_slice(&copy->text[COPY_CELLS_BEGIN], copy_text(copy, COPY_PREFIX)) &&
 	       !buf_add_str(&copy->text[COPY_CELLS_BEGIN], "cells/") &&
 	       !key_range_end(&copy->text[COPY_CELLS_END], copy_text(copy, COPY_CELLS_BEGIN));
@@ -275,7 +275,7 @@ void copy_take(struct copy *copy, struct mp_str text, struct mp_str value, uint6
 		take_cells(copy, &key, value);
 	else if (key.kind == KEY_OWNER)
 		take_owner(copy, &key, value, revision);
-	else
+	else if (key.kind != KEY_SNAPSHOT)
 		take_other(copy, text, &key, value, revision);
 }
 

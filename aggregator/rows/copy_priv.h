@@ -30,7 +30,7 @@ enum copy_state {
 /* Keys that it keeps at hand. */
 enum copy_text {
 	COPY_PREFIX,      /* "middlepipe/<tenant>/" */
-	COPY_END,         /* of the prefix's range */
+	COPY_END,         /* where snapshots begin, which it does not hold; nothing else is behind them */
 	COPY_CELLS_BEGIN, /* the range of all cells */
 	COPY_CELLS_END,   /* where it ends, and all other keys begin */
 	COPY_FROM,        /* where the next page of all begins */

@@ -58,6 +58,7 @@ static void clear(struct owner *owner)
 	for (uint32_t i = 0; i < owner->n_shards; i++)
 		owner->shard[i].aboard = false;
 	owner->probe = NULL;
+	owner->snapshot_aboard = false;
 	owner->rows_aboard = owner->bytes_aboard = 0;
 	owner->backoff = BACKOFF_MIN;
 	owner->flight = FLIGHT_NONE;
@@ -117,6 +118,7 @@ static void land(struct owner *owner, uint64_t revision)
 
 		if (o->batch.len)
 			batch = buf_slice(&o->batch);
+		snapshot_landed(owner, o);
 		/* What cannot be taken in is read again; it is committed all the same. */
 		if (o->writes)
 			(void)copy_wrote(owner->copy, o->row, buf_slice(&o->head), batch, revision, NULL);
@@ -396,8 +398,14 @@ static void refused(struct owner *owner, const char *why)
 		code = PUT_FULL;
 	else if (!health.serving)
 		code = PUT_UNAVAILABLE;
-	FOR_EACH_ABOARD(o, owner)
+	FOR_EACH_ABOARD(o, owner) {
 		puts += o->n_flying + !list_empty(&o->refused);
+		snapshot_drop(o); /* it is begun anew some time */
+	}
+	if (owner->snapshot_aboard && code == PUT_TOO_LARGE) {
+		return_puts(owner);
+		return;
+	}
 	if (puts > 1 && code == PUT_TOO_LARGE) {
 		owner->alone = (unsigned)puts;
 		return_puts(owner);
@@ -448,6 +456,10 @@ static void add_row(struct owner *owner, struct owned *o)
 		txn_op(&owner->txn, ENGINE_PUT, buf_slice(&o->head_key), buf_slice(&o->head));
 	if (o->batch.len)
 		txn_op(&owner->txn, ENGINE_PUT, buf_slice(&o->batch_key), buf_slice(&o->batch));
+	if (o->storing && o->storing->part.len)
+		txn_op(&owner->txn, ENGINE_PUT, buf_slice(&o->storing->key), buf_slice(&o->storing->part));
+	if (o->storing && o->storing->end.len)
+		txn_op(&owner->txn, ENGINE_DELETE_RANGE, buf_slice(&o->storing->from), buf_slice(&o->storing->end));
 	if (o->trim_end.len)
 		txn_op(&owner->txn, ENGINE_DELETE_RANGE, buf_slice(&o->trim_from), buf_slice(&o->trim_end));
 }

@@ -31,6 +31,7 @@ struct group {
 	struct engine *engine;      /* owned */
 	struct rows_host host;      /* of all that follow */
 	struct copy *copy;          /* NULL until `meta` is known */
+	struct checks *checks;      /* likewise; NULL without halves */
 	struct owner *owner;        /* likewise */
 	struct reader *reader;      /* likewise */
 	struct members *members;    /* likewise; NULL: alone */
@@ -228,6 +229,17 @@ static struct members *build_members(struct group *g)
 	return members_new(&options);
 }
 
+static const struct mp_aggregator *find_half(void *ctx, const char *name)
+{
+	return catalog_find_half(ctx, name);
+}
+
+static struct checks *make_checks(struct group *g)
+{
+	return checks_new(&(struct checks_options){ g->engine, &g->host, copy_prefix(g->copy), find_half,
+						    g->options.halves, CHECKS_SLICE });
+}
+
 /* All that needs to know the number of shards. */
 static int build(struct group *g)
 {
@@ -239,8 +251,10 @@ static int build(struct group *g)
 			   &calls);
 	if (!g->copy)
 		return -ENOMEM;
+	if (g->options.halves && !(g->checks = make_checks(g)))
+		return -ENOMEM;
 	g->owner = owner_new(&(struct owner_options){ .engine = g->engine, .copy = g->copy, .host = &g->host,
-						      .checks = g->options.checks,
+						      .checks = g->checks ? checks_calls(g->checks) : NULL,
 						      .member = buf_slice(&g->member), .nonce = g->nonce,
 						      .n_shards = g->meta.shards,
 						      .limits = g->options.limits });
@@ -416,10 +430,12 @@ static void end(struct group *g)
 	uv_timer_stop(&g->meta_timer);
 	members_free(g->members);
 	owner_free(g->owner);
+	checks_free(g->checks);
 	reader_free(g->reader);
 	copy_free(g->copy);
 	g->members = NULL;
 	g->owner = NULL;
+	g->checks = NULL;
 	g->reader = NULL;
 	g->copy = NULL;
 	/* It answers what it owes first. */

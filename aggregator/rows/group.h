@@ -10,9 +10,11 @@
 
 #include <uv.h>
 
+#include "aggregator/rows/checks.h"
 #include "aggregator/rows/members.h"
 #include "aggregator/rows/owner.h"
 #include "aggregator/rows/reader.h"
+#include "middlepipes/catalog.h"
 
 struct group;
 
@@ -24,7 +26,7 @@ struct group_options {
 	uint32_t shards;        /* when the group is made here; what `meta` says counts */
 	size_t rows_max;
 	struct owner_limits limits;
-	const struct owner_checks *checks; /* borrowed; NULL: none */
+	struct catalog *halves; /* that rows may have as checks; borrowed; NULL: none */
 	bool alone;             /* nobody else takes part: all shards are taken at once */
 	const char *url;        /* where others reach this member; not alone; borrowed */
 	struct members_net net; /* not alone */

@@ -24,9 +24,11 @@ static const struct {
 	{ "keep_bytes", offsetof(struct head, keep_bytes), 0 },
 	{ "keep_ms", offsetof(struct head, keep_ms), 0 },
 	{ "snapshot", offsetof(struct head, snapshot), 0 },
+	{ "rules", offsetof(struct head, rules), 1 },
 };
 
 #define N_NUMBERS (sizeof(numbers) / sizeof(numbers[0]))
+#define N_ALWAYS (N_NUMBERS - 1) /* rules are there with a check only */
 
 static uint64_t *number_of(struct head *head, size_t i)
 {
@@ -51,7 +53,8 @@ static bool consistent(const struct head *head)
 {
 	return head->floor >= 1 && head->last < INT64_MAX && head->floor <= head->last + 1 &&
 	       head->snapshot <= head->last && head->keep_cells <= INT64_MAX &&
-	       head->keep_bytes <= INT64_MAX && head->keep_ms <= INT64_MAX;
+	       head->keep_bytes <= INT64_MAX && head->keep_ms <= INT64_MAX &&
+	       head->rules <= UINT32_MAX && !head->rules == !head->check[0];
 }
 
 /* -------------------------------------------------------------------- writing */
@@ -69,7 +72,7 @@ int head_write(struct buf *out, const struct head *head)
 		   head->incarnation, head->before);
 	buf_printf(out, ",\"batch\":\"%.*s\",\"deleted\":%s,\"check\":\"%s\",\"partition\":\"%s\"",
 		   (int)sizeof(batch), batch, head->deleted ? "true" : "false", head->check, partitions[head->partition]);
-	for (size_t i = 0; i < N_NUMBERS; i++)
+	for (size_t i = 0; i < (head->check[0] ? N_NUMBERS : N_ALWAYS); i++)
 		buf_printf(out, ",\"%s\":%" PRIu64, numbers[i].name, *number_of(&copy, i));
 	return buf_add_str(out, "}");
 }
@@ -103,10 +106,10 @@ static void get_check(const struct json_at *at, struct head *ret, struct json_er
 static void get_numbers(const struct json_at *at, struct head *ret, struct json_errs *errs)
 {
 	for (size_t i = 0; i < N_NUMBERS; i++) {
+		bool required = i < N_ALWAYS || ret->check[0];
 		int64_t value = 0;
 
-		json_get_int(at, numbers[i].name, JSON_REQUIRED, numbers[i].min, INT64_MAX - 1, &value,
-			     errs);
+		json_get_int(at, numbers[i].name, required, numbers[i].min, INT64_MAX - 1, &value, errs);
 		*number_of(ret, i) = (uint64_t)value;
 	}
 }
@@ -135,7 +138,7 @@ static void get_all(const struct json_at *at, struct head *ret, struct json_errs
 	ret->partition = (enum row_partition)partition;
 	get_numbers(at, ret, errs);
 	if (!errs->count && !consistent(ret))
-		json_errs_add(errs, at, "floor or snapshot do not fit the last seq");
+		json_errs_add(errs, at, "floor or snapshot do not fit the last seq, or rules not the check");
 }
 
 int head_read(struct mp_str text, struct head *ret, struct err *err)

@@ -6,7 +6,8 @@
  *
  *	{"format":1,"incarnation":"00000000000000ff","before":"0000000000000000",
  *	 "batch":"000102030405060708090a0b0c0d0e0f","deleted":false,"check":"unique","partition":"live","last":17,"floor":1,
- *	 "keep_cells":1000,"keep_bytes":0,"keep_ms":0,"snapshot":0}
+ *	 "keep_cells":1000,"keep_bytes":0,"keep_ms":0,"snapshot":0,
+ *	 "rules":1}
  *
  * Members compare heads by value: there is exactly one text for a head.
  * Pure; any thread.
@@ -39,6 +40,7 @@ struct head {
 	uint64_t keep_bytes;   /* bytes of cells; 0: all */
 	uint64_t keep_ms;      /* age; 0: any */
 	uint64_t snapshot;     /* seq of the state snapshot that the floor rests on; 0: none */
+	uint64_t rules;        /* of the check, as its owner had them when it was set; 0, and not in the text, without one */
 };
 
 /* May a check be called so?  [a-z][a-z0-9-]*, at most CHECK_NAME_MAX bytes. */

@@ -14,6 +14,7 @@ const struct http_route rows_routes[] = {
 	{ HTTP_POST, "/v1/rows/{row}/cells", ROWS_REQUEST_MAX, rows_put_cells },
 	{ HTTP_GET, "/v1/rows/{row}/cells/{seq}", 0, rows_get_cell },
 	{ HTTP_GET, "/v1/rows/{row}/cells", 0, rows_get_range },
+	{ HTTP_GET, "/v1/rows/{row}/snapshot", 0, rows_get_snapshot },
 	{ HTTP_GET, "/v1/rows/{row}", 0, rows_get },
 	{ HTTP_PUT, "/v1/rows/{row}", 4096, rows_put_policies },
 	{ HTTP_DELETE, "/v1/rows/{row}", 0, rows_delete },
@@ -144,7 +145,7 @@ bool rows_incarnation(struct mp_str text, uint64_t *ret)
 const char *cell_kind_name(uint8_t kind)
 {
 	static const char *const names[] = { [CELL_DATA] = "data", [CELL_CONFLICT] = "conflict",
-					     [CELL_BASE] = "base" };
+					     [CELL_BASE] = "base", [CELL_ADMIN] = "admin" };
 
 	return kind < sizeof(names) / sizeof(names[0]) && names[kind] ? names[kind] : "unknown";
 }
@@ -165,8 +166,9 @@ void rows_add_row(struct buf *out, const struct rows_http *http, const struct ro
 	(void)json_text_add(out, row_name(row));
 	(void)buf_printf(out, ",\"incarnation\":\"%016" PRIx64 "\",\"highest\":%" PRIu64 ",\"floor\":%" PRIu64,
 			 head->incarnation, head->last, head->floor);
-	(void)buf_printf(out, ",\"cells\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"check\":\"%s\",\"partition\":\"%s\"",
-			 n_cells(head), row->bytes, head->check,
+	(void)buf_printf(out, ",\"cells\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"check\":\"%s\",\"rules\":%" PRIu64
+			 ",\"snapshot\":%" PRIu64
+			 ",\"partition\":\"%s\"", n_cells(head), row->bytes, head->check, head->rules, head->snapshot,
 			 head->partition == ROW_LIVE ? "live" : "safe");
 	(void)buf_printf(out, ",\"keep_cells\":%" PRIu64 ",\"keep_bytes\":%" PRIu64 ",\"keep_ms\":%" PRIu64,
 			 head->keep_cells, head->keep_bytes, head->keep_ms);

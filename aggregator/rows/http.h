@@ -7,6 +7,7 @@
  *   http_put.c        puts, policies, floors, deletion
  *   http_forward.c    those of rows that another member owns
  *   http_read.c       rows, cells and lists
+ *   http_snapshot.c   what a row came to
  *   http_subscribe.c  streams
  *   http_state.c      status, owners, health
  *   http_metrics.c    metrics
@@ -26,6 +27,7 @@
 /* What the handlers work with: their ctx. */
 struct rows_http {
 	struct group *group;         /* borrowed */
+	struct catalog *halves;      /* that rows may have as checks; borrowed */
 	struct http_server *server;  /* borrowed; NULL until it runs */
 	const char *member;          /* id of this member */
 	const char *data;            /* directory that the rows lie in; NULL: none */
@@ -68,6 +70,7 @@ void rows_list(void *ctx, struct http_req *req);
 void rows_get(void *ctx, struct http_req *req);
 void rows_get_range(void *ctx, struct http_req *req);
 void rows_get_cell(void *ctx, struct http_req *req);
+void rows_get_snapshot(void *ctx, struct http_req *req);
 void rows_subscribe(void *ctx, struct http_req *req);
 void rows_owners(void *ctx, struct http_req *req);
 void rows_status(void *ctx, struct http_req *req);

@@ -295,12 +295,32 @@ static bool check_sizes(struct rows_request *r)
 	return true;
 }
 
+/* What kind of cells it puts: those of admins need the right as well.  False: answered. */
+static bool read_kind(struct rows_request *r)
+{
+	struct mp_str text;
+	int n = http_header(r->req, "Middlepipe-Cell-Kind", &text);
+
+	if (n == 0 || (n == 1 && slice_eq(text, MP_LIT("data"))))
+		return true;
+	if (n > 1 || !slice_eq(text, MP_LIT("admin")))
+		return bad(r, "Middlepipe-Cell-Kind wants data or admin, once");
+	if (!http_may(r->req, RIGHT_ADMIN, r->put.row)) {
+		http_deny(r->req);
+		request_free(r);
+		return false;
+	}
+	r->put.cell_kind = CELL_ADMIN;
+	http_audit(r->req, "row admin cells", "row=%.*s", SLICE_ARG(r->put.row));
+	return true;
+}
+
 void rows_put_cells(void *ctx, struct http_req *req)
 {
 	struct rows_request *r = request_new(ctx, req, PUT_CELLS, RIGHT_PUT);
 	struct mp_str type;
 
-	if (!r)
+	if (!r || !read_kind(r))
 		return;
 	r->single = http_body(req);
 	if (http_header(req, "Content-Type", &type) > 1) {
@@ -334,7 +354,32 @@ static bool get_keep(const struct json_at *at, const char *name, uint64_t *ret, 
 	return true;
 }
 
-static void read_policies(const json_t *document, struct policies *ret, struct json_errs *errs)
+/* Those checks that there are, for people. */
+static void list_checks(struct catalog *halves, struct buf *out)
+{
+	const struct mp_aggregator **all = catalog_all_halves(halves);
+
+	for (size_t i = 0; all && all[i]; i++)
+		(void)buf_printf(out, "%s%s", i ? ", " : "", all[i]->name);
+	free(all);
+}
+
+static void check_check(struct catalog *halves, const char *name, const struct json_at *at, struct json_errs *errs)
+{
+	struct buf list;
+
+	if (!check_name_ok(slice_of(name))) {
+		json_errs_add(errs, at, "is no name of a check: %s", JSON_QUOTE(name));
+	} else if (!catalog_find_half(halves, name)) {
+		buf_init(&list, 256);
+		list_checks(halves, &list);
+		json_errs_add(errs, at, "no such check: %s; there are: %s", JSON_QUOTE(name), buf_str(&list));
+		buf_fini(&list);
+	}
+}
+
+static void read_policies(struct catalog *halves, const json_t *document, struct policies *ret,
+			  struct json_errs *errs)
 {
 	struct json_at root = json_at_root(document), member = json_at_member(&root, "check");
 	const char *check = NULL;
@@ -343,9 +388,9 @@ static void read_policies(const json_t *document, struct policies *ret, struct j
 	if (json_only(&root, errs, "check", "partition", "keep_cells", "keep_bytes", "keep_ms", NULL))
 		return;
 	json_get_str(&root, "check", JSON_OPTIONAL, &check, errs);
-	if (check && check[0] && !check_name_ok(slice_of(check)))
-		json_errs_add(errs, &member, "is no name of a check: %s", JSON_QUOTE(check));
-	else if (check)
+	if (check && check[0])
+		check_check(halves, check, &member, errs);
+	if (check)
 		(void)snprintf(ret->check, sizeof(ret->check), "%s", check);
 	ret->has_check = check;
 	ret->has_partition = json_object_get(document, "partition");
@@ -377,7 +422,7 @@ static bool read_body(struct rows_request *r, void (*read)(struct rows_request *
 
 static void take_policies(struct rows_request *r, const json_t *document, struct json_errs *errs)
 {
-	read_policies(document, &r->put.policies, errs);
+	read_policies(r->http->halves, document, &r->put.policies, errs);
 }
 
 void rows_put_policies(void *ctx, struct http_req *req)

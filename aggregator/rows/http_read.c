@@ -216,8 +216,8 @@ static void gone(struct asked *a, const struct row *row)
 	struct buf body;
 
 	buf_init(&body, 4096);
-	(void)buf_printf(&body, "{\"error\":\"below the row's floor\",\"code\":\"gone\",\"floor\":%" PRIu64 "}",
-			 row->head.floor);
+	(void)buf_printf(&body, "{\"error\":\"below the row's floor\",\"code\":\"gone\",\"floor\":%" PRIu64
+			 ",\"snapshot\":%" PRIu64 "}", row->head.floor, row->head.snapshot);
 	rows_answer(a->req, 410, &body);
 }
 

@@ -526,8 +526,9 @@ static void answer_gone(struct http_req *req, const struct row *row)
 
 	buf_init(&body, 4096);
 	(void)buf_printf(&body, "{\"error\":\"below the row's floor, or of another life of the row\","
-			 "\"code\":\"gone\",\"floor\":%" PRIu64 ",\"incarnation\":\"%016" PRIx64 "\"}",
-			 row->head.floor ? row->head.floor : 1, row->head.incarnation);
+			 "\"code\":\"gone\",\"floor\":%" PRIu64 ",\"snapshot\":%" PRIu64
+			 ",\"incarnation\":\"%016" PRIx64 "\"}",
+			 row->head.floor ? row->head.floor : 1, row->head.snapshot, row->head.incarnation);
 	rows_answer(req, 410, &body);
 }
 

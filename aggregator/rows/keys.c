@@ -17,6 +17,7 @@
 static const struct mp_str folders[] = {
 	[KEY_META] = MP_LIT_INIT("meta"),    [KEY_MEMBER] = MP_LIT_INIT("member/"), [KEY_OWNER] = MP_LIT_INIT("owner/"),
 	[KEY_HEAD] = MP_LIT_INIT("row/"),    [KEY_CELLS] = MP_LIT_INIT("cells/"),   [KEY_FORK] = MP_LIT_INIT("fork/"),
+	[KEY_SNAPSHOT] = MP_LIT_INIT("snap/"),
 };
 
 /* ---------------------------------------------------------------------- names */
@@ -172,6 +173,20 @@ int key_fork(struct buf *out, struct mp_str prefix, struct mp_str uuid)
 	return escape(out, uuid);
 }
 
+int key_snapshots(struct buf *out, struct mp_str prefix)
+{
+	begin(out, prefix, KEY_SNAPSHOT);
+	return out->error;
+}
+
+int key_snapshot(struct buf *out, struct mp_str prefix, struct mp_str name, uint64_t incarnation,
+		 uint64_t seq, uint32_t part)
+{
+	begin(out, prefix, KEY_SNAPSHOT);
+	escape(out, name);
+	return buf_printf(out, "/%016" PRIx64 "/%016" PRIx64 "/%04" PRIx32, incarnation, seq, part);
+}
+
 int key_heads(struct buf *out, struct mp_str prefix, struct mp_str names)
 {
 	return key_head(out, prefix, names);
@@ -199,6 +214,19 @@ static bool parse_cells(struct mp_str rest, struct key *ret)
 	       ret->seq && unescape(name, ret);
 }
 
+/* <name>/<incarnation>/<seq>/<part> */
+static bool parse_snapshot(struct mp_str rest, struct key *ret)
+{
+	uint64_t part = 0;
+	struct mp_str digits = slice_skip(rest, rest.len < 4 ? 0 : rest.len - 4);
+
+	if (rest.len < 5 || digits.ptr[-1] != '/' || !hex_number(digits, 4, &part))
+		return false;
+	ret->part = (uint32_t)part;
+	rest.len -= 5;
+	return parse_cells(rest, ret);
+}
+
 static bool parse_shard(struct mp_str rest, struct key *ret)
 {
 	uint64_t shard = 0;
@@ -219,6 +247,7 @@ int key_parse(struct mp_str key, struct mp_str prefix, struct key *ret)
 	static bool (*const parse[])(struct mp_str, struct key *) = {
 		[KEY_META] = parse_nothing, [KEY_MEMBER] = unescape,  [KEY_OWNER] = parse_shard,
 		[KEY_HEAD] = unescape,      [KEY_CELLS] = parse_cells, [KEY_FORK] = unescape,
+		[KEY_SNAPSHOT] = parse_snapshot,
 	};
 	struct mp_str rest = slice_skip(key, prefix.len);
 

@@ -8,6 +8,10 @@
  *	                   /row/<name>
  *	                   /cells/<name>/<incarnation, 16 hex digits>/<first seq, 16 hex digits>
  *	                   /fork/<uuid>
+ *	                   /snap/<name>/<incarnation>/<seq, 16 hex digits>/<part, 4 hex digits>
+ *
+ * Snapshots are large and read by few: everything that members follow sorts
+ * before `snap/` (copy.c).
  *
  * Tenant, name and ids are escaped: '/', '%' and control bytes become %xx, so
  * that the range of one row never reaches into another's.
@@ -28,15 +32,16 @@
 #define KEY_MAX (16 + 3 * (ROW_NAME_MAX + ROW_TENANT_MAX) + 64) /* bytes of a key */
 #define SHARDS_MAX 256                                  /* an owner's key has two digits */
 
-enum key_kind { KEY_META, KEY_MEMBER, KEY_OWNER, KEY_HEAD, KEY_CELLS, KEY_FORK };
+enum key_kind { KEY_META, KEY_MEMBER, KEY_OWNER, KEY_HEAD, KEY_CELLS, KEY_FORK, KEY_SNAPSHOT };
 
 /* What a key says. */
 struct key {
 	enum key_kind kind;
 	uint32_t shard;             /* KEY_OWNER */
-	uint64_t incarnation;       /* KEY_CELLS */
-	uint64_t seq;               /* KEY_CELLS: of the first cell; from 1 */
-	char name[ROW_NAME_MAX + 1]; /* KEY_HEAD, KEY_CELLS: the row; MEMBER, FORK: the id */
+	uint32_t part;              /* KEY_SNAPSHOT: from 0 */
+	uint64_t incarnation;       /* KEY_CELLS, KEY_SNAPSHOT */
+	uint64_t seq;               /* KEY_CELLS: of the first cell, SNAPSHOT: of the last; from 1 */
+	char name[ROW_NAME_MAX + 1]; /* HEAD, CELLS, SNAPSHOT: the row; MEMBER, FORK: the id */
 	size_t name_size;           /* without the NUL; a name has no NUL of its own */
 };
 
@@ -57,6 +62,11 @@ int key_head(struct buf *out, struct mp_str prefix, struct mp_str name);
 int key_cells(struct buf *out, struct mp_str prefix, struct mp_str name, uint64_t incarnation,
 	      uint64_t first_seq);
 int key_fork(struct buf *out, struct mp_str prefix, struct mp_str uuid);
+int key_snapshot(struct buf *out, struct mp_str prefix, struct mp_str name, uint64_t incarnation,
+		 uint64_t seq, uint32_t part);
+
+/* Appends where the snapshots of all rows begin. */
+int key_snapshots(struct buf *out, struct mp_str prefix);
 
 /*
  * Appends where the heads of all rows begin whose names begin so ("" for all):

@@ -80,9 +80,14 @@ struct owner *owner_new(const struct owner_options *options)
 	owner->host = options->host;
 	owner->checks = options->checks;
 	owner->nonce = options->nonce;
+	owner->ids = 1;
 	owner->n_shards = options->n_shards;
 	owner->limits = options->limits;
 	limits_init(&owner->bounds, &options->limits.set);
+	if (!owner->limits.snapshot_cells)
+		owner->limits.snapshot_cells = OWNER_SNAPSHOT_CELLS;
+	if (!owner->limits.snapshot_bytes)
+		owner->limits.snapshot_bytes = OWNER_SNAPSHOT_BYTES;
 	owner->take_backoff = TAKE_BACKOFF_MIN;
 	snprintf(owner->member, sizeof(owner->member), "%.*s", SLICE_ARG(options->member));
 	list_init(&owner->all);
@@ -100,8 +105,17 @@ struct owner *owner_new(const struct owner_options *options)
 	return owner;
 }
 
-static void owned_free(struct owned *owned)
+static void drop_check(struct owner *owner, struct row *row)
 {
+	if (row->owned)
+		snapshot_drop(row->owned);
+	if (row->check)
+		owner->checks->drop(owner->checks->ctx, row);
+}
+
+static void owned_free(struct owner *owner, struct owned *owned)
+{
+	drop_check(owner, owned->row);
 	buf_fini(&owned->before);
 	buf_fini(&owned->head);
 	buf_fini(&owned->head_key);
@@ -171,7 +185,7 @@ void owner_free(struct owner *owner)
 	while (!list_empty(&owner->due))
 		say_late(owner, LIST_ENTRY_OF(owner->due.next, struct put, due), "this member stops");
 	LIST_FOR_EACH_SAFE(link, &owner->all)
-		owned_free(LIST_ENTRY_OF(link, struct owned, link));
+		owned_free(owner, LIST_ENTRY_OF(link, struct owned, link));
 	if (!owner->asked)
 		destroy(owner);
 }
@@ -190,11 +204,14 @@ void owner_set_meta(struct owner *owner, struct mp_str key, struct mp_str text, 
 
 void owner_answer(struct owner *owner, struct put *put, struct put_answer *answer)
 {
+	char *reason = put->reason; /* done() may end the put */
+
 	list_remove(&put->link);
 	list_remove(&put->due);
 	owner->counts.waiting--;
 	owner->counts.put[answer->code]++;
 	put->done(put, answer);
+	free(reason);
 }
 
 void owner_turn_away(struct owner *owner, struct owned *owned)
@@ -267,6 +284,11 @@ void owner_put(struct owner *owner, struct put *put)
 	list_init(&put->link);
 	list_init(&put->due);
 	put->flying = false;
+	put->reason = NULL;
+	if (!put->time_ms)
+		put->time_ms = owner->host->wall(owner->host->ctx);
+	put->id = owner->ids;
+	owner->ids += put->n + 1;
 	owner->counts.waiting++;
 	if (row && put->base.kind == BASE_UNKNOWN)
 		put->base = base_of(row);
@@ -299,6 +321,17 @@ static struct mp_str text_of(const struct shard *s)
 	return (struct mp_str){ s->text, s->size };
 }
 
+/* What its rows' checks came to is somebody else's matter now. */
+static void drop_checks(struct owner *owner, uint32_t shard)
+{
+	LIST_FOR_EACH(link, &owner->all) {
+		struct owned *owned = LIST_ENTRY_OF(link, struct owned, link);
+
+		if (owned->row->shard == shard)
+			drop_check(owner, owned->row);
+	}
+}
+
 void owner_shard_lost(struct owner *owner, uint32_t shard)
 {
 	struct shard *s = &owner->shard[shard];
@@ -306,6 +339,7 @@ void owner_shard_lost(struct owner *owner, uint32_t shard)
 	if (s->state != SHARD_MINE)
 		return;
 	s->state = SHARD_OTHERS;
+	drop_checks(owner, shard);
 	s->want = false; /* whoever took it had a reason; members.c decides anew */
 	owner->counts.lost++;
 	owner->counts.shards--;
@@ -413,6 +447,7 @@ static bool add_change(struct owner *owner, uint32_t n)
 		txn_compare(&owner->take, key, text_of(s));
 		txn_op(&owner->take, ENGINE_DELETE, key, (struct mp_str){ 0 });
 		s->state = SHARD_RELEASING;
+		drop_checks(owner, n);
 		owner->counts.shards--;
 		owner->counts.releasing++;
 	} else if (to_take(s) && owner_text_write(owner, s->text, &s->size)) {
@@ -480,16 +515,22 @@ static void find_chores(struct owner *owner)
 	for (struct map_entry *e = map_next(rows, NULL); e && n < CHORES_MAX; e = map_next(rows, e)) {
 		struct row *row = map_entry_value(e);
 		struct owned *owned;
+		bool due, wants;
 
 		if (skip) {
 			skip--;
 			continue;
 		}
 		n++;
-		if (owner->shard[row->shard].state != SHARD_MINE || !row_whole(row) ||
-		    !retain_due(row, wall) || !(owned = owner_owned(owner, row)))
+		if (owner->shard[row->shard].state != SHARD_MINE || !row_whole(row))
 			continue;
-		owned->chores = true;
+		due = retain_due(row, wall);
+		wants = snapshot_due(owner, row, wall);
+		if ((!due && !wants) || !(owned = owner_owned(owner, row)))
+			continue;
+		owned->chores = due;
+		if (wants)
+			(void)snapshot_begin(owner, owned); /* else the next time */
 		if (list_empty(&owned->work))
 			list_push_back(&owner->work, &owned->work);
 	}
@@ -512,6 +553,8 @@ uint64_t owner_wake(struct owner *owner)
 		find_chores(owner);
 	}
 	change_shards(owner);
+	if (owner->checks && owner->checks->work(owner->checks->ctx))
+		next = now; /* but the loop looks around in between */
 	flight_again(owner);
 	flight_try(owner);
 	if (!list_empty(&owner->due))

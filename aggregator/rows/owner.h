@@ -22,27 +22,40 @@
 #include "aggregator/rows/put.h"
 #include "lib/hist.h"
 
+#define OWNER_SNAPSHOT_CELLS 10000
+#define OWNER_SNAPSHOT_BYTES (1u << 20)
+
 struct owner;
 
 /* What a flight may carry. */
 struct owner_limits {
-	size_t rows;   /* at most: two ops each, and up to two comparisons */
+	size_t rows;   /* at most: three ops each and one for all, and up to two comparisons */
 	size_t bytes;  /* of batches and heads; one put may be as large as that */
 	size_t waiting; /* puts that wait at once; more are answered 503 */
 	struct limits_set set; /* of rows and the tenant */
+	/* On a row with a check the floor may wait for so many cells or bytes behind the last snapshot; 0: the default. */
+	uint64_t snapshot_cells, snapshot_bytes;
+	size_t snapshot_part; /* bytes of a part of one, at most; 0: as many as may be */
 };
 
-/* Semantic checks, by the half of a middlepipe (rows.md 3.5).  All on the owner's thread. */
+/* Semantic checks (rows.md 3.5); checks.h has them.  All on the owner's thread. */
 struct owner_checks {
-	/* Has this process the check? */
-	bool (*has)(void *ctx, struct mp_str check);
+	/* The number of its rules (middlepipe/aggregator.h); 0: this process has no such check. */
+	uint32_t (*rules)(void *ctx, const char *check);
 	/*
 	 * May `put` be committed behind the row's cells and behind the `n` puts
-	 * pending, which go on the same flight?  0; -EPERM: no, and ret_why (for
-	 * the moment of the answer) says why; another -errno: it cannot be told now.
+	 * pending, which go on the same flight?  0; -EPERM: no; -EAGAIN: it cannot be
+	 * told yet, ask again when work() was called; another -errno: it cannot be told
+	 * here.  ret_why says why, until the next call.
 	 */
 	int (*allows)(void *ctx, struct row *row, const struct put *const *pending, size_t n,
 		      const struct put *put, const char **ret_why);
+	/* Appends the state after the row's last cell.  0; -EAGAIN as above; another -errno. */
+	int (*snapshot)(void *ctx, struct row *row, struct buf *out);
+	/* Forgets what it made of that row: it is not owned any more. */
+	void (*drop)(void *ctx, struct row *row);
+	/* Goes on with what cannot be told yet.  True: it wants to go on at once. */
+	bool (*work)(void *ctx);
 	void *ctx;
 };
 
@@ -50,7 +63,7 @@ struct owner_options {
 	struct engine *engine;        /* borrowed; outlives the owner */
 	struct copy *copy;            /* borrowed likewise */
 	const struct rows_host *host; /* borrowed likewise */
-	const struct owner_checks *checks; /* borrowed likewise */
+	const struct owner_checks *checks; /* borrowed likewise; NULL: there are none */
 	struct mp_str member;         /* id of this member, copied; at most ROW_TENANT_MAX bytes */
 	uint64_t nonce;               /* random: of this process */
 	uint32_t n_shards;
@@ -65,6 +78,7 @@ struct owner_counts {
 	uint64_t lost;      /* shards found with another owner */
 	uint64_t kills;     /* flights killed */
 	uint64_t found;     /* of them those that had been committed */
+	uint64_t snapshots; /* stored, and named in a head */
 	uint64_t put[600];  /* answers, by enum put_code */
 	uint64_t waiting;   /* puts that wait or fly now */
 	uint32_t shards;    /* owned now */

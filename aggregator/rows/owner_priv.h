@@ -30,6 +30,19 @@ struct shard {
 	bool aboard;               /* a row of it is on the flight */
 };
 
+/* A state snapshot that is being stored; see plan_snapshot.c. */
+struct storing {
+	uint64_t seq;     /* of the last cell in it; 0: none is stored, others go */
+	uint64_t life;    /* incarnation of the row */
+	uint32_t rules;   /* of the check */
+	uint32_t n_parts; /* in all */
+	uint32_t next;    /* part that is not known to be there */
+	struct buf bytes; /* all of it */
+	bool names;       /* the flight names it in the head */
+	struct buf part, key; /* on the flight; empty: none */
+	struct buf from, end; /* older ones that go with the flight; empty: none */
+};
+
 /* What the owner remembers of a row that has, or had, something to do. */
 struct owned {
 	struct row *row;
@@ -51,6 +64,7 @@ struct owned {
 	struct buf batch;     /* empty: no cells */
 	struct buf batch_key;
 	struct buf trim_from, trim_end; /* batches that go; empty: none */
+	struct storing *storing; /* owned; NULL: no snapshot of it is being stored, and none goes */
 	uint64_t seen[OWNER_SEEN_BITS / 64]; /* a bit for each idempotency key on the flight */
 };
 
@@ -80,6 +94,7 @@ struct owner {
 	char member[OWNER_TEXT_MAX];  /* its id */
 	uint64_t nonce;               /* of this process */
 	uint64_t counter;             /* of the texts that it wrote */
+	uint64_t ids;                 /* of cells that are not committed: the next one */
 	uint32_t n_shards;
 	struct owner_limits limits;
 	struct buf meta_key, meta;    /* see owner_set_meta() */
@@ -93,6 +108,7 @@ struct owner {
 	struct list aboard;           /* struct owned on the flight */
 	struct owned *probe;          /* of them one with cells, or NULL */
 	size_t rows_aboard, bytes_aboard;
+	bool snapshot_aboard;         /* one of them has to do with its snapshots: one a flight */
 	uint64_t again_at, backoff;   /* ns; see enum flight_state */
 	unsigned alone;               /* so many flights carry one put: a larger one was refused */
 	struct owner_txn txn;         /* of the flight and what follows it */
@@ -136,6 +152,22 @@ struct mp_str txn_answer(const struct owner_txn *txn, size_t i, const struct eng
 bool plan_row(struct owner *owner, struct owned *owned);
 void plan_forget(struct owned *owned); /* it is not on the flight any more */
 void plan_return(struct owned *owned); /* likewise, and its puts wait again, in front */
+
+/*
+ * plan_snapshot.c.  begin: 0: it is being stored; -EAGAIN: later, and why not as
+ * the check says.  due: retention would like one.
+ */
+int snapshot_begin(struct owner *owner, struct owned *owned);
+bool snapshot_due(const struct owner *owner, const struct row *row, uint64_t now_ms);
+void snapshot_drop(struct owned *owned);
+/* The next step of storing it; and for a life of the row that has ended: all of them go. */
+void snapshot_plan(struct owner *owner, struct owned *owned);
+void snapshot_plan_end(struct owner *owner, struct owned *owned, uint64_t life);
+bool snapshot_aboard(const struct owned *owned);   /* there is such a step */
+size_t snapshot_size(const struct owned *owned);   /* its bytes */
+void snapshot_name(struct owned *owned);           /* in the head that is written, when it is that */
+void snapshot_forget(struct owned *owned);         /* it is not on the flight any more */
+void snapshot_landed(struct owner *owner, struct owned *owned); /* it was done */
 
 /* flight.c */
 void flight_try(struct owner *owner);  /* sends one when there is none and something waits */

@@ -61,6 +61,7 @@ void plan_forget(struct owned *owned)
 	buf_reset(&owned->batch);
 	buf_reset(&owned->trim_from);
 	buf_reset(&owned->trim_end);
+	snapshot_forget(owned);
 	memset(owned->seen, 0, sizeof(owned->seen));
 }
 
@@ -114,12 +115,16 @@ static enum put_code judge_check(struct owner *owner, struct owned *owned, const
 {
 	int r;
 
-	if (put->kind != PUT_CELLS || !owned->next.check[0])
+	if (!owned->next.check[0])
 		return PUT_COMMITTED;
+	if (!row_exists(owned->row) || strcmp(owned->next.check, owned->row->head.check) != 0)
+		return PUT_LATER; /* it gets its check by what is on the flight */
 	ret->why = "the row's check is not to be had here";
 	r = owner->checks ? check(owner, owned, put, &ret->why) : -ENOENT;
 	if (r == 0)
 		return PUT_COMMITTED;
+	if (r == -EAGAIN)
+		return PUT_LATER;
 	return ret->code = r == -EPERM ? PUT_REFUSED : PUT_UNAVAILABLE;
 }
 
@@ -138,6 +143,33 @@ static enum put_code judge_room(struct owner *owner, const struct owned *owned, 
 	return ret->code = PUT_FULL;
 }
 
+/* A check that its owner has not would never let anything in. */
+static enum put_code judge_new_check(struct owner *owner, const struct put *put, struct put_answer *ret)
+{
+	const struct policies *p = &put->policies;
+
+	if (!p->has_check || !p->check[0] ||
+	    (owner->checks && owner->checks->rules(owner->checks->ctx, p->check)))
+		return PUT_COMMITTED;
+	ret->why = "the row's owner has no such check";
+	return ret->code = PUT_REFUSED;
+}
+
+/* The floor of a row with a check rests on a snapshot: when there is none that new, it is made first. */
+static enum put_code judge_floor(struct owner *owner, struct owned *owned, const struct put *put,
+				 struct put_answer *ret)
+{
+	int r;
+
+	if (!owned->next.check[0] || put->floor <= owned->next.snapshot + 1)
+		return PUT_COMMITTED;
+	r = snapshot_begin(owner, owned);
+	if (r == 0 || r == -EAGAIN)
+		return PUT_LATER;
+	ret->why = "the row's floor rests on the state of its check, which is not to be had here";
+	return ret->code = PUT_UNAVAILABLE;
+}
+
 /*
  * As put_judge(), behind what is on the flight already.  What only that speaks
  * against is PUT_LATER: nothing is refused because of what may yet fail.
@@ -151,10 +183,14 @@ static enum put_code judge(struct owner *owner, struct owned *owned, const struc
 		code = judge_room(owner, owned, put, ret);
 	if (code == PUT_COMMITTED && put->kind == PUT_CELLS)
 		code = judge_check(owner, owned, put, ret);
-	if (!owned->n_flying || code == PUT_REPEATED)
+	if (code == PUT_COMMITTED && put->kind == PUT_POLICIES)
+		code = judge_new_check(owner, put, ret);
+	if (code == PUT_COMMITTED && put->kind == PUT_FLOOR)
+		code = judge_floor(owner, owned, put, ret);
+	if (!owned->n_flying || code == PUT_REPEATED || code == PUT_LATER)
 		return code;
 	if (code != PUT_COMMITTED || (put->has_if_match && put->if_match != owned->next.last) ||
-	    (put->kind == PUT_DELETE && owned->batch.len))
+	    ((put->kind == PUT_DELETE || put->policies.has_check) && owned->batch.len))
 		return PUT_LATER;
 	return code;
 }
@@ -163,11 +199,12 @@ static bool add_cells(struct owner *owner, struct owned *owned, struct put *put)
 {
 	struct cell cell = {
 		.kind = put->cell_kind,
-		.time_ms = put->time_ms ? put->time_ms : owner->host->wall(owner->host->ctx),
+		.time_ms = put->time_ms,
 		.key = put->key,
 		.origin = put->origin,
 	};
 
+	(void)owner;
 	if (!owned->batch.len && batch_begin(&owned->batch, &owned->next.batch, owned->next.last + 1) < 0)
 		return false;
 	put->seq = owned->next.last + 1;
@@ -186,9 +223,10 @@ static bool add_policies(struct owner *owner, struct owned *owned, struct put *p
 	const struct policies *p = &put->policies;
 	struct head *next = &owned->next;
 
-	(void)owner;
 	if (p->has_check)
 		memcpy(next->check, p->check, sizeof(next->check));
+	if (p->has_check) /* judge_new_check() has seen that there is one */
+		next->rules = p->check[0] ? owner->checks->rules(owner->checks->ctx, p->check) : 0;
 	if (p->has_partition)
 		next->partition = p->partition;
 	next->keep_cells = p->has_keep_cells ? p->keep_cells : next->keep_cells;
@@ -227,12 +265,23 @@ static bool (*const add[])(struct owner *owner, struct owned *owned, struct put 
 /* Is there room for it on the flight?  For one alone there always is. */
 static bool fits(const struct owner *owner, const struct owned *owned, const struct put *put)
 {
-	size_t bytes = owner->bytes_aboard + owned->batch.len + put_size(put);
+	size_t bytes = owner->bytes_aboard + owned->batch.len + put_size(put) + snapshot_size(owned);
 
-	if (!owned->n_flying && !owner->rows_aboard)
+	if (!owned->n_flying && !owner->rows_aboard && !snapshot_size(owned))
 		return true;
 	return !owner->alone && bytes <= owner->limits.bytes &&
 	       (!owned->n_flying || owned->next.last - owned->row->head.last + put->n <= CELLS_MAX);
+}
+
+/* The check's reason lives until the next one's. */
+static void keep_reason(struct put *put, const struct put_answer *answer)
+{
+	put->refusal = *answer;
+	if (put->kind != PUT_CELLS || answer->code != PUT_REFUSED)
+		return;
+	free(put->reason);
+	put->reason = strdup(answer->why);
+	put->refusal.why = put->reason ? put->reason : "the row's check does not allow it";
 }
 
 static void refuse(struct owner *owner, struct owned *owned, struct put *put, struct put_answer *answer)
@@ -242,7 +291,7 @@ static void refuse(struct owner *owner, struct owned *owned, struct put *put, st
 	for (size_t i = 0; i < sizeof(proven) / sizeof(proven[0]); i++) {
 		if (answer->code != proven[i])
 			continue;
-		put->refusal = *answer;
+		keep_reason(put, answer);
 		list_remove(&put->link);
 		list_push_back(&owned->refused, &put->link);
 		return;
@@ -312,10 +361,12 @@ static void clean(struct owner *owner, struct owned *owned)
 	retain_floor(&owned->next);
 	if (owned->next.incarnation != incarnation)
 		to = before->deleted && before->floor <= before->last ? UINT64_MAX : 0;
-	else if (owned->chores)
+	else if (owned->chores || owned->next.snapshot != before->snapshot)
 		to = retain(owned->row, &owned->next, owner->host->wall(owner->host->ctx));
 	if (!to)
 		return;
+	if (before->deleted && before->check[0])
+		snapshot_plan_end(owner, owned, incarnation);
 	(void)key_cells(&owned->trim_from, prefix, name, incarnation, 0);
 	(void)key_cells(&owned->trim_end, prefix, name, incarnation, to);
 }
@@ -340,7 +391,8 @@ static bool finish(struct owner *owner, struct owned *owned)
 static bool stays(struct owner *owner, struct owned *owned)
 {
 	owned->next = owned->row->head;
-	owned->writes = owned->chores && owned->row->head_text;
+	owned->writes = (owned->chores || snapshot_aboard(owned)) && owned->row->head_text;
+	snapshot_name(owned);
 	owned->next.batch = id_of(owner);
 	return owned->writes || !list_empty(&owned->refused);
 }
@@ -349,6 +401,8 @@ bool plan_row(struct owner *owner, struct owned *owned)
 {
 	plan_forget(owned);
 	begin(owner, owned);
+	snapshot_plan(owner, owned);
+	snapshot_name(owned);
 	take_puts(owner, owned);
 	owned->writes = !list_empty(&owned->flying);
 	if (!owned->writes && !stays(owner, owned))
@@ -362,7 +416,8 @@ bool plan_row(struct owner *owner, struct owned *owned)
 	owned->chores = owned->chores && !owned->writes;
 	list_push_back(&owner->aboard, &owned->aboard);
 	owner->rows_aboard++;
-	owner->bytes_aboard += owned->batch.len + owned->head.len;
+	owner->bytes_aboard += owned->batch.len + owned->head.len + snapshot_size(owned);
+	owner->snapshot_aboard |= snapshot_aboard(owned);
 	if (owned->batch.len && !owner->probe)
 		owner->probe = owned;
 	return true;

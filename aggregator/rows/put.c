@@ -107,9 +107,6 @@ static enum put_code judge_floor(const struct put *put, const struct row *row, s
 		return say(ret, PUT_REFUSED, "the floor cannot be above the next seq");
 	if (put->floor <= row->head.floor)
 		return say(ret, PUT_REPEATED, "");
-	if (row->head.check[0] && put->floor > row->head.snapshot + 1)
-		return say(ret, PUT_REFUSED, "the floor of a row with a check rests on a state snapshot, and "
-					     "there is none that new");
 	return PUT_COMMITTED;
 }
 

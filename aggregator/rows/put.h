@@ -82,7 +82,7 @@ struct put {
 	const struct mp_str *content; /* PUT_CELLS: one for each cell, each at most CELL_BYTES_MAX */
 	size_t n;                     /* cells, at least 1 */
 	uint8_t cell_kind;            /* enum cell_kind, of all */
-	uint64_t time_ms;             /* of all its cells, since 1970; 0: when it goes on a flight */
+	uint64_t time_ms;             /* of all its cells, since 1970; 0: when its owner takes it */
 	struct base base;
 	bool unhurried;               /* does not count among the puts a second */
 	bool has_if_match;
@@ -95,9 +95,11 @@ struct put {
 	/* The owner's while it has the put. */
 	struct list link; /* in a queue, or in the flight */
 	struct list due;  /* among all that wait, by deadline */
+	uint64_t id;      /* of its first cell until it is committed; they follow, and none comes twice */
 	uint64_t seq;     /* of its first cell, once it is on a flight */
 	bool flying;      /* its cells are on a flight: its outcome may be unknown */
 	struct put_answer refusal; /* once it waits for a flight to prove it: see plan.c */
+	char *reason;     /* refusal.why when its check has said that; owned, freed behind done() */
 };
 
 /* Bytes that its cells take in a batch. */

@@ -100,6 +100,16 @@ uint64_t retain(const struct row *row, struct head *next, uint64_t now_ms)
 	return trim_to(row, next, now_ms);
 }
 
+uint64_t retain_wish(const struct row *row, uint64_t now_ms)
+{
+	struct head next = row->head;
+
+	next.check[0] = '\0'; /* which holds the floor back */
+	retain_floor(&next);
+	(void)retain(row, &next, now_ms);
+	return next.floor;
+}
+
 bool retain_due(const struct row *row, uint64_t now_ms)
 {
 	struct head next = row->head;

@@ -26,6 +26,9 @@ void retain_floor(struct head *next);
  */
 uint64_t retain(const struct row *row, struct head *next, uint64_t now_ms);
 
+/* Where the floor would be by the row's policies, if there were snapshots enough. */
+uint64_t retain_wish(const struct row *row, uint64_t now_ms);
+
 /* Are there chores by now? */
 bool retain_due(const struct row *row, uint64_t now_ms);
 

@@ -75,6 +75,9 @@ static void make_key(struct buf *out, struct mp_str prefix, const struct key *ke
 	case KEY_HEAD: key_head(out, prefix, name); break;
 	case KEY_CELLS: key_cells(out, prefix, name, key->incarnation, key->seq); break;
 	case KEY_FORK: key_fork(out, prefix, name); break;
+	case KEY_SNAPSHOT:
+		key_snapshot(out, prefix, name, key->incarnation, key->seq, key->part);
+		break;
 	}
 }
 

@@ -10,11 +10,11 @@
 #define TEXT \
 	"{\"format\":1,\"incarnation\":\"00000000000000ff\",\"before\":\"00000000000000aa\",\"batch\":\"000102030405060708090a0b0c0d0e0f\"," \
 	"\"deleted\":false,\"check\":\"unique\",\"partition\":\"live\",\"last\":17,\"floor\":3," \
-	"\"keep_cells\":1000,\"keep_bytes\":0,\"keep_ms\":60000,\"snapshot\":2}"
+	"\"keep_cells\":1000,\"keep_bytes\":0,\"keep_ms\":60000,\"snapshot\":2,\"rules\":7}"
 
 static const struct head known = {
 	.incarnation = 255, .before = 0xaa, .last = 17, .floor = 3, .check = "unique", .partition = ROW_LIVE,
-	.keep_cells = 1000, .keep_ms = 60000, .snapshot = 2,
+	.keep_cells = 1000, .keep_ms = 60000, .snapshot = 2, .rules = 7,
 	.batch = { { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 } },
 };
 
@@ -30,7 +30,7 @@ static void test_same(void)
 	is_int(head_read(buf_slice(&out), &head, &err), 0, "and read: %s", err.text);
 	ok(head.incarnation == 255 && head.before == 0xaa && head.last == 17 && head.floor == 3 && !head.deleted &&
 	   head.partition == ROW_LIVE && head.keep_cells == 1000 && head.keep_bytes == 0 &&
-	   head.keep_ms == 60000 && head.snapshot == 2, "the same numbers");
+	   head.keep_ms == 60000 && head.snapshot == 2 && head.rules == 7, "the same numbers");
 	is_str(head.check, "unique", "the same check");
 	ok(!memcmp(&head.batch, &known.batch, sizeof(head.batch)), "the same batch");
 	buf_fini(&out);
@@ -40,7 +40,7 @@ static void test_largest(void)
 {
 	struct head head = { .incarnation = UINT64_MAX, .last = INT64_MAX - 1, .floor = INT64_MAX - 1,
 			     .deleted = true, .keep_cells = INT64_MAX - 1, .keep_bytes = INT64_MAX - 1,
-			     .keep_ms = INT64_MAX - 1, .snapshot = INT64_MAX - 1 };
+			     .keep_ms = INT64_MAX - 1, .snapshot = INT64_MAX - 1, .rules = UINT32_MAX };
 	struct err err = { 0 };
 	struct head again;
 	struct buf out;
@@ -64,7 +64,10 @@ static void test_not_written(void)
 		{ "a floor past the end", { .floor = 2 } },
 		{ "a snapshot past the end", { .floor = 1, .snapshot = 1 } },
 		{ "a seq past all", { .floor = 1, .last = INT64_MAX } },
-		{ "a check with a quote", { .floor = 1, .check = "a\"b" } },
+		{ "a check with a quote", { .floor = 1, .check = "a\"b", .rules = 1 } },
+		{ "a check without rules", { .floor = 1, .check = "a" } },
+		{ "rules without a check", { .floor = 1, .rules = 1 } },
+		{ "rules past all", { .floor = 1, .check = "a", .rules = UINT64_C(1) << 32 } },
 		{ "an unknown partition", { .floor = 1, .partition = 2 } },
 	};
 	struct buf out;
@@ -95,6 +98,9 @@ static void test_wrong(void)
 		{ "\"last\":17", "\"last\":-1", "$.last", -EINVAL },
 		{ "\"last\":17", "\"last\":1", "floor or snapshot do not fit", -EINVAL },
 		{ "\"floor\":3", "\"floor\":19", "floor or snapshot do not fit", -EINVAL },
+		{ "\"rules\":7", "\"rules\":0", "$.rules", -EINVAL },
+		{ ",\"rules\":7", "", "$.rules: is missing", -EINVAL },
+		{ "unique", "", "rules not the check", -EINVAL },
 		{ "\"deleted\":false", "\"deleted\":0", "$.deleted", -EINVAL },
 		{ "}", "", "line 1", -EINVAL },
 	};

@@ -1,0 +1,568 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * aggregator/rows/checks.c and plan_snapshot.c without faults: what the half is
+ * asked, how an instance is made, what is stored of it.  One member over the
+ * simulated engine, and a half that counts.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aggregator/rows/checks_priv.h"
+#include "aggregator/rows/copy_priv.h"
+#include "aggregator/rows/owner_priv.h"
+#include "lib/slice.h"
+#include "tests/lib/tap.h"
+#include "tests/unit/aggregator/engine_sim.h"
+
+#define SHARDS 1
+#define SLICE 10
+#define LIMIT_NS (60 * NS_PER_S)
+#define PREFIX MP_LIT("middlepipe/t/")
+
+/* ------------------------------------------------------------------------- half */
+
+/* What is asked of the half. */
+static struct {
+	int applied, restored, made, freed; /* calls */
+	int no_memory;                      /* apply() that so many calls ahead has none; 0: all have */
+	uint64_t id, time_ms;               /* of the last proposal's first cell */
+	size_t pending;                     /* of the last check */
+	bool same_again;                    /* the pending cells were those that it had been asked about */
+	uint64_t asked[8];                  /* ids that it was asked about */
+	size_t n_asked;
+	uint64_t applied_time;              /* of the last cell applied */
+	size_t padding;                     /* bytes of a snapshot behind the number */
+} seen;
+
+static int32_t count_init(const struct mp_aggregator_host *host, struct mp_instance *instance,
+			  const struct mp_value *values, void **ret_self, char *error, size_t size)
+{
+	(void)values, (void)error, (void)size;
+	host->log(instance, MP_LOG_DEBUG, "begins");
+	seen.made++;
+	*ret_self = calloc(1, sizeof(uint64_t));
+	return *ret_self ? 0 : -ENOMEM;
+}
+
+static void count_fini(void *self)
+{
+	seen.freed += self != NULL;
+	free(self);
+}
+
+static int32_t count_apply(void *self, const struct mp_cell *cell)
+{
+	seen.applied++;
+	seen.applied_time = cell->time_ms;
+	if (seen.no_memory && !--seen.no_memory)
+		return -ENOMEM;
+	if (cell->seq != ++*(uint64_t *)self || cell->id)
+		*(uint64_t *)self = UINT64_MAX / 2; /* out of order: no snapshot is right any more */
+	return 0;
+}
+
+static bool was_asked(uint64_t id)
+{
+	for (size_t i = 0; i < seen.n_asked && i < 8; i++)
+		if (seen.asked[i] == id)
+			return true;
+	return false;
+}
+
+/* Cells that say "no" are refused, and how many there are is said. */
+static int32_t count_check(void *self, const struct mp_cell *const *pending, size_t n_pending,
+			   const struct mp_cell *const *proposal, size_t n_proposal, char *reason, size_t size)
+{
+	seen.pending = n_pending;
+	for (size_t i = 0; i < n_pending; i++)
+		seen.same_again &= was_asked(pending[i]->id);
+	for (size_t i = 0; i < n_proposal; i++) {
+		seen.asked[seen.n_asked++ % 8] = proposal[i]->id;
+		if (!slice_starts(proposal[i]->content, MP_LIT("no")))
+			continue;
+		snprintf(reason, size, "behind %" PRIu64 " and %zu", *(uint64_t *)self, n_pending);
+		return MP_CHECK_REFUSE;
+	}
+	seen.id = proposal[0]->id;
+	seen.time_ms = proposal[0]->time_ms;
+	return MP_CHECK_ALLOW;
+}
+
+static int32_t count_snapshot(void *self, struct mp_sink *sink)
+{
+	static const char zeros[1000];
+	int32_t r = sink->write(sink, self, sizeof(uint64_t));
+
+	return r ? r : sink->write(sink, zeros, seen.padding);
+}
+
+static int32_t count_restore(void *self, struct mp_str bytes, char *error, size_t size)
+{
+	seen.restored++;
+	if (bytes.len < sizeof(uint64_t)) {
+		snprintf(error, size, "too short");
+		return -EINVAL;
+	}
+	memcpy(self, bytes.ptr, sizeof(uint64_t));
+	return 0;
+}
+
+static const struct mp_option no_options[] = { { .name = NULL } };
+
+static struct mp_aggregator count = {
+	MP_AGGREGATOR_HEAD, .name = "count", .summary = "counts", .rules = 1, .options = no_options,
+	.init = count_init, .fini = count_fini, .apply = count_apply, .check = count_check,
+	.snapshot = count_snapshot, .restore = count_restore,
+};
+
+static const struct mp_aggregator *find(void *ctx, const char *name)
+{
+	(void)ctx;
+	return strcmp(name, "count") ? NULL : &count;
+}
+
+/* ------------------------------------------------------------------------ stand */
+
+static struct stand {
+	struct sim sim;
+	struct sim_store *store;
+	struct sim_actor actor;
+	struct engine *engine;
+	struct rows_host host;
+	struct copy *copy;
+	struct checks *checks;
+	struct owner *owner;
+	uint64_t next; /* ns; when owner and copy want to be called */
+} stand;
+
+static void on_loaded(void *ctx)
+{
+	(void)ctx;
+	owner_want(stand.owner, 0, true);
+}
+
+static void on_row(void *ctx, struct row *row)
+{
+	(void)ctx;
+	if (stand.owner)
+		owner_row_changed(stand.owner, row);
+}
+
+static void on_owner(void *ctx, uint32_t shard)
+{
+	(void)ctx;
+	if (stand.owner)
+		owner_shard_changed(stand.owner, shard);
+}
+
+static void on_other(void *ctx, const struct key *key, struct mp_str value)
+{
+	(void)ctx, (void)key, (void)value;
+}
+
+static void nothing(struct sim *sim, void *ctx)
+{
+	(void)sim, (void)ctx;
+}
+
+/* One turn of a member's loop: something happens, then what is due is done. */
+static void turn(void)
+{
+	uint64_t next, other;
+
+	(void)sim_after(&stand.sim, NULL, NS_PER_MS, nothing, NULL);
+	(void)sim_step(&stand.sim);
+	next = copy_wake(stand.copy);
+	do {
+		other = owner_wake(stand.owner);
+	} while (owner_is_woken(stand.owner));
+	stand.next = next < other ? next : other;
+}
+
+static bool follows_and_owns(void *ctx)
+{
+	(void)ctx;
+	return copy_follows(stand.copy) && owner_has(stand.owner, 0);
+}
+
+/* Turns until it is so. */
+static bool until(bool (*cond)(void *ctx), void *ctx)
+{
+	uint64_t end = stand.sim.now_ns + LIMIT_NS;
+
+	while (!cond(ctx) && stand.sim.now_ns < end)
+		turn();
+	return cond(ctx);
+}
+
+static void member_start(void)
+{
+	const struct copy_calls calls = { on_loaded, on_row, on_owner, on_other, NULL };
+
+	sim_actor_init(&stand.actor, "m");
+	stand.host = (struct rows_host){ sim_now_of, sim_wall_of, sim_random_of, &stand.sim };
+	stand.engine = engine_sim_open(stand.store, &stand.actor);
+	stand.copy = copy_new(&(struct copy_options){ stand.engine, &stand.host, MP_LIT("t"), SHARDS, 16 }, &calls);
+	stand.checks = checks_new(&(struct checks_options){ stand.engine, &stand.host, copy_prefix(stand.copy), find, NULL, SLICE });
+	stand.owner = owner_new(&(struct owner_options){
+		.engine = stand.engine, .copy = stand.copy, .host = &stand.host,
+		.checks = checks_calls(stand.checks), .member = MP_LIT("m"), .nonce = 1, .n_shards = SHARDS,
+		.limits = { .rows = 40, .bytes = 1 << 16, .waiting = 64, .snapshot_cells = 20,
+			    .snapshot_part = 100 } });
+	copy_start(stand.copy);
+	ok(until(follows_and_owns, NULL), "a member begins");
+}
+
+static void on_closed(void *ctx)
+{
+	*(bool *)ctx = true;
+}
+
+static bool is_true(void *ctx)
+{
+	return *(bool *)ctx;
+}
+
+static void member_end(void)
+{
+	bool closed = false;
+	uint64_t end = stand.sim.now_ns + LIMIT_NS;
+
+	owner_free(stand.owner);
+	checks_free(stand.checks);
+	copy_free(stand.copy);
+	stand.owner = NULL;
+	stand.engine->ops->close(stand.engine, on_closed, &closed);
+	while (!closed && stand.sim.now_ns < end && sim_step(&stand.sim))
+		;
+	ok(closed && seen.made == seen.freed, "it ends, and %d instances with it", seen.made);
+}
+
+static void begin(void)
+{
+	memset(&seen, 0, sizeof(seen));
+	seen.same_again = true;
+	count.rules = 1;
+	sim_init(&stand.sim, 1);
+	stand.store = sim_store_new(&stand.sim);
+	member_start();
+}
+
+static void end(void)
+{
+	member_end();
+	sim_store_free(stand.store);
+	sim_fini(&stand.sim);
+}
+
+/* ------------------------------------------------------------------------- puts */
+
+/* A put and what came of it. */
+struct asked {
+	struct put put; /* first */
+	struct mp_str content;
+	struct put_answer answer;
+	char why[128];
+	bool done;
+};
+
+static void on_done(struct put *put, const struct put_answer *answer)
+{
+	struct asked *a = (struct asked *)(void *)put;
+
+	a->answer = *answer;
+	snprintf(a->why, sizeof(a->why), "%s", answer->why);
+	a->done = true;
+}
+
+static void ask(struct asked *a, const char *row, enum put_kind kind, const char *content)
+{
+	*a = (struct asked){ .put = { .kind = kind, .row = slice_of(row), .n = kind == PUT_CELLS, .cell_kind = CELL_DATA,
+				      .done = on_done, .deadline = stand.sim.now_ns + 5 * NS_PER_S },
+			     .content = slice_of(content) };
+	a->put.content = &a->content;
+	if (kind == PUT_POLICIES) {
+		a->put.policies.has_check = true;
+		snprintf(a->put.policies.check, sizeof(a->put.policies.check), "%s", content);
+	}
+	owner_put(stand.owner, &a->put);
+}
+
+static enum put_code answer_of(struct asked *a)
+{
+	(void)until(is_true, &a->done);
+	return a->done ? a->answer.code : PUT_LATER;
+}
+
+static enum put_code put(struct asked *a, const char *row, enum put_kind kind, const char *content)
+{
+	ask(a, row, kind, content);
+	return answer_of(a);
+}
+
+static void put_many(const char *row, int n)
+{
+	struct asked a;
+	int good = 0;
+
+	for (int i = 0; i < n; i++)
+		good += put(&a, row, PUT_CELLS, "x") == PUT_COMMITTED;
+	is_int(good, n, "%d cells are put", n);
+}
+
+static enum put_code compact(struct asked *a, const char *row, uint64_t floor)
+{
+	ask(a, row, PUT_FLOOR, "");
+	a->put.floor = floor;
+	return answer_of(a);
+}
+
+/* Keys of snapshots that are stored. */
+static int n_stored(void)
+{
+	const struct sim_map *map = sim_store_map(stand.store);
+	int n = 0;
+
+	for (size_t i = 0; i < map->n_keys; i++) {
+		struct key key;
+
+		n += sim_map_at(map, i, map->revision).ptr && !key_parse(map->keys[i].key, PREFIX, &key) &&
+		     key.kind == KEY_SNAPSHOT;
+	}
+	return n;
+}
+
+static bool lost_it(void *ctx)
+{
+	(void)ctx;
+	return !owner_has(stand.owner, 0);
+}
+
+/* The shard goes and comes back: what the check came to is made again. */
+static void own_anew(void)
+{
+	owner_want(stand.owner, 0, false);
+	(void)until(lost_it, NULL);
+	owner_want(stand.owner, 0, true);
+	ok(until(follows_and_owns, NULL) && list_empty(&stand.checks->all), "the shard is taken anew, and no instance is left");
+}
+
+/* ------------------------------------------------------------------------ tests */
+
+static void test_asked(void)
+{
+	struct asked a, b, c, d;
+	struct cell cell;
+
+	begin();
+	is_int(put(&a, "r", PUT_POLICIES, "nope"), PUT_REFUSED, "a check that there is not");
+	is_str(a.why, "the row's owner has no such check", "is refused");
+	is_int(put(&a, "r", PUT_POLICIES, "count"), PUT_COMMITTED, "one that there is");
+	is_int(seen.made, 0, "no instance is made before it is asked for");
+	ask(&a, "r", PUT_CELLS, "one");
+	turn();
+	ask(&b, "r", PUT_CELLS, "two");
+	ask(&c, "r", PUT_CELLS, "three");
+	ask(&d, "r", PUT_CELLS, "no");
+	ok(answer_of(&a) == PUT_COMMITTED && answer_of(&b) == PUT_COMMITTED && answer_of(&c) == PUT_COMMITTED,
+	   "three puts");
+	is_int(answer_of(&d), PUT_REFUSED, "and one that is refused");
+	is_str(d.why, "behind 3 and 0", "by what is committed, not by what may fail");
+	ok(seen.same_again, "pending cells keep their numbers");
+	ok(a.put.id && a.put.id < b.put.id && b.put.id < c.put.id && c.put.id < d.put.id, "which all differ");
+	ok(row_cell(copy_row(stand.copy, MP_LIT("r")), 3, &cell) && cell.time_ms == c.put.time_ms &&
+	   seen.time_ms == c.put.time_ms, "a cell is stored with the time that was checked");
+	is_int(seen.applied, 3, "each cell is taken in once");
+	end();
+}
+
+/* The same put judged again is the same cell. */
+static void test_later(void)
+{
+	struct asked a, b;
+
+	begin();
+	(void)put(&a, "r", PUT_POLICIES, "count");
+	put_many("r", 1);
+	engine_sim_script(stand.engine, SIM_REQUEST_LOST, 1);
+	ask(&a, "r", PUT_CELLS, "a");
+	ask(&b, "r", PUT_CELLS, "b");
+	is_int(answer_of(&a), PUT_COMMITTED, "a put whose first flight failed");
+	is_int(answer_of(&b), PUT_COMMITTED, "and the one behind it");
+	ok(seen.same_again && seen.id == b.put.id, "are asked about by the same numbers");
+	end();
+}
+
+static void test_slices(void)
+{
+	struct asked a, b;
+	int most = 0, before;
+	bool first = false;
+
+	begin();
+	(void)put(&a, "r", PUT_POLICIES, "count");
+	put_many("r", 95);
+	own_anew();
+	seen.applied = 0;
+	ask(&a, "r", PUT_CELLS, "late");
+	ask(&b, "other", PUT_CELLS, "x");
+	while (!a.done && seen.applied < 200) {
+		before = seen.applied;
+		turn();
+		if (seen.applied - before > most)
+			most = seen.applied - before;
+		first = first || (b.done && !a.done);
+	}
+	is_int(a.answer.code, PUT_COMMITTED, "a put waits until the instance is made");
+	ok(most <= 2 * SLICE, "at most %d cells are taken in at a time", most);
+	ok(first && b.answer.code == PUT_COMMITTED, "while those of other rows go on");
+	is_int(a.answer.seq, 96, "it is behind all");
+	end();
+}
+
+static void test_memory(void)
+{
+	struct asked a;
+
+	begin();
+	(void)put(&a, "r", PUT_POLICIES, "count");
+	put_many("r", 5);
+	seen.no_memory = 1;
+	is_int(put(&a, "r", PUT_CELLS, "x"), PUT_UNAVAILABLE, "without memory: 503");
+	is_int(put(&a, "r", PUT_CELLS, "no"), PUT_REFUSED, "then it is made again");
+	is_str(a.why, "behind 5 and 0", "from all cells");
+	is_int(seen.made, 2, "as a second instance");
+	end();
+}
+
+static void test_rules(void)
+{
+	struct asked a;
+
+	begin();
+	(void)put(&a, "r", PUT_POLICIES, "count");
+	put_many("r", 2);
+	count.rules = 2;
+	own_anew();
+	is_int(put(&a, "r", PUT_CELLS, "x"), PUT_UNAVAILABLE, "a member with other rules");
+	is_str(a.why, "the row goes by other rules of its check than this member has", "says so");
+	is_int(put(&a, "r", PUT_POLICIES, "count"), PUT_COMMITTED, "until an admin sets the check again");
+	is_int((long)copy_row(stand.copy, MP_LIT("r"))->head.rules, 2, "with its rules");
+	is_int(put(&a, "r", PUT_CELLS, "x"), PUT_COMMITTED, "then it serves");
+	is_int(put(&a, "r", PUT_POLICIES, ""), PUT_REFUSED, "a check cannot be taken away from cells");
+	end();
+}
+
+static void test_snapshot(void)
+{
+	struct asked a;
+	struct row *row;
+
+	begin();
+	seen.padding = 150;
+	(void)put(&a, "r", PUT_POLICIES, "count");
+	put_many("r", 10);
+	is_int(compact(&a, "r", 5), PUT_COMMITTED, "the floor is moved");
+	row = copy_row(stand.copy, MP_LIT("r"));
+	ok(row->head.floor == 5 && row->head.snapshot == 10, "on a snapshot of all");
+	is_int(n_stored(), 3, "in three parts");
+	put_many("r", 3);
+	is_int(compact(&a, "r", 14), PUT_COMMITTED, "up to the end");
+	ok(row->head.floor == 14 && row->head.snapshot == 13, "on another");
+	is_int(n_stored(), 3, "in whose place the first has gone");
+	is_int(compact(&a, "r", 15), PUT_REFUSED, "not further");
+	own_anew();
+	seen.applied = 0;
+	put_many("r", 1);
+	is_int(put(&a, "r", PUT_CELLS, "no"), PUT_REFUSED, "an instance from the snapshot");
+	is_str(a.why, "behind 14 and 0", "counts on");
+	ok(seen.restored == 1 && seen.applied == 1, "with the cells behind it alone");
+	end();
+}
+
+static bool no_more_stored(void *ctx)
+{
+	(void)ctx;
+	return !n_stored();
+}
+
+static bool is_later(void *ctx)
+{
+	return stand.sim.now_ns >= *(uint64_t *)ctx;
+}
+
+static void test_retention(void)
+{
+	struct asked a;
+	uint64_t later;
+	struct row *row;
+
+	begin();
+	ask(&a, "r", PUT_POLICIES, "count");
+	a.put.policies.has_keep_cells = true;
+	a.put.policies.keep_cells = 5;
+	(void)answer_of(&a);
+	put_many("r", 15);
+	row = copy_row(stand.copy, MP_LIT("r"));
+	later = stand.sim.now_ns + 10 * NS_PER_S;
+	(void)until(is_later, &later);
+	ok(!row->head.snapshot && row->head.floor == 1, "15 cells are not worth a snapshot");
+	put_many("r", 10);
+	later = stand.sim.now_ns + 10 * NS_PER_S;
+	(void)until(is_later, &later);
+	ok(row->head.snapshot == 25 && row->head.floor == 21, "25 are: the floor is %" PRIu64, row->head.floor);
+	put_many("r", 1);
+	is_int((long)row->head.floor, 22, "and follows up to it");
+	is_int(put(&a, "r", PUT_DELETE, ""), PUT_COMMITTED, "the row is deleted");
+	ok(until(no_more_stored, NULL), "and its snapshot goes");
+	end();
+}
+
+static void on_meddled(void *ctx, const struct engine_answer *answer)
+{
+	*(bool *)ctx = answer->outcome == ENGINE_COMMITTED;
+}
+
+static void test_damage(void)
+{
+	struct asked a;
+	struct row *row;
+	struct buf key;
+	bool done = false;
+	struct engine_op op = { .kind = ENGINE_PUT, .value = MP_LIT("no part of a snapshot") };
+
+	begin();
+	(void)put(&a, "r", PUT_POLICIES, "count");
+	put_many("r", 10);
+	is_int(compact(&a, "r", 2), PUT_COMMITTED, "a snapshot, and all cells are still held");
+	row = copy_row(stand.copy, MP_LIT("r"));
+	buf_init(&key, KEY_MAX);
+	(void)key_snapshot(&key, PREFIX, row_name(row), row->head.incarnation, 10, 0);
+	op.key = buf_slice(&key);
+	(void)stand.engine->ops->commit(stand.engine, &(struct engine_txn){ .ops = &op, .n_ops = 1 }, on_meddled, &done);
+	(void)until(is_true, &done);
+	own_anew();
+	is_int(put(&a, "r", PUT_CELLS, "no"), PUT_REFUSED, "a damaged snapshot: the cells will do");
+	is_str(a.why, "behind 10 and 0", "from the first");
+	is_int(seen.restored, 0, "nothing was restored");
+	row_drop(row, 9); /* as if they had left the engine, too */
+	own_anew();
+	is_int(put(&a, "r", PUT_CELLS, "x"), PUT_UNAVAILABLE, "without them: 503");
+	buf_fini(&key);
+	end();
+}
+
+int main(void)
+{
+	test_asked();
+	test_later();
+	test_slices();
+	test_memory();
+	test_rules();
+	test_snapshot();
+	test_retention();
+	test_damage();
+	return done();
+}

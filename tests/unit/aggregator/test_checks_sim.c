@@ -1,0 +1,845 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Semantic checks under every fault of the simulated engine: clients claim keys
+ * of a row with `unique` and take amounts of one with `sum`, while members take
+ * shards from one another, run out of memory, are stopped, cut off and killed.
+ * In the end each committed cell was allowed where it stands, what was
+ * acknowledged is there, what was refused had to be, and the state snapshot that
+ * a floor rests on is what the cells come to.  `test_checks_sim SEED` replays one.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aggregator/rows/checks_priv.h"
+#include "aggregator/rows/copy_priv.h"
+#include "aggregator/rows/owner_priv.h"
+#include "lib/slice.h"
+#include "middlepipes/half.h"
+#include "middlepipes/registry.h"
+#include "tests/lib/tap.h"
+#include "tests/unit/aggregator/engine_sim.h"
+
+#define RUN_NS (20 * NS_PER_S) /* of weather */
+#define PUT_NS (2 * NS_PER_S)  /* that a member is given for a put */
+#define TENANT MP_LIT("t")
+#define MEMBERS 4
+#define CLIENTS 8
+#define SHARDS 4
+#define OPS 512
+#define ATTEMPTS 512 /* under way at once */
+#define CELLS 2      /* of one put, at most */
+#define KEYS 6       /* that are claimed; names that take */
+#define TOTAL 100    /* of `sum` */
+
+enum { UNIQUE, SUM, ROWS };
+
+static const char *const row_names[ROWS] = { "nat/claims", "bandwidth" };
+static const char *const row_checks[ROWS] = { "unique", "sum" };
+
+struct world;
+
+struct member {
+	struct world *world;
+	char name[16];
+	struct sim_actor actor;
+	struct engine *engine; /* NULL while it is dead */
+	struct rows_host host;
+	struct copy *copy;
+	struct checks *checks;
+	struct owner *owner;
+	uint64_t timer; /* its next wake */
+};
+
+/* What a cell asks for. */
+enum what { CLAIM, RELEASE, TAKE, GIVE, SETTLE, BOUND };
+
+struct wish {
+	enum what what;
+	unsigned key, who; /* of KEYS, of CLIENTS; sum: who is the name */
+	unsigned amount;
+	char text[64];
+};
+
+struct op;
+
+/* One time that a put was sent to a member. */
+struct attempt {
+	struct put put;
+	struct op *op; /* NULL: this place is free */
+	struct member *at;
+	bool given_up; /* its answer reaches nobody */
+};
+
+struct op {
+	struct world *world;
+	enum put_kind kind;
+	unsigned client, row;
+	struct attempt *now; /* that it waits for; NULL: between two */
+	uint64_t patience;   /* event that gives it up */
+	char key[24];
+	struct wish wish[CELLS];
+	struct mp_str content[CELLS];
+	size_t n;
+	struct base base;
+	uint64_t invoked, began, returned; /* ns; first and last attempt, 0: not yet */
+	uint64_t unanswered_until;         /* ns; by then no unanswered attempt can be carried out */
+	enum put_code code;
+	uint64_t seq;
+};
+
+struct totals {
+	uint64_t acked, refused, retries, lives, takeovers, kills, lost, no_memory, snapshots, parts, restored;
+	uint64_t fault[SIM_FAULTS];
+};
+
+struct world {
+	struct sim *sim;
+	struct sim_store *store;
+	struct member member[MEMBERS];
+	unsigned n_members;
+	struct op op[OPS];
+	struct attempt attempt[ATTEMPTS];
+	unsigned n_ops, left, busy; /* begun, still to begin, clients that have not ended */
+	bool ready[ROWS];           /* the row has its check */
+	struct totals count;
+};
+
+static struct world world; /* halves have no other way to it */
+
+static void client_next(struct sim *sim, void *ctx);
+static void attempt(struct sim *sim, void *ctx);
+
+/* ----------------------------------------------------------------------- halves */
+
+/* The real ones, but memory runs out now and then. */
+static struct mp_aggregator halves[ROWS];
+
+static int32_t apply(unsigned row, void *self, const struct mp_cell *cell)
+{
+	if (world.left && sim_below(world.sim, 200) == 0) {
+		world.count.no_memory++;
+		return -ENOMEM;
+	}
+	return registry_find_half(row_checks[row])->apply(self, cell);
+}
+
+static int32_t apply_unique(void *self, const struct mp_cell *cell)
+{
+	return apply(UNIQUE, self, cell);
+}
+
+static int32_t apply_sum(void *self, const struct mp_cell *cell)
+{
+	return apply(SUM, self, cell);
+}
+
+static int32_t restore(unsigned row, void *self, struct mp_str bytes, char *error, size_t size)
+{
+	world.count.restored++;
+	return registry_find_half(row_checks[row])->restore(self, bytes, error, size);
+}
+
+static int32_t restore_unique(void *self, struct mp_str bytes, char *error, size_t size)
+{
+	return restore(UNIQUE, self, bytes, error, size);
+}
+
+static int32_t restore_sum(void *self, struct mp_str bytes, char *error, size_t size)
+{
+	return restore(SUM, self, bytes, error, size);
+}
+
+static const struct mp_aggregator *find(void *ctx, const char *name)
+{
+	(void)ctx;
+	for (unsigned i = 0; i < ROWS; i++)
+		if (!strcmp(halves[i].name, name))
+			return &halves[i];
+	return NULL;
+}
+
+static void make_halves(void)
+{
+	for (unsigned i = 0; i < ROWS; i++)
+		halves[i] = *registry_find_half(row_checks[i]);
+	halves[UNIQUE].apply = apply_unique;
+	halves[SUM].apply = apply_sum;
+	halves[UNIQUE].restore = restore_unique;
+	halves[SUM].restore = restore_sum;
+}
+
+/* ---------------------------------------------------------------------- members */
+
+static uint64_t host_clock(void *ctx)
+{
+	return ((struct member *)ctx)->world->sim->now_ns;
+}
+
+static uint64_t host_wall(void *ctx)
+{
+	return 1795000000000 + host_clock(ctx) / NS_PER_MS;
+}
+
+static uint64_t host_chance(void *ctx)
+{
+	return sim_random(((struct member *)ctx)->world->sim);
+}
+
+static void on_loaded(void *ctx)
+{
+	(void)ctx;
+}
+
+static void on_row(void *ctx, struct row *row)
+{
+	struct member *m = ctx;
+
+	if (m->owner)
+		owner_row_changed(m->owner, row);
+}
+
+static void on_owner(void *ctx, uint32_t shard)
+{
+	struct member *m = ctx;
+
+	if (m->owner)
+		owner_shard_changed(m->owner, shard);
+}
+
+static void on_other(void *ctx, const struct key *key, struct mp_str value)
+{
+	(void)ctx, (void)key, (void)value;
+}
+
+static void member_wake(struct sim *sim, void *ctx);
+
+/* What mp-aggregator's loop does before it sleeps. */
+static void member_turn(struct member *m)
+{
+	struct sim *sim = m->world->sim;
+	uint64_t next = copy_wake(m->copy), other;
+
+	do {
+		other = owner_wake(m->owner);
+	} while (owner_is_woken(m->owner));
+	next = next < other ? next : other;
+	sim_cancel(sim, m->timer);
+	m->timer = sim_timer(sim, &m->actor, next > sim->now_ns ? next - sim->now_ns : NS_PER_MS, member_wake, m);
+}
+
+static void member_wake(struct sim *sim, void *ctx)
+{
+	struct member *m = ctx;
+
+	(void)sim;
+	m->timer = 0;
+	member_turn(m);
+}
+
+/* Takes some shard from whoever has it, now and then. */
+static void member_greed(struct sim *sim, void *ctx)
+{
+	struct member *m = ctx;
+
+	owner_want(m->owner, (uint32_t)sim_below(sim, SHARDS), sim_below(sim, 8) > 0);
+	for (uint32_t s = 0; s < SHARDS; s++)
+		if (!copy_owner(m->copy, s).ptr)
+			owner_want(m->owner, s, true);
+	(void)sim_timer(sim, &m->actor, sim_between(sim, 50, 1500) * NS_PER_MS, member_greed, m);
+}
+
+static void member_start(struct member *m)
+{
+	struct world *w = m->world;
+	const struct copy_calls calls = { on_loaded, on_row, on_owner, on_other, m };
+
+	m->host = (struct rows_host){ host_clock, host_wall, host_chance, m };
+	m->engine = engine_sim_open(w->store, &m->actor);
+	m->copy = copy_new(&(struct copy_options){ m->engine, &m->host, TENANT, SHARDS, 64 }, &calls);
+	m->checks = checks_new(&(struct checks_options){ m->engine, &m->host, copy_prefix(m->copy), find, NULL, 3 });
+	m->owner = owner_new(&(struct owner_options){
+		.engine = m->engine, .copy = m->copy, .host = &m->host, .checks = checks_calls(m->checks),
+		.member = slice_of(m->name), .nonce = sim_random(w->sim), .n_shards = SHARDS,
+		.limits = { .rows = 40, .bytes = 1 << 16, .waiting = 64, .snapshot_cells = 10, .snapshot_part = 100 } });
+	w->count.lives++;
+	copy_start(m->copy);
+	member_turn(m);
+	member_greed(w->sim, m);
+}
+
+static void member_start_again(struct sim *sim, void *ctx)
+{
+	struct member *m = ctx;
+
+	(void)sim;
+	if (!m->engine)
+		member_start(m);
+}
+
+/* Nobody will answer for what it owed: who waits for it finds a broken connection. */
+static void member_end(struct member *m)
+{
+	struct world *w = m->world;
+	struct owner_counts counts;
+
+	if (!m->engine)
+		return;
+	owner_count(m->owner, &counts);
+	w->count.takeovers += counts.takeovers;
+	w->count.kills += counts.kills;
+	w->count.lost += counts.lost;
+	engine_sim_kill(m->engine);
+	sim_kill(w->sim, &m->actor);
+	m->engine = NULL;
+	m->timer = 0;
+	m->owner->asked = 0;
+	m->copy->asked = 0;
+	owner_free(m->owner);
+	checks_free(m->checks);
+	copy_free(m->copy);
+	m->owner = NULL;
+	m->copy = NULL;
+}
+
+static void disaster(struct sim *sim, void *ctx)
+{
+	struct world *w = ctx;
+	struct member *m = &w->member[sim_below(sim, w->n_members)];
+
+	if (!w->left)
+		return;
+	if (m->engine) {
+		member_end(m);
+		(void)sim_after(sim, NULL, sim_between(sim, 10, 2000) * NS_PER_MS, member_start_again, m);
+	}
+	(void)sim_after(sim, NULL, sim_between(sim, 500, 5000) * NS_PER_MS, disaster, w);
+}
+
+/* ---------------------------------------------------------------------- clients */
+
+static void client_ends(struct op *op)
+{
+	struct world *w = op->world;
+
+	op->returned = w->sim->now_ns;
+	(void)sim_after(w->sim, NULL, sim_between(w->sim, 1, 100) * NS_PER_MS, client_next,
+			(void *)(uintptr_t)op->client);
+}
+
+/* What a client library makes of an answer. */
+static void take_answer(struct op *op, const struct put_answer *answer)
+{
+	struct world *w = op->world;
+	bool done = answer->code == PUT_COMMITTED || answer->code == PUT_REPEATED;
+
+	op->code = answer->code;
+	if (done && op->kind == PUT_POLICIES)
+		w->ready[op->row] = true;
+	op->seq = answer->seq;
+	/* A floor that cannot be is not asked for again. */
+	if (op->kind == PUT_FLOOR && answer->code == PUT_REFUSED) {
+		client_ends(op);
+		return;
+	}
+	/* A refusal is final when no earlier attempt can still be carried out. */
+	if (done || (answer->code == PUT_REFUSED && op->began > op->unanswered_until)) {
+		w->count.acked += done;
+		w->count.refused += !done;
+		client_ends(op);
+		return;
+	}
+	w->count.retries++;
+	(void)sim_after(w->sim, NULL, sim_between(w->sim, 5, 200) * NS_PER_MS, attempt, op);
+}
+
+static void on_done(struct put *put, const struct put_answer *answer)
+{
+	struct attempt *a = LIST_ENTRY_OF(put, struct attempt, put);
+	struct put_answer copy = *answer;
+	struct op *op = a->op;
+
+	a->op = NULL;
+	if (a->given_up)
+		return;
+	if (!a->at->engine)
+		copy.code = PUT_UNKNOWN; /* that member is dead, and says nothing */
+	if (copy.code == PUT_UNKNOWN)
+		op->unanswered_until = put->deadline;
+	sim_cancel(op->world->sim, op->patience);
+	op->now = NULL;
+	sim_note(op->world->sim, "op %s at %s: %d seq %" PRIu64 " %s", op->key, a->at->name, copy.code, copy.seq,
+		 copy.code == PUT_COMMITTED ? "" : copy.why);
+	take_answer(op, &copy);
+}
+
+static void give_up(struct sim *sim, void *ctx)
+{
+	struct op *op = ctx;
+	struct put_answer answer = { .code = PUT_UNKNOWN, .why = "" };
+
+	op->now->given_up = true;
+	op->unanswered_until = op->now->put.deadline;
+	op->now = NULL;
+	sim_note(sim, "op %s: given up", op->key);
+	take_answer(op, &answer);
+}
+
+static struct attempt *free_attempt(struct world *w)
+{
+	for (size_t i = 0; i < ATTEMPTS; i++)
+		if (!w->attempt[i].op)
+			return &w->attempt[i];
+	return NULL;
+}
+
+/* Up to the next seq, as far as that member knows. */
+static uint64_t draw_floor(struct member *m, struct mp_str name)
+{
+	struct row *row = copy_row(m->copy, name);
+
+	return 1 + (row ? sim_below(m->world->sim, row->applied + 2) : 0);
+}
+
+static void attempt(struct sim *sim, void *ctx)
+{
+	struct op *op = ctx;
+	struct world *w = op->world;
+	struct member *m = &w->member[sim_below(sim, w->n_members)];
+	struct attempt *a = free_attempt(w);
+	struct mp_str row = slice_of(row_names[op->row]);
+
+	if (!a || !m->engine || m->actor.stopped || !copy_follows(m->copy) ||
+	    !owner_has(m->owner, row_shard(row, SHARDS))) {
+		(void)sim_after(sim, NULL, sim_between(sim, 5, 50) * NS_PER_MS, attempt, op);
+		return;
+	}
+	op->began = sim->now_ns;
+	op->now = a;
+	op->patience = sim_after(sim, NULL, sim_between(sim, 20, 3000) * NS_PER_MS, give_up, op);
+	*a = (struct attempt){ .op = op, .at = m };
+	a->put = (struct put){ .kind = op->kind, .row = row, .content = op->content, .n = op->n,
+			       .cell_kind = CELL_DATA, .base = op->base, .done = on_done,
+			       .key = op->kind == PUT_CELLS ? slice_of(op->key) : (struct mp_str){ 0 },
+			       .deadline = sim->now_ns + PUT_NS };
+	if (op->kind == PUT_FLOOR)
+		a->put.floor = draw_floor(m, row);
+	if (op->kind == PUT_POLICIES) {
+		a->put.policies = (struct policies){ .has_check = true, .has_keep_cells = true, .keep_cells = 5 };
+		snprintf(a->put.policies.check, sizeof(a->put.policies.check), "%s", row_checks[op->row]);
+	}
+	owner_put(m->owner, &a->put);
+	if (op->kind == PUT_CELLS && op->base.kind == BASE_UNKNOWN)
+		op->base = a->put.base; /* as the first member stamps it */
+	if (m->engine)
+		member_turn(m);
+}
+
+static void draw_wish(struct sim *sim, struct op *op, struct wish *wish)
+{
+	static const enum what of_unique[] = { CLAIM, CLAIM, RELEASE }, of_sum[] = { TAKE, TAKE, GIVE, SETTLE };
+
+	*wish = (struct wish){ .key = (unsigned)sim_below(sim, KEYS), .who = op->client,
+			       .amount = 1 + (unsigned)sim_below(sim, 60) };
+	wish->what = op->row == UNIQUE ? of_unique[sim_below(sim, 3)] : of_sum[sim_below(sim, 4)];
+	switch (wish->what) {
+	case CLAIM:
+	case RELEASE:
+		snprintf(wish->text, sizeof(wish->text), "{\"%s\":\"k%u\",\"holder\":\"c%u\"}",
+			 wish->what == CLAIM ? "claim" : "release", wish->key, wish->who);
+		break;
+	default:
+		snprintf(wish->text, sizeof(wish->text), "{\"name\":\"c%u\",\"%s\":%u}", wish->who,
+			 wish->what == TAKE ? "take" : wish->what == GIVE ? "give" : "set", wish->amount);
+	}
+}
+
+/* The first clients make the rows, and say what the total is. */
+static void draw_op(struct world *w, struct op *op)
+{
+	op->n = 1 + sim_below(w->sim, CELLS);
+	for (size_t i = 0; i < op->n; i++)
+		draw_wish(w->sim, op, &op->wish[i]);
+	if (w->n_ops <= ROWS) {
+		op->row = w->n_ops - 1;
+		op->kind = PUT_POLICIES;
+		op->n = 0;
+	} else if (w->n_ops == ROWS + 1) {
+		op->row = SUM;
+		op->n = 1;
+		op->wish[0] = (struct wish){ .what = BOUND };
+		snprintf(op->wish[0].text, sizeof(op->wish[0].text), "{\"total\":%d}", TOTAL);
+	}
+	else if (sim_below(w->sim, 40) == 0) {
+		op->kind = PUT_FLOOR;
+		op->n = 0;
+	}
+	for (size_t i = 0; i < op->n; i++)
+		op->content[i] = slice_of(op->wish[i].text);
+}
+
+static void client_next(struct sim *sim, void *ctx)
+{
+	struct world *w = &world;
+	unsigned client = (unsigned)(uintptr_t)ctx;
+	struct op *op = &w->op[w->n_ops];
+
+	if (w->n_ops >= ROWS && w->left && (!w->ready[UNIQUE] || !w->ready[SUM])) {
+		(void)sim_after(sim, NULL, 20 * NS_PER_MS, client_next, ctx);
+		return;
+	}
+	if (!w->left) {
+		w->busy--;
+		return;
+	}
+	w->left--;
+	w->n_ops++;
+	*op = (struct op){ .world = w, .client = client, .row = (unsigned)sim_below(sim, ROWS),
+			   .kind = PUT_CELLS, .invoked = sim->now_ns };
+	snprintf(op->key, sizeof(op->key), "k%u", (unsigned)(op - w->op));
+	draw_op(w, op);
+	attempt(sim, op);
+}
+
+/* ------------------------------------------------------------------------ truth */
+
+/* What both halves are, naively. */
+struct model {
+	unsigned holder[KEYS]; /* client + 1; 0: nobody */
+	unsigned has[CLIENTS];
+	unsigned total;
+};
+
+static unsigned taken(const struct model *model)
+{
+	unsigned sum = 0;
+
+	for (unsigned i = 0; i < CLIENTS; i++)
+		sum += model->has[i];
+	return sum;
+}
+
+/* False: it has to be refused. */
+static bool step(struct model *model, const struct wish *wish)
+{
+	unsigned *holder = &model->holder[wish->key], *has = &model->has[wish->who];
+
+	switch (wish->what) {
+	case CLAIM:
+		if (*holder && *holder != wish->who + 1)
+			return false;
+		*holder = wish->who + 1;
+		return true;
+	case RELEASE:
+		if (*holder != wish->who + 1)
+			return false;
+		*holder = 0;
+		return true;
+	case TAKE:
+		*has += wish->amount;
+		return taken(model) <= model->total;
+	case GIVE:
+		if (*has < wish->amount)
+			return false;
+		*has -= wish->amount;
+		return true;
+	case SETTLE:
+		*has = wish->amount;
+		return taken(model) <= model->total;
+	case BOUND:
+		model->total = TOTAL;
+		return true;
+	}
+	return false;
+}
+
+static bool allowed(struct model model, const struct op *op)
+{
+	for (size_t i = 0; i < op->n; i++)
+		if (!step(&model, &op->wish[i]))
+			return false;
+	return true;
+}
+
+/* A cell that is stored in the end, and the row's state behind it. */
+struct found {
+	struct op *op;
+	size_t part;
+	struct model model;
+};
+
+static size_t read_row(struct world *w, unsigned row, struct found *ret)
+{
+	const struct sim_map *map = sim_store_map(w->store);
+	size_t n = 0;
+
+	for (size_t i = 0; i < map->n_keys; i++) {
+		struct mp_str value = sim_map_at(map, i, map->revision);
+		struct batch batch;
+		struct cell cell;
+		struct key key;
+
+		if (!value.ptr || key_parse(map->keys[i].key, MP_LIT("middlepipe/t/"), &key) < 0)
+			continue;
+		if (key.kind != KEY_CELLS || strcmp(key.name, row_names[row]) ||
+		    !sim_check(w->sim, batch_open(value, &batch, NULL) == 0, "a batch is damaged"))
+			continue;
+		while (batch_next(&batch, &cell)) {
+			char text[24] = "";
+
+			memcpy(text, cell.key.ptr, cell.key.len < sizeof(text) ? cell.key.len : 0);
+			ret[n].op = &w->op[strtoul(text + 1, NULL, 10) % OPS];
+			ret[n].part = n && ret[n].op == ret[n - 1].op ? ret[n - 1].part + 1 : 0;
+			n++;
+			sim_check(w->sim, cell.seq == n, "seq %" PRIu64 " at place %zu", cell.seq, n);
+		}
+	}
+	return n;
+}
+
+/* Was there a moment of the last attempt at which it had to be refused? */
+static void check_refusal(struct world *w, const struct op *op, const struct found *found, size_t n)
+{
+	const struct model none = { .total = 0 };
+	size_t low = 0, high = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct op *it = found[i].op;
+
+		if ((it->code == PUT_COMMITTED || it->code == PUT_REPEATED) && it->returned < op->began)
+			low = i + 1;
+		if (it->invoked <= op->returned)
+			high = i + 1;
+	}
+	for (size_t i = low; i <= high; i++)
+		if (!allowed(i ? found[i - 1].model : none, op))
+			return;
+	sim_fail(w->sim, "op %s was refused, though nothing spoke against it from %zu to %zu", op->key, low, high);
+}
+
+/* The value of that key in the end. */
+static struct mp_str stored(struct world *w, int (*make)(struct buf *, struct mp_str, struct mp_str), unsigned row)
+{
+	const struct sim_map *map = sim_store_map(w->store);
+	struct mp_str found = { 0 };
+	struct buf key;
+
+	buf_init(&key, KEY_MAX);
+	(void)make(&key, MP_LIT("middlepipe/t/"), slice_of(row_names[row]));
+	for (size_t i = 0; i < map->n_keys; i++)
+		if (slice_eq(map->keys[i].key, buf_slice(&key)))
+			found = sim_map_at(map, i, map->revision);
+	buf_fini(&key);
+	return found;
+}
+
+/* What the row's half makes of the cells up to that seq. */
+static void fold(struct world *w, unsigned row, const struct found *found, uint64_t seq, struct buf *out)
+{
+	const struct mp_aggregator *half = registry_find_half(row_checks[row]);
+	const struct mp_aggregator_host host = { MP_AGGREGATOR_ABI_MAJOR, MP_AGGREGATOR_ABI_MINOR, sizeof(host), NULL };
+	void *self = NULL;
+
+	sim_check(w->sim, half_new(half, &host, NULL, slice_make(NULL, 0), &self, NULL) == 0, "no half");
+	for (uint64_t i = 0; i < seq; i++) {
+		const struct mp_cell cell = { .size = sizeof(cell), .kind = MP_CELL_DATA, .seq = i + 1,
+					      .content = found[i].op->content[found[i].part] };
+
+		sim_check(w->sim, half->apply(self, &cell) == 0, "no memory");
+	}
+	sim_check(w->sim, half_snapshot(half, self, out) == 0, "no snapshot");
+	half->fini(self);
+}
+
+/* All parts of that snapshot, and none of older ones, are stored. */
+static void check_snapshot(struct world *w, unsigned row, const struct found *found, size_t n)
+{
+	const struct sim_map *map = sim_store_map(w->store);
+	struct mp_str text = stored(w, key_head, row);
+	struct snapshot_reader reader;
+	struct buf want;
+	struct head head = { .floor = 1 };
+	struct err err = { 0 };
+	int r = 0;
+
+	if (!text.ptr)
+		return;
+	sim_check(w->sim, head_read(text, &head, NULL) == 0 && head.last == n && head.floor <= head.snapshot + 1,
+		  "row %s has floor %" PRIu64 " and snapshot %" PRIu64, row_names[row], head.floor, head.snapshot);
+	if (!head.snapshot || w->sim->failed)
+		return;
+	w->count.snapshots++;
+	snapshot_reader_init(&reader);
+	buf_init(&want, SNAPSHOT_SIZE_MAX);
+	for (size_t i = 0; i < map->n_keys && r == 0; i++) {
+		struct mp_str value = sim_map_at(map, i, map->revision);
+		struct key key;
+
+		if (!value.ptr || key_parse(map->keys[i].key, MP_LIT("middlepipe/t/"), &key) < 0 ||
+		    key.kind != KEY_SNAPSHOT || strcmp(key.name, row_names[row]))
+			continue;
+		sim_check(w->sim, key.seq >= head.snapshot, "an old snapshot has stayed");
+		if (key.seq == head.snapshot && !snapshot_is_whole(&reader))
+			r = snapshot_take(&reader, value, &err);
+	}
+	if (r == 0)
+		r = snapshot_end(&reader, &err);
+	fold(w, row, found, head.snapshot, &want);
+	sim_check(w->sim, r == 0 && slice_eq(buf_slice(&reader.bytes), buf_slice(&want)),
+		  "the snapshot of %" PRIu64 " cells of row %s is not theirs: %s", head.snapshot, row_names[row], err.text);
+	w->count.parts += reader.n_parts;
+	snapshot_reader_fini(&reader);
+	buf_fini(&want);
+}
+
+static void check_row(struct world *w, unsigned row)
+{
+	static struct found found[OPS * CELLS];
+	struct model model = { .total = 0 };
+	size_t n = read_row(w, row, found);
+
+	for (size_t i = 0; i < n; i++) {
+		struct op *op = found[i].op;
+
+		if (!sim_check(w->sim, op->row == row && found[i].part < op->n, "op %s is there twice", op->key))
+			return;
+		sim_check(w->sim, step(&model, &op->wish[found[i].part]), "cell %zu of op %s was not to be allowed",
+			  i + 1, op->key);
+		found[i].model = model;
+		if (found[i].part)
+			continue;
+		if (op->code == PUT_COMMITTED || op->code == PUT_REPEATED)
+			sim_check(w->sim, op->seq == i + 1, "op %s was acknowledged at %" PRIu64 ", and is at %zu",
+				  op->key, op->seq, i + 1);
+		else
+			sim_check(w->sim, op->code == PUT_UNKNOWN, "op %s was refused, and is there", op->key);
+		op->seq = i + 1;
+	}
+	check_snapshot(w, row, found, n);
+	for (unsigned i = 0; i < w->n_ops; i++) {
+		const struct op *op = &w->op[i];
+
+		if (op->row != row || op->kind != PUT_CELLS)
+			continue;
+		sim_check(w->sim, op->returned, "op %s never ended", op->key);
+		if (op->code == PUT_COMMITTED || op->code == PUT_REPEATED)
+			sim_check(w->sim, op->seq && op->seq <= n && found[op->seq - 1].op == op,
+				  "op %s was acknowledged, and is not there", op->key);
+		else if (op->code == PUT_REFUSED)
+			check_refusal(w, op, found, n);
+	}
+}
+
+/* --------------------------------------------------------------------- scenario */
+
+static void world_begin(struct world *w, struct sim *sim)
+{
+	static const struct { enum sim_fault fault; uint32_t odds; } odds[] = {
+		{ SIM_ANSWER_LOST, 30000 }, { SIM_REQUEST_LOST, 30000 }, { SIM_COMMIT_LATE, 30000 },
+		{ SIM_TWICE, 30000 }, { SIM_AGAIN, 30000 }, { SIM_NOT_SENT, 10000 }, { SIM_NO_SPACE, 10000 },
+		{ SIM_RANGE_LOST, 30000 }, { SIM_SLOW, 30000 }, { SIM_WATCH_DELAYED, 30000 },
+		{ SIM_WATCH_ENDED, 5000 }, { SIM_WATCH_COMPACTED, 2000 }, { SIM_WATCH_MERGED, 30000 },
+		{ SIM_EVENT_LOST, 5000 }, { SIM_CUT, 10000 }, { SIM_STOPPED, 10000 }, { SIM_SLOW_LINK, 10000 },
+		{ SIM_FULL, 2000 }, { SIM_COMPACTED, 5000 },
+	};
+
+	*w = (struct world){ .sim = sim };
+	w->store = sim_store_new(sim);
+	w->n_members = (unsigned)sim_between(sim, 1, MEMBERS);
+	w->left = (unsigned)sim_between(sim, 50, 300);
+	for (size_t i = 0; i < sizeof(odds) / sizeof(odds[0]); i++)
+		if (sim_below(sim, 3) == 0)
+			sim_store_odds(w->store, odds[i].fault, odds[i].odds);
+	for (unsigned i = 0; i < w->n_members; i++) {
+		struct member *m = &w->member[i];
+
+		m->world = w;
+		snprintf(m->name, sizeof(m->name), "m%u", i);
+		sim_actor_init(&m->actor, m->name);
+		member_start(m);
+	}
+	w->busy = CLIENTS;
+	for (uintptr_t i = 0; i < CLIENTS; i++)
+		client_next(sim, (void *)i);
+	sim_store_weather(w->store, RUN_NS);
+	disaster(sim, w);
+}
+
+static void turn_all(struct world *w)
+{
+	for (unsigned i = 0; i < w->n_members; i++) {
+		struct member *m = &w->member[i];
+
+		if (m->engine && !m->actor.stopped && (owner_is_woken(m->owner) || checks_is_woken(m->checks)))
+			member_turn(m);
+	}
+}
+
+static void calm(struct world *w)
+{
+	w->left = 0;
+	for (int f = 0; f < SIM_FAULTS; f++) {
+		sim_store_odds(w->store, (enum sim_fault)f, 0);
+		for (unsigned i = 0; i < w->n_members; i++)
+			if (w->member[i].engine)
+				engine_sim_odds(w->member[i].engine, (enum sim_fault)f, 0);
+	}
+}
+
+static void add_totals(struct totals *totals, const struct world *w)
+{
+	uint64_t *to = (uint64_t *)(void *)totals;
+	const uint64_t *from = (const uint64_t *)(const void *)&w->count;
+
+	for (size_t i = 0; i < offsetof(struct totals, fault) / sizeof(*to); i++)
+		to[i] += from[i];
+	for (int f = 0; f < SIM_FAULTS; f++)
+		totals->fault[f] += sim_store_count(w->store, (enum sim_fault)f);
+}
+
+static void scenario(struct sim *sim, void *ctx)
+{
+	struct world *w = &world;
+	uint64_t end = sim->now_ns + RUN_NS, limit = end + 120 * NS_PER_S;
+	bool quiet = false;
+
+	world_begin(w, sim);
+	while (!sim->failed && sim->now_ns < limit && sim_step(sim)) {
+		turn_all(w);
+		if (!quiet && sim->now_ns > end) {
+			calm(w);
+			quiet = true;
+			limit = sim->now_ns + SIM_CALM_NS + 60 * NS_PER_S;
+		}
+		if (quiet && !w->busy)
+			break;
+	}
+	for (unsigned r = 0; r < ROWS && !sim->failed; r++)
+		check_row(w, r);
+	sim_mix(sim, w->count.acked);
+	for (unsigned i = 0; i < w->n_members; i++)
+		member_end(&w->member[i]);
+	add_totals(ctx, w);
+	sim_store_free(w->store);
+}
+
+int main(int argc, char **argv)
+{
+	static struct totals totals;
+	struct sim_plan plan = { .name = "checks under every fault", .scenario = scenario, .ctx = &totals,
+				 .first = 1, .seeds = 1000, .twice = 25 };
+
+	make_halves();
+	sim_plan_args(&plan, argc, argv);
+	ok(sim_run(&plan), "%s", plan.name);
+	printf("# acked %" PRIu64 " refused %" PRIu64 " retries %" PRIu64 " lives %" PRIu64 " takeovers %" PRIu64
+	       " lost %" PRIu64 " kills %" PRIu64 " no memory %" PRIu64 " snapshots %" PRIu64 " parts %" PRIu64 " restored %" PRIu64 "\n",
+	       totals.acked, totals.refused, totals.retries, totals.lives, totals.takeovers, totals.lost, totals.kills,
+	       totals.no_memory, totals.snapshots, totals.parts, totals.restored);
+	ok(plan.seeds < 100 || (totals.acked && totals.refused && totals.no_memory && totals.restored && totals.parts > totals.snapshots), "all of it has happened");
+	for (int f = 0; f < SIM_FAULTS; f++)
+		if (f != SIM_STALE && f != SIM_RESTORED && f != SIM_LEASE_GONE && plan.seeds > 100)
+			ok(totals.fault[f], "%s %" PRIu64 " times", sim_fault_name((enum sim_fault)f), totals.fault[f]);
+	return done();
+}

@@ -107,6 +107,8 @@ void rows_members_told(struct rows_members *members, size_t member, bool answere
 		m->failures = 0;
 		return;
 	}
+	if (now < m->not_before)
+		return; /* many were under way when it went: that is one failure */
 	m->not_before = now + grown(DEAD_MS, m->failures, DEAD_MAX_MS, random);
 	m->failures++;
 }

@@ -85,6 +85,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/71-workload.t \
 	tests/functional/72-rows-cli.t \
 	tests/functional/73-rows-cli-group.t \
+	tests/functional/73-rows-client.t \
 	tests/functional/74-managed-alone.t \
 	tests/functional/75-checks.t \
 	tests/functional/76-rows-alone.t \

@@ -176,6 +176,10 @@ static void members(void)
 		is_u64(rows_members_pick(&t.members, 0, ROWS_NOBODY, t.now, (uint32_t)i, &until), 1,
 		       "one that does not answer is avoided by all");
 	}
+	for (int i = 0; i < 50; i++)
+		rows_members_told(&t.members, 0, false, t.now, 7);
+	ok(t.members.all[0].failures == 1 && t.members.all[0].not_before <= t.now + 50,
+	   "many that fail at once are one failure");
 	t.now += 100;
 	rows_members_told(&t.members, 0, true, t.now, 7);
 	is_u64(t.members.all[0].failures, 0, "until it does");

@@ -270,7 +270,8 @@ static void beat_row(struct stream *s, struct follower *f)
 {
 	const struct head *head = &f->row->head;
 
-	if (!row_exists(f->row) ||
+	/* Of another life only when its cells are here: then this follower ends, and another begins. */
+	if (!row_exists(f->row) || f->sub.incarnation != head->incarnation ||
 	    (s->by_prefix && f->told && f->told_highest == head->last && f->told_floor == head->floor))
 		return;
 	s->format->heartbeat(&s->out, f->row);

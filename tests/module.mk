@@ -90,4 +90,5 @@ FUNCTIONAL_TESTS += \
 	tests/functional/75-checks.t \
 	tests/functional/76-rows-alone.t \
 	tests/functional/77-rows-group.t \
+	tests/functional/78-rows-partitions.t \
 	tests/functional/90-demo.t

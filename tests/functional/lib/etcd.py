@@ -69,18 +69,22 @@ class Group:
             for member in range(size):
                 self.start(member)
 
-    def start(self, member):
-        """Starts it, or starts it again on what it has stored."""
-        assert self.processes[member] is None, "it runs"
+    def command(self, member):
+        """The words that start it."""
         cluster = ",".join("m%d=%s" % pair for pair in enumerate(self.peers))
-        args = ["etcd", "--name", "m%d" % member, "--data-dir", self.path(member),
+        return ["etcd", "--name", "m%d" % member, "--data-dir", self.path(member),
                 "--listen-client-urls", self.urls[member], "--advertise-client-urls", self.urls[member],
                 "--listen-peer-urls", self.peers[member],
                 "--initial-advertise-peer-urls", self.peers[member],
-                "--initial-cluster", cluster, "--initial-cluster-token", self.token, "--pre-vote=true"]
+                "--initial-cluster", cluster, "--initial-cluster-token", self.token, "--pre-vote=true",
+                *self.timing, *self.options]
+
+    def start(self, member):
+        """Starts it, or starts it again on what it has stored."""
+        assert self.processes[member] is None, "it runs"
         with open(self.path(member) + ".log", "ab") as log:
-            self.processes[member] = subprocess.Popen(args + self.timing + self.options, stdout=log,
-                                                      stderr=log, stdin=subprocess.DEVNULL)
+            self.processes[member] = subprocess.Popen(self.command(member), stdout=log, stderr=log,
+                                                      stdin=subprocess.DEVNULL)
 
     def path(self, member):
         """Its data directory."""

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of rows under faults share: settings, the turns of a schedule, the judge.
+
+    SECONDS, SEEDS            # of MP_TEST_ROWS_SECONDS and MP_TEST_ROWS_SEEDS
+    faults = rowfaults.turns(rng, kinds, SECONDS)
+    load.run(seconds=SECONDS, faults=faults, executors=...)
+    rowfaults.judge(load, path, kinds, "seed 1")
+
+With KEEP=DIR histories are kept there (tests/rows/soak sets all three).  Standard
+library only.
+"""
+
+import os
+import subprocess
+import sys
+
+LIB = os.path.dirname(os.path.abspath(__file__))
+ROWS = os.path.join(LIB, "../../rows")
+sys.path[:0] = [ROWS]
+
+import mp
+
+CHECKER = os.path.join(ROWS, "check_history")
+SEEDS = [int(seed) for seed in os.environ.get("MP_TEST_ROWS_SEEDS", "1 2").split()]
+
+
+def seconds(usual):
+    """How long each seed lasts."""
+    return float(os.environ.get("MP_TEST_ROWS_SECONDS", usual))
+
+
+def history(name):
+    """The path of a history."""
+    folder = os.environ.get("KEEP") or mp.workdir()
+    return os.path.join(folder, "%s.jsonl" % name)
+
+
+def turns(rng, kinds, lasts, rest=(0.2, 0.6)):
+    """
+    Every kind in turn, in orders that the seed draws: [(second, kind, target, seconds)].
+    kinds: {kind: (targets, shortest, longest)}.  It ends only when each had its turn.
+    """
+    faults, now, turn = [], 0.5, []
+    while now < lasts or len(faults) < len(kinds):
+        if not turn:
+            turn = rng.sample(sorted(kinds), len(kinds))
+        kind = turn.pop()
+        targets, shortest, longest = kinds[kind]
+        faults.append((now, kind, rng.choice(targets), rng.uniform(shortest, longest)))
+        now += faults[-1][3] + rng.uniform(*rest)
+    return faults
+
+
+def length(faults):
+    """Seconds that a schedule takes."""
+    return max(second + lasts for second, _, _, lasts in faults) + 1.0
+
+
+def judge(load, path, kinds, name, *options):
+    """The clients came through, the checker is content, and each kind met puts in flight."""
+    mp.is_(load.errors, [], "%s: the clients got what they wanted" % name)
+    check = subprocess.run([CHECKER, "--faults", ",".join(sorted(kinds)), *options, path],
+                           capture_output=True, text=True)
+    mp.note(check.stdout + check.stderr)
+    return mp.is_(check.returncode, 0, "%s: all promises held, and every fault met puts" % name)

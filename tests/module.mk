@@ -91,4 +91,5 @@ FUNCTIONAL_TESTS += \
 	tests/functional/76-rows-alone.t \
 	tests/functional/77-rows-group.t \
 	tests/functional/78-rows-partitions.t \
+	tests/functional/79-rows-late.t \
 	tests/functional/90-demo.t

@@ -27,3 +27,5 @@ AGGREGATOR_SRC += aggregator/rows/http_check.c aggregator/rows/http_export.c agg
 	aggregator/rows/http_lines.c
 AGGREGATOR_SRC += aggregator/rows/http_metrics.c aggregator/rows/limits.c
 UNIT_TESTS += tests/unit/aggregator/test_limits.c
+AGGREGATOR_SRC += aggregator/rows/http_receive.c aggregator/rows/http_send.c aggregator/rows/parcel.c
+UNIT_TESTS += tests/unit/aggregator/test_parcel.c

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "aggregator/rows/http_put.h"
 #include "lib/base64.h"
 #include "lib/hex.h"
 #include "lib/json_text.h"
@@ -19,6 +20,7 @@ const struct http_route rows_routes[] = {
 	{ HTTP_PUT, "/v1/rows/{row}", 4096, rows_put_policies },
 	{ HTTP_DELETE, "/v1/rows/{row}", 0, rows_delete },
 	{ HTTP_POST, "/v1/rows/{row}/compact", 4096, rows_put_floor },
+	{ HTTP_POST, "/v1/parcels", ROWS_REQUEST_MAX, rows_put_parcel },
 	{ HTTP_GET, "/v1/rows", 0, rows_list },
 	{ HTTP_GET, "/v1/subscribe", 0, rows_subscribe },
 	{ HTTP_GET, "/v1/owners", 0, rows_owners },
@@ -32,6 +34,25 @@ const struct http_route rows_routes[] = {
 	{ .path = NULL },
 };
 
+#define SEND_AGAIN_MS 20 /* how often what waits for a way to its owner is looked at */
+
+static void on_turn(uv_timer_t *timer)
+{
+	struct rows_http *http = timer->data;
+
+	http->turning = false;
+	rows_send_answers(http);
+	if (rows_send_parcels(http) && !http->turning)
+		uv_timer_start(timer, on_turn, SEND_AGAIN_MS, 0);
+}
+
+void rows_turn(struct rows_http *http)
+{
+	if (!http->turning)
+		uv_timer_start(&http->turn_timer, on_turn, 0, 0);
+	http->turning = true;
+}
+
 void rows_http_init(struct rows_http *http, uv_loop_t *loop)
 {
 	list_init(&http->streams);
@@ -40,11 +61,16 @@ void rows_http_init(struct rows_http *http, uv_loop_t *loop)
 	list_init(&http->parked);
 	uv_timer_init(loop, &http->park_timer);
 	http->park_timer.data = http;
+	list_init(&http->ways);
+	list_init(&http->received);
+	uv_timer_init(loop, &http->turn_timer);
+	http->turn_timer.data = http;
 }
 
 void rows_http_fini(struct rows_http *http)
 {
 	uv_close((uv_handle_t *)&http->park_timer, NULL);
+	uv_close((uv_handle_t *)&http->turn_timer, NULL);
 }
 
 bool rows_name(struct http_req *req, enum http_right right, struct mp_str *ret)

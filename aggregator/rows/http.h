@@ -6,6 +6,7 @@
  *   http.c            the table of routes, and what its handlers share
  *   http_put.c        puts, policies, floors, deletion
  *   http_forward.c    those of rows that another member owns
+ *   http_send.c       the same, many at a time; http_receive.c is the other end
  *   http_read.c       rows, cells and lists
  *   http_snapshot.c   what a row came to
  *   http_subscribe.c  streams
@@ -37,6 +38,10 @@ struct rows_http {
 	struct http_multi *others;   /* connections to other members; borrowed, NULL: alone */
 	struct list parked;          /* struct rows_request that wait for an owner */
 	uv_timer_t park_timer;       /* looks at them */
+	struct list ways;            /* to other members, see http_send.c */
+	struct list received;        /* parcels with answers to be sent, see http_receive.c */
+	uv_timer_t turn_timer;       /* see rows_turn() */
+	bool turning;                /* it is due at once */
 	struct list streams;         /* all subscriptions, see http_subscribe.c */
 	struct list prefixes;        /* of them those by prefix */
 	uint64_t n_streams;          /* opened so far */
@@ -66,6 +71,7 @@ void rows_put_cells(void *ctx, struct http_req *req);
 void rows_put_policies(void *ctx, struct http_req *req);
 void rows_put_floor(void *ctx, struct http_req *req);
 void rows_delete(void *ctx, struct http_req *req);
+void rows_put_parcel(void *ctx, struct http_req *req);
 void rows_list(void *ctx, struct http_req *req);
 void rows_get(void *ctx, struct http_req *req);
 void rows_get_range(void *ctx, struct http_req *req);

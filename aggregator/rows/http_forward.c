@@ -62,6 +62,15 @@ static bool too_late(const struct rows_request *r)
 	return group_now(r->http->group) + LEAST_NS >= r->put.deadline;
 }
 
+void rows_request_retry(struct rows_request *r, const char *why)
+{
+	list_remove(&r->parked);
+	if (too_late(r))
+		fail(r, PUT_UNAVAILABLE, why);
+	else
+		park(r);
+}
+
 /* ------------------------------------------------------------------- the answer */
 
 static bool on_data(void *ctx, struct mp_str bytes)
@@ -125,10 +134,8 @@ static void on_forwarded(void *ctx, const struct http_multi_end *end)
 	buf_fini(&r->answer);
 	if (!end->status && end->sent)
 		fail(r, PUT_UNKNOWN, "the row's owner has not answered");
-	else if (too_late(r))
-		fail(r, PUT_UNAVAILABLE, "the row has no owner that can be reached");
 	else
-		park(r);
+		rows_request_retry(r, "the row has no owner that can be reached");
 }
 
 /* ------------------------------------------------------------------- the request */
@@ -207,7 +214,7 @@ bool rows_forward(struct rows_request *r)
 	if (r->forwarded || too_late(r))
 		return false;
 	if (owner && r->http->others && !owner->suspected && strcmp(owner->id, r->http->member) != 0 &&
-	    take_there(r, owner))
+	    (rows_send(r, owner) || take_there(r, owner)))
 		return true;
 	park(r);
 	return true;
@@ -215,8 +222,7 @@ bool rows_forward(struct rows_request *r)
 
 /* --------------------------------------------------------------------- origin */
 
-/* Is that the address of a member? */
-static bool is_member(struct rows_http *http, const char *address)
+bool rows_is_member(struct rows_http *http, const char *address)
 {
 	struct members *members = group_members(http->group);
 	const struct member_info *info;
@@ -237,7 +243,7 @@ void rows_origin(struct rows_request *r)
 	if (!http_header(r->req, "Middlepipe-Forwarded", &origin))
 		return;
 	r->forwarded = true;
-	if (origin.len && origin.len <= CELL_ORIGIN_MAX && is_member(r->http, http_peer(r->req)))
+	if (origin.len && origin.len <= CELL_ORIGIN_MAX && rows_is_member(r->http, http_peer(r->req)))
 		r->put.origin = origin;
 }
 

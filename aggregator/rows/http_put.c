@@ -88,6 +88,12 @@ void rows_request_fail(struct rows_request *r, const struct put_answer *answer)
 	request_free(r);
 }
 
+void rows_request_deny(struct rows_request *r)
+{
+	http_deny(r->req);
+	request_free(r);
+}
+
 void rows_request_relay(struct rows_request *r, int status, const struct http_field *fields, struct buf *body)
 {
 	http_answer_buf(r->req, status, fields, body);

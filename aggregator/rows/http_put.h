@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A change of a row on its way from a client to the owner: http_put.c reads and
- * answers it, http_forward.c takes it to the member that owns the row.
+ * answers it, http_forward.c takes it to the member that owns the row, most of them
+ * through http_send.c, and http_receive.c takes them in there.
  */
 #ifndef AGGREGATOR_ROWS_HTTP_PUT_H
 #define AGGREGATOR_ROWS_HTTP_PUT_H
@@ -21,7 +22,7 @@ struct rows_request {
 	bool forwarded;           /* another member sent it here */
 
 	/* For http_forward.c. */
-	struct list parked;       /* in http->parked while it waits for an owner */
+	struct list parked;       /* in http->parked while it waits for an owner, or for a way to it */
 	struct http_task *task;   /* under way at the owner; or NULL */
 	struct buf answer;        /* what comes from there */
 	char base[64];            /* fields of that answer; "" for none */
@@ -43,6 +44,27 @@ const char *rows_base_text(const struct base *base, char out[48]);
  * forwarded before, or is too late.
  */
 bool rows_forward(struct rows_request *r);
+
+/* It was not attempted: it waits for an owner as above, or fails for that reason when it is too late. */
+void rows_request_retry(struct rows_request *r, const char *why);
+
+/* There is no right to it.  Answers, and the request has gone. */
+void rows_request_deny(struct rows_request *r);
+
+/* Is that the address of a member? */
+bool rows_is_member(struct rows_http *http, const char *address);
+
+/* http_send.c: takes it to that member with others; false: it has to go by itself. */
+bool rows_send(struct rows_request *r, const struct member_info *owner);
+
+/* Sends what has gathered; true: some has to wait. */
+bool rows_send_parcels(struct rows_http *http);
+
+/* http_receive.c: sends the answers that have gathered. */
+void rows_send_answers(struct rows_http *http);
+
+/* Both happen when the loop has done what there is to do just now. */
+void rows_turn(struct rows_http *http);
 
 /* Whose put it is: the client's address, or what the forwarding member says. */
 void rows_origin(struct rows_request *r);

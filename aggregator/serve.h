@@ -27,6 +27,7 @@ struct serve_options {
 	int64_t etcd_client_port, etcd_peer_port; /* managed; 0: drawn */
 	int64_t etcd_quota;        /* managed: bytes of its database */
 	const char *join, *join_token; /* managed: a member's URL, and what it shows there */
+	int64_t replace_after_ms;  /* managed: see managed.h */
 	bool leave;                /* managed: takes this member out of its group, and ends */
 	int64_t connections, per_address, threads; /* for http */
 	int64_t put_ms, read_ms;   /* that a put, a read may take */

@@ -27,19 +27,39 @@ int serve_managed_engine(struct program *p, struct engine **ret, struct err *err
 	return engine_etcd_open(&p->loop, &etcd, ret, err);
 }
 
+/* An administrator's wish: the rows are closed, then the group is left. */
+static void on_leave(void *ctx)
+{
+	struct program *p = ctx;
+
+	p->leaving = true;
+	serve_stop(p, 0);
+}
+
 static void on_managed_serve(void *ctx)
 {
 	struct program *p = ctx;
 	struct err err = { 0 };
 
 	(void)snprintf(p->member, sizeof(p->member), "%s", managed_identity(p->managed)->member);
+	p->http.managed = p->managed;
+	p->http.leave = on_leave;
+	p->http.leave_ctx = p;
 	if (serve_rows(p, &err) < 0)
 		serve_failed(p, err.text);
 }
 
+/* Others have come, or gone: the engine uses those that are there. */
 static void on_endpoints(void *ctx)
 {
-	(void)ctx;
+	struct program *p = ctx;
+	const char *urls[ENGINE_ETCD_ENDPOINTS];
+	char text[ETCD_TEXT_SIZE];
+	size_t n = managed_endpoints(p->managed, text, urls, ENGINE_ETCD_ENDPOINTS);
+	struct err err = { 0 };
+
+	if (p->group && !p->stopping && n && engine_etcd_set_endpoints(group_engine(p->group), urls, n, &err) < 0)
+		log_warn("endpoints of etcd were not taken", "why=%s", LOG_STR(err.text));
 }
 
 /* It cannot go on, whatever it was about to do. */
@@ -80,6 +100,7 @@ int serve_managed(struct program *p, struct err *err)
 		.ca = o->etcd_ca, .cert = o->etcd_cert, .key = o->etcd_key,
 		.join_ca = o->http.ca_file, .join_cert = o->http.cert_file, .join_key = o->http.key_file,
 		.join_url = o->join, .join_token = o->join_token, .leave = o->leave,
+		.replace_after_ms = o->replace_after_ms,
 	};
 
 	if (!o->etcd_cert != !o->etcd_key)

@@ -13,6 +13,7 @@
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "aggregator/etcd/proc.h"
@@ -28,6 +29,8 @@
 #define BOOT_SIZE 40
 #define TAIL_SIZE 8192      /* bytes of the log that last words are looked for in */
 #define COPY_SIZE 65536
+#define DYING_MS 20         /* between two looks at a lock that a dying process holds */
+#define DYING_TRIES 150
 
 struct etcd_child {
 	uv_loop_t *loop;         /* borrowed */
@@ -173,7 +176,8 @@ static int take_lock(const struct etcd_child *child, int *ret_fd, struct err *er
 	return 0;
 }
 
-int etcd_child_adopt(struct etcd_child *child, struct err *err)
+/* 1: there is one, and it is watched; 0: there is none; -EWOULDBLOCK: there is, but where? */
+static int try_adopt(struct etcd_child *child, struct err *err)
 {
 	pid_t pid = read_pid(child);
 	int fd = -1, rc;
@@ -187,10 +191,23 @@ int etcd_child_adopt(struct etcd_child *child, struct err *err)
 		return rc ? rc : 1;
 	}
 	rc = take_lock(child, &fd, err);
-	if (rc == -EWOULDBLOCK)
-		return err_set(err, -EBUSY, "%s/etcd.lock is held by a process that is not to be found", child->dir);
 	if (rc == 0)
 		(void)close(fd);
+	return rc;
+}
+
+int etcd_child_adopt(struct etcd_child *child, struct err *err)
+{
+	const struct timespec while_it_dies = { .tv_nsec = DYING_MS * 1000000L };
+	int rc = try_adopt(child, err);
+
+	/* One that was killed is no process any more a while before its descriptors are closed. */
+	for (int i = 0; rc == -EWOULDBLOCK && i < DYING_TRIES; i++) {
+		(void)nanosleep(&while_it_dies, NULL); /* a shorter one does no harm */
+		rc = try_adopt(child, err);
+	}
+	if (rc == -EWOULDBLOCK)
+		return err_set(err, -EBUSY, "%s/etcd.lock is held by a process that is not to be found", child->dir);
 	return rc;
 }
 

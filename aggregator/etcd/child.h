@@ -44,8 +44,8 @@ const char *etcd_child_data(const struct etcd_child *child);
 bool etcd_child_has_data(const struct etcd_child *child);
 
 /*
- * Looks for one that lives.  1: it is ours now; 0: there is none; -EBUSY: its lock is held by
- * a process that cannot be found; else -errno.
+ * Looks for one that lives; blocks, for three seconds at most.  1: it is ours now; 0: there is
+ * none; -EBUSY: its lock is held by a process that cannot be found; else -errno.
  */
 int etcd_child_adopt(struct etcd_child *child, struct err *err);
 

@@ -317,6 +317,19 @@ uint64_t managed_silent_since(const struct managed *managed, uint64_t etcd_id)
 	return 0;
 }
 
+uint64_t managed_gone(const struct managed *managed)
+{
+	uint64_t after = (uint64_t)managed->options.replace_after_ms, now = managed_now(managed);
+
+	for (size_t i = 0; after && i < managed->list.n; i++) {
+		uint64_t since = managed_silent_since(managed, managed->list.member[i].id);
+
+		if (since && now - since >= after)
+			return managed->list.member[i].id;
+	}
+	return 0;
+}
+
 bool managed_may_leave(const struct managed *managed, const char **ret_why)
 {
 	*ret_why = "";

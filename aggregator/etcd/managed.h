@@ -41,6 +41,7 @@ struct managed_options {
 	const char *join_url;    /* an aggregator of the group; NULL: it begins one */
 	const char *join_token;  /* NULL: none */
 	bool leave;              /* it takes itself out and is gone */
+	int64_t replace_after_ms; /* a member of etcd that is silent for so long may be replaced; 0: never */
 };
 
 /* What it tells; each gets ctx, from the loop. */
@@ -74,6 +75,9 @@ const char *managed_url(const struct managed *managed);
 
 /* Since when (ms of the loop's clock) a member of etcd has not answered; 0: it does, or nobody asked. */
 uint64_t managed_silent_since(const struct managed *managed, uint64_t etcd_id);
+
+/* One that votes and has been silent for so long that another may have its place; 0: none. */
+uint64_t managed_gone(const struct managed *managed);
 
 /* pid of our etcd; 0: it does not live. */
 pid_t managed_pid(const struct managed *managed);

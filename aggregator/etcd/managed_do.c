@@ -96,7 +96,7 @@ bool managed_choose(struct managed *m)
 	int peer, client;
 
 	m->chosen = true;
-	if (m->id.state == IDENTITY_CLIENT || m->id.state == IDENTITY_LEAVING)
+	if (m->id.state == IDENTITY_CLIENT)
 		return true;
 	if (o->address)
 		set_text(address, sizeof(address), o->address);

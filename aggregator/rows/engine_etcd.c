@@ -495,18 +495,47 @@ static const struct engine_ops ops = {
 
 /* -------------------------------------------------------------------- options */
 
-static int add_endpoint(struct etcd *e, const char *url, struct err *err)
+/* Without slashes at its end; owned by the caller.  NULL and *ret_rc: it is none. */
+static char *endpoint_url(const char *url, int *ret_rc, struct err *err)
 {
 	struct mp_str s = slice_of(url);
+	char *copy = NULL;
 
 	while (s.len && s.ptr[s.len - 1] == '/')
 		s.len--;
-	if (s.len > URL_MAX || !(slice_starts(s, MP_LIT("http://")) || slice_starts(s, MP_LIT("https://"))))
-		return err_set(err, -EINVAL, "an etcd endpoint is http://host:port or https://host:port, not %.100s", url);
-	e->ends[e->n_ends].url = slice_dup(s);
-	(void)snprintf(e->ends[e->n_ends].why, sizeof(e->ends[0].why), "no answer yet");
-	if (!e->ends[e->n_ends++].url)
-		return err_set(err, -ENOMEM, "out of memory");
+	if (s.len > URL_MAX || !(slice_starts(s, MP_LIT("http://")) || slice_starts(s, MP_LIT("https://")))) {
+		*ret_rc = err_set(err, -EINVAL, "an etcd endpoint is http://host:port or https://host:port, not %.100s",
+				  url);
+		return NULL;
+	}
+	copy = slice_dup(s);
+	*ret_rc = copy ? 0 : err_set(err, -ENOMEM, "out of memory");
+	return copy;
+}
+
+/* The i-th is that one from now on. */
+static int set_endpoint(struct etcd *e, size_t i, const char *text, struct err *err)
+{
+	struct endpoint *at = &e->ends[i];
+	char *url;
+	int rc;
+
+	url = endpoint_url(text, &rc, err);
+	if (!url)
+		return rc;
+	if (i < e->n_ends && !at->gone && strcmp(at->url, url) == 0) {
+		free(url);
+		return 0;
+	}
+	if (i < e->n_ends && at->probe.done)
+		etcd_ask_fini(&at->probe);
+	if (i < e->n_ends)
+		free(at->url);
+	*at = (struct endpoint){ .url = url };
+	(void)snprintf(at->why, sizeof(at->why), "no answer yet");
+	if (e->used == at)
+		e->used = NULL;
+	e->n_ends = i < e->n_ends ? e->n_ends : i + 1;
 	return 0;
 }
 
@@ -520,7 +549,7 @@ static int set_options(struct etcd *e, const struct engine_etcd_options *options
 	if (!options->n_endpoints || options->n_endpoints > ENGINE_ETCD_ENDPOINTS)
 		return err_set(err, -EINVAL, "etcd needs 1 to %d endpoints", ENGINE_ETCD_ENDPOINTS);
 	for (size_t i = 0; i < options->n_endpoints && !rc; i++)
-		rc = add_endpoint(e, options->endpoints[i], err);
+		rc = set_endpoint(e, i, options->endpoints[i], err);
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && !rc; i++) {
 		e->texts[i] = texts[i] ? slice_dup(slice_of(texts[i])) : NULL;
 		if (texts[i] && !e->texts[i])
@@ -565,6 +594,30 @@ int engine_etcd_open(uv_loop_t *loop, const struct engine_etcd_options *options,
 	etcd_wake(e);
 	*ret = &e->engine;
 	return 0;
+}
+
+int engine_etcd_set_endpoints(struct engine *engine, const char *const *endpoints, size_t n, struct err *err)
+{
+	struct etcd *e = of(engine);
+	int rc = 0;
+
+	if (!n || n > ENGINE_ETCD_ENDPOINTS)
+		return err_set(err, -EINVAL, "etcd needs 1 to %d endpoints", ENGINE_ETCD_ENDPOINTS);
+	if (e->closing)
+		return 0;
+	for (size_t i = 0; i < n && !rc; i++)
+		rc = set_endpoint(e, i, endpoints[i], err);
+	for (size_t i = n; i < e->n_ends && !rc; i++) {
+		/* Its place stays: requests that are under way point there. */
+		if (e->ends[i].probe.done)
+			etcd_ask_fini(&e->ends[i].probe);
+		e->ends[i].probe.done = NULL;
+		e->ends[i].gone = true;
+		e->ends[i].good = e->ends[i].proven = false;
+		e->used = e->used == &e->ends[i] ? NULL : e->used;
+	}
+	etcd_wake(e);
+	return rc;
 }
 
 struct engine_etcd_limits engine_etcd_limits(const struct engine *engine)

@@ -66,6 +66,12 @@ struct engine_etcd_limits engine_etcd_limits(const struct engine *engine);
 /* Which cluster it is; 0: none has answered yet. */
 uint64_t engine_etcd_cluster(const struct engine *engine);
 
+/*
+ * Other endpoints from now on, the nearest first; what is under way goes on where it is.
+ * -EINVAL, -ENOMEM: nothing has changed, or only some have.
+ */
+int engine_etcd_set_endpoints(struct engine *engine, const char *const *endpoints, size_t n, struct err *err);
+
 /* What has happened since the start. */
 struct engine_etcd_counts {
 	uint64_t requests;  /* sent */

@@ -299,7 +299,7 @@ uint64_t etcd_ends_work(struct etcd *e, uint64_t now)
 			etcd_ask_init(&at->probe, e, on_probed);
 			at->probe.probe = true;
 		}
-		if (at->good || at->probe.post)
+		if (at->good || at->gone || at->probe.post)
 			continue;
 		if (at->due <= now && !probe(e, at))
 			on_failed(e, at, "out of memory");

@@ -50,6 +50,7 @@ struct etcd_ask {
 
 struct endpoint {
 	char *url;              /* owned */
+	bool gone;              /* it is none of ours any more; whatever points here may stay */
 	bool good;              /* has answered, and may be used */
 	bool proven;            /* has answered once as one of our cluster */
 	uint64_t trusted;       /* when it is preferred again after trouble */

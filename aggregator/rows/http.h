@@ -12,6 +12,8 @@
  *   http_subscribe.c  streams
  *   http_state.c      status, owners, health
  *   http_metrics.c    metrics
+ *   http_members.c    members: who they are, tokens, joining and leaving
+ *   http_state.c      status, owners, health, metrics
  *   http_export.c, http_import.c, http_check.c   of everything there is
  *
  * All in the loop's thread.
@@ -19,8 +21,11 @@
 #ifndef AGGREGATOR_ROWS_HTTP_H
 #define AGGREGATOR_ROWS_HTTP_H
 
+#include "aggregator/etcd/managed.h"
 #include "aggregator/http/server.h"
 #include "aggregator/rows/group.h"
+
+struct joining;
 
 #define ROWS_REQUEST_MAX ((size_t)4 << 20) /* bytes of a request's body */
 #define ROWS_IMPORT_MAX ((size_t)16 << 20) /* likewise of one that imports: a put of the greatest size, as lines */
@@ -51,6 +56,10 @@ struct rows_http {
 	size_t cell_max;             /* bytes of a cell that is put */
 	size_t request_max;          /* bytes of a put; at most ROWS_REQUEST_MAX */
 	uint64_t too_large;          /* puts with more */
+	struct managed *managed;     /* etcd of our own; borrowed, NULL: none */
+	struct joining *joining;     /* a member that is being let in; NULL: nobody */
+	void (*leave)(void *ctx);    /* takes this member out of its group; with managed */
+	void *leave_ctx;             /* of leave() */
 };
 
 /* Ends with a NULL path. */
@@ -78,6 +87,11 @@ void rows_get_range(void *ctx, struct http_req *req);
 void rows_get_cell(void *ctx, struct http_req *req);
 void rows_get_snapshot(void *ctx, struct http_req *req);
 void rows_subscribe(void *ctx, struct http_req *req);
+void rows_members(void *ctx, struct http_req *req);
+void rows_token(void *ctx, struct http_req *req);
+void rows_join(void *ctx, struct http_req *req);
+void rows_drain(void *ctx, struct http_req *req);
+void rows_leave(void *ctx, struct http_req *req);
 void rows_owners(void *ctx, struct http_req *req);
 void rows_status(void *ctx, struct http_req *req);
 void rows_alive(void *ctx, struct http_req *req);

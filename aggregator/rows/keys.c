@@ -18,6 +18,7 @@ static const struct mp_str folders[] = {
 	[KEY_META] = MP_LIT_INIT("meta"),    [KEY_MEMBER] = MP_LIT_INIT("member/"), [KEY_OWNER] = MP_LIT_INIT("owner/"),
 	[KEY_HEAD] = MP_LIT_INIT("row/"),    [KEY_CELLS] = MP_LIT_INIT("cells/"),   [KEY_FORK] = MP_LIT_INIT("fork/"),
 	[KEY_SNAPSHOT] = MP_LIT_INIT("snap/"),
+	[KEY_TOKEN] = MP_LIT_INIT("token/"),
 };
 
 /* ---------------------------------------------------------------------- names */
@@ -187,6 +188,12 @@ int key_snapshot(struct buf *out, struct mp_str prefix, struct mp_str name, uint
 	return buf_printf(out, "/%016" PRIx64 "/%016" PRIx64 "/%04" PRIx32, incarnation, seq, part);
 }
 
+int key_token(struct buf *out, struct mp_str prefix, struct mp_str hash)
+{
+	begin(out, prefix, KEY_TOKEN);
+	return escape(out, hash);
+}
+
 int key_heads(struct buf *out, struct mp_str prefix, struct mp_str names)
 {
 	return key_head(out, prefix, names);
@@ -248,6 +255,7 @@ int key_parse(struct mp_str key, struct mp_str prefix, struct key *ret)
 		[KEY_META] = parse_nothing, [KEY_MEMBER] = unescape,  [KEY_OWNER] = parse_shard,
 		[KEY_HEAD] = unescape,      [KEY_CELLS] = parse_cells, [KEY_FORK] = unescape,
 		[KEY_SNAPSHOT] = parse_snapshot,
+		[KEY_TOKEN] = unescape,
 	};
 	struct mp_str rest = slice_skip(key, prefix.len);
 

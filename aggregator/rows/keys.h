@@ -9,6 +9,7 @@
  *	                   /cells/<name>/<incarnation, 16 hex digits>/<first seq, 16 hex digits>
  *	                   /fork/<uuid>
  *	                   /snap/<name>/<incarnation>/<seq, 16 hex digits>/<part, 4 hex digits>
+ *	                   /token/<SHA-256 of a token to join with, hex digits>
  *
  * Snapshots are large and read by few: everything that members follow sorts
  * before `snap/` (copy.c).
@@ -32,7 +33,7 @@
 #define KEY_MAX (16 + 3 * (ROW_NAME_MAX + ROW_TENANT_MAX) + 64) /* bytes of a key */
 #define SHARDS_MAX 256                                  /* an owner's key has two digits */
 
-enum key_kind { KEY_META, KEY_MEMBER, KEY_OWNER, KEY_HEAD, KEY_CELLS, KEY_FORK, KEY_SNAPSHOT };
+enum key_kind { KEY_META, KEY_MEMBER, KEY_OWNER, KEY_HEAD, KEY_CELLS, KEY_FORK, KEY_SNAPSHOT, KEY_TOKEN };
 
 /* What a key says. */
 struct key {
@@ -41,7 +42,7 @@ struct key {
 	uint32_t part;              /* KEY_SNAPSHOT: from 0 */
 	uint64_t incarnation;       /* KEY_CELLS, KEY_SNAPSHOT */
 	uint64_t seq;               /* KEY_CELLS: of the first cell, SNAPSHOT: of the last; from 1 */
-	char name[ROW_NAME_MAX + 1]; /* HEAD, CELLS, SNAPSHOT: the row; MEMBER, FORK: the id */
+	char name[ROW_NAME_MAX + 1]; /* HEAD, CELLS, SNAPSHOT: the row; MEMBER, FORK, TOKEN: the id */
 	size_t name_size;           /* without the NUL; a name has no NUL of its own */
 };
 
@@ -67,6 +68,7 @@ int key_snapshot(struct buf *out, struct mp_str prefix, struct mp_str name, uint
 
 /* Appends where the snapshots of all rows begin. */
 int key_snapshots(struct buf *out, struct mp_str prefix);
+int key_token(struct buf *out, struct mp_str prefix, struct mp_str hash); /* "": where all begin */
 
 /*
  * Appends where the heads of all rows begin whose names begin so ("" for all):

@@ -78,6 +78,7 @@ static void make_key(struct buf *out, struct mp_str prefix, const struct key *ke
 	case KEY_SNAPSHOT:
 		key_snapshot(out, prefix, name, key->incarnation, key->seq, key->part);
 		break;
+	case KEY_TOKEN: key_token(out, prefix, name); break;
 	}
 }
 

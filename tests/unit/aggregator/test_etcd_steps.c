@@ -145,7 +145,9 @@ static void test_leave(void)
 		{ FACT_LEAVING | FACT_LEAVE | FACT_RUNNING | FACT_DATA, STEP_REMOVE, "written" },
 		{ FACT_LEAVING | FACT_LEAVE | FACT_RUNNING | FACT_DATA | FACT_REMOVED, STEP_END, "out" },
 		{ FACT_LEAVING | FACT_LEAVE | FACT_DATA | FACT_REMOVED, STEP_CLEAN, "etcd has ended" },
-		{ FACT_LEAVING | FACT_DATA, STEP_REMOVE, "killed in between" },
+		{ FACT_LEAVING | FACT_DATA, STEP_START, "killed in between: perhaps its vote is needed" },
+		{ FACT_LEAVING | FACT_DATA | FACT_FAILED, STEP_REMOVE, "etcd was taken out, and has ended" },
+		{ FACT_LEAVING, STEP_REMOVE, "killed, and emptied" },
 		{ FACT_CLIENT | FACT_LEAVE, STEP_CLEAN, "a client" },
 		{ FACT_LEAVE, STEP_REFUSE_NOTHING, "nobody" },
 	};

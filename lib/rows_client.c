@@ -160,7 +160,9 @@ static size_t member_of(struct rows_client *client, const char *url)
 void rowc_learn_owner(struct rows_client *client, struct mp_str row, const char *url)
 {
 	size_t owner = member_of(client, url);
-	struct rowc_known *known = owner == ROWS_NOBODY ? NULL : know(client, row);
+	/* One that does not answer us may answer other members: they take the puts there. */
+	bool deaf = owner != ROWS_NOBODY && client->members.all[owner].failures;
+	struct rowc_known *known = owner == ROWS_NOBODY || deaf ? NULL : know(client, row);
 
 	if (known)
 		known->owner = owner;

@@ -96,12 +96,23 @@ static bool renew(struct rowc_request *r, const struct rows_answer *answer)
 	return true;
 }
 
+/* Who says nothing of another owner is it. */
+static void learn(struct rowc_request *r, struct mp_str row, const struct rows_answer *answer)
+{
+	struct rowc_known *known;
+
+	rowc_learn(r->client, row, answer->incarnation, answer->seq + r->n - 1);
+	known = rowc_known(r->client, row);
+	if (known && !r->head.owner[0])
+		known->owner = r->retry.member;
+}
+
 static void put_over(struct rowc_request *r, struct rows_answer *answer)
 {
 	struct mp_str row = buf_slice(&r->row);
 
 	if (answer->outcome == ROWS_OK)
-		rowc_learn(r->client, row, answer->incarnation, answer->seq + r->n - 1);
+		learn(r, row, answer);
 	else if (answer->status == 410)
 		rowc_forget(r->client, row);
 	if (!renew(r, answer))

@@ -158,11 +158,14 @@ static void on_done(void *ctx, const struct http_multi_end *end)
 {
 	struct rowc_request *r = ctx;
 	struct rows_client *client = r->client;
+	struct rowc_known *known = rowc_known(client, buf_slice(&r->row));
 	struct rows_said said = { .status = end->status, .sent = end->sent };
 	struct rows_answer answer = empty();
 	struct rows_step step;
 
 	r->task = NULL;
+	if (!end->status && known && known->owner == r->retry.member)
+		known->owner = ROWS_NOBODY;
 	if (!end->status) {
 		buf_reset(&r->why);
 		(void)buf_add_str(&r->why, end->why);

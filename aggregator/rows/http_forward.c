@@ -96,21 +96,23 @@ static void on_field(void *ctx, struct mp_str name, struct mp_str value)
 
 static void relay(struct rows_request *r, int status)
 {
-	struct http_field fields[4];
+	struct http_field fields[5];
 	size_t n = 0;
 	struct buf body = r->answer;
-	char type[sizeof(r->type)], base[sizeof(r->base)], retry_after[sizeof(r->retry_after)];
+	char type[sizeof(r->type)], base[sizeof(r->base)], retry_after[sizeof(r->retry_after)], owner[sizeof(r->owner)];
 
 	/* The request's memory goes with the answer. */
 	memcpy(type, r->type, sizeof(type));
 	memcpy(base, r->base, sizeof(base));
 	memcpy(retry_after, r->retry_after, sizeof(retry_after));
+	memcpy(owner, r->owner, sizeof(owner));
 	if (type[0])
 		fields[n++] = (struct http_field){ "Content-Type", type };
 	if (base[0])
 		fields[n++] = (struct http_field){ "Middlepipe-Base", base };
 	if (retry_after[0])
 		fields[n++] = (struct http_field){ "Retry-After", retry_after };
+	fields[n++] = (struct http_field){ "Middlepipe-Owner", owner };
 	fields[n] = (struct http_field){ NULL, NULL };
 	rows_request_relay(r, status, fields, &body);
 	buf_fini(&body);
@@ -193,6 +195,7 @@ static bool take_there(struct rows_request *r, const struct member_info *owner)
 	buf_init(&url, MEMBER_URL_MAX + 64 + 3 * ROW_NAME_MAX);
 	buf_init(&r->answer, ANSWER_MAX);
 	r->base[0] = r->retry_after[0] = r->type[0] = '\0';
+	(void)snprintf(r->owner, sizeof(r->owner), "%s", owner->url);
 	/* An empty body is a body, too: it is sent once. */
 	if (!request.body.ptr && r->put.kind != PUT_DELETE)
 		request.body = MP_LIT("");

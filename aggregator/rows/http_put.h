@@ -8,6 +8,7 @@
 #define AGGREGATOR_ROWS_HTTP_PUT_H
 
 #include "aggregator/rows/http.h"
+#include "aggregator/rows/members.h"
 #include "lib/http_multi.h"
 
 #define FORWARD_FIELDS 8
@@ -28,6 +29,7 @@ struct rows_request {
 	char base[64];            /* fields of that answer; "" for none */
 	char retry_after[16];
 	char type[64];
+	char owner[MEMBER_URL_MAX + 1]; /* where that is */
 };
 
 /* Answers, and the request has gone. */

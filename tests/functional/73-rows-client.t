@@ -8,6 +8,7 @@ put ends committed, once, and subscriptions have all of it; tests/rows/check_his
 judges.  Part 4: a group on a real etcd, whose members are killed and stopped.
 """
 
+import hashlib
 import json
 import os
 import random
@@ -30,7 +31,7 @@ CHECKER = os.path.join(LIB, "../../rows/check_history")
 PROGRAM = os.path.join(mp.TEST_BIN, "functional/prog/rows_client")
 PUTS = int(os.environ.get("MP_TEST_ROWS_PUTS", "8000"))  # alone; a fourth of it in a group
 
-mp.need(PROGRAM, aggregator.PROGRAM)
+mp.need(PROGRAM, aggregator.PROGRAM, "openssl")
 
 
 class Driver(mp.Process):
@@ -121,6 +122,74 @@ def test_calls(one):
     mp.is_(client.ask("put", "chains/shop", "two", "k1", second["base"])["outcome"], "gone",
            "a put with a base of the old life is gone")
     mp.is_(client.close(), 0, "nothing is left open")
+
+
+class Authority:
+    """Certificates of one authority, by openssl's command line."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.cert = self._make("ca", "-x509", "-days", "2", "-subj", "/CN=ca")
+
+    def _path(self, name, end):
+        return os.path.join(self.folder, name + end)
+
+    def _openssl(self, *words):
+        subprocess.run(["openssl", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def _make(self, name, *words):
+        self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                      self._path(name, ".key"), "-out", self._path(name, ".pem"), *words)
+        return self._path(name, ".pem")
+
+    def sign(self, name):
+        """(certificate, key), files."""
+        request, cert, extra = self._make(name, "-subj", "/CN=" + name), self._path(name, ".crt"), self._path(name, ".ext")
+        with open(extra, "w") as out:
+            out.write("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        self._openssl("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey", self._path("ca", ".key"),
+                      "-set_serial", "7", "-days", "2", "-extfile", extra, "-out", cert)
+        return cert, self._path(name, ".key")
+
+
+def tried(url, *options):
+    client = Driver([url], "--timeout", "4s", *options)
+    told = client.ask("put", "a", "x")
+    client.close()
+    return told["outcome"]
+
+
+def test_credentials():
+    folder = mp.workdir()
+    ca = Authority(folder)
+    cert, key = ca.sign("server")
+    tokens = os.path.join(folder, "tokens.json")
+    with open(tokens, "w") as out:
+        json.dump([{"name": "tester", "token_sha256": hashlib.sha256(b"secret").hexdigest(),
+                    "rights": [{"prefix": "", "read": True, "put": True}]}], out)
+    one = aggregator.Aggregator("tls", "--tls-cert", cert, "--tls-key", key, "--tokens", tokens)
+    url = "https://" + one.address
+    mp.is_(tried(url, "--ca", ca.cert, "--token", "secret"), "ok", "by TLS, with a token")
+    mp.is_(tried(url, "--ca", ca.cert, "--token", "wrong"), "rejected", "with a wrong token")
+    mp.is_(tried(url, "--token", "secret", "--timeout", "500ms"), "unavailable", "an authority that is not known")
+    one.stop()
+    one = aggregator.Aggregator("mutual", "--tls-cert", cert, "--tls-key", key, "--tls-ca", ca.cert)
+    url = "https://" + one.address
+    mine, my_key = ca.sign("client")
+    told = tried(url, "--ca", ca.cert, "--cert", mine, "--key", my_key)
+    mp.ok(told in ("ok", "rejected"), "a certificate is shown: " + told)
+    mp.is_(tried(url, "--ca", ca.cert), "rejected", "without one it has no rights")
+    one.stop()
+
+
+def test_checks(one):
+    client = Driver([one.url])
+    client.ask("policy", "claims", "unique")
+    told = client.ask("put", "claims", '{"claim":"port-1","holder":"a"}')
+    mp.is_(told["outcome"], "ok", "a claim that the check allows") or mp.note(told)
+    told = client.ask("put", "claims", '{"claim":"port-1","holder":"b"}')
+    mp.ok(outcome(told) == ("refused", 409) and told["why"], "the second is refused: " + told["why"])
+    client.close()
 
 
 def test_subscriptions(one):
@@ -426,6 +495,12 @@ def test_kills():
 
 # ---------------------------------------------------------------------- part 4
 
+def asked(path):
+    """(row, member) of each attempt of a put, one after the other."""
+    with open(path) as lines:
+        return [(event["row"], event["m"]) for event in map(json.loads, lines) if event["e"] == "call"]
+
+
 def test_group():
     group = etcd.Group(1)
     group.wait()
@@ -446,6 +521,14 @@ def test_group():
             threading.Event().wait(0.2)
             one.start().wait_ready()
 
+    mp.wait_for(lambda: all(one.get("/v1/status")[1]["shards"]["owned"] for one in members), "all have shards")
+    path = os.path.join(mp.workdir(), "history.jsonl")
+    client = Driver([members[0].url], history=path)
+    client.ask("load", ",".join("r%d" % i for i in range(9)), 90, 1)
+    client.close()
+    latest = set(asked(path)[-36:])
+    mp.ok(len(latest) == 9 and len({url for row, url in latest}) > 1,
+          "with one member's address the owner of each row is learned: %s" % sorted(latest))
     under_load(members, ["a", "chains/b"], PUTS // 4, 4, fault)
     for one in members:
         one.stop()
@@ -454,8 +537,10 @@ def test_group():
 
 one = aggregator.Aggregator("alone").wait_ready()
 test_calls(one)
+test_checks(one)
 test_subscriptions(one)
 one.stop()
+test_credentials()
 test_answers()
 test_bases()
 test_owner()

@@ -15,6 +15,7 @@
 #define FREE_LOW_PERCENT 5         /* ... below that part of the disk */
 #define FREE_LEAST ((json_int_t)100 << 20) /* bytes: a problem below it */
 #define WAITING_MANY 10000         /* puts */
+#define SILENT_MS 5000             /* of a member of etcd */
 #define UNKNOWN_PERCENT 1          /* of flights */
 
 /* Whom it is about, and who is told. */
@@ -164,15 +165,25 @@ static void judge_owners(const struct judge *j)
 
 static void judge_members(const struct judge *j)
 {
-	const json_t *members = json_object_get(j->p->members, "members");
+	const json_t *members = json_object_get(j->p->members, "members"), *etcd = json_object_get(j->p->members, "etcd");
+	const char *warning = rows_text(j->p->members, "warning");
 
 	for (size_t i = 0; i < json_array_size(members); i++) {
 		const json_t *member = json_array_get(members, i);
 
 		if (is(member, "suspected"))
 			say(j, DOCTOR_WARNING, "start it again, or take it out of the group",
-			    "the member %s (%s) does not answer it", rows_text(member, "id"), rows_text(member, "url"));
+			    "the member %s (%s) does not answer it", rows_text(member, "member"), rows_text(member, "url"));
 	}
+	for (size_t i = 0; i < json_array_size(etcd); i++) {
+		const json_t *member = json_array_get(etcd, i);
+
+		if (rows_number(member, "silent_ms") > SILENT_MS)
+			say(j, DOCTOR_WARNING, "start its aggregator again, or replace it, before others go, too",
+			    "the etcd member of %s does not answer it", rows_text(member, "member"));
+	}
+	if (warning[0])
+		say(j, DOCTOR_WARNING, "add or remove one: 1, 3 or 5 are of use", "%s", warning);
 }
 
 /* ----------------------------------------------------------------------- together */

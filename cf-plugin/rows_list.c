@@ -48,6 +48,7 @@ static const struct opt_command members_command = {
 	.name = "middlepipe rows members",
 	.usage = "[OPTION]...",
 	.summary = "list the aggregators of the group",
+	.text = "When they run an etcd of their own its members follow.",
 	.opts = plain_options,
 	.exit_codes = ROWS_EXIT_CODES,
 };
@@ -204,10 +205,34 @@ static int run_show(int argc, char **argv)
 
 /* ------------------------------------------------------------- members, owners */
 
-static void print_members(const json_t *document)
+static const char *state_of(const json_t *member)
 {
-	static const char *const head[] = { "MEMBER", "ADDRESS", "STATE", ">SHARDS", "VERSION", NULL };
-	const json_t *members = json_object_get(document, "members");
+	if (json_is_true(json_object_get(member, "suspected")))
+		return "does not answer";
+	return json_is_true(json_object_get(member, "draining")) ? "drains" : "takes part";
+}
+
+static void print_aggregators(const json_t *members)
+{
+	static const char *const head[] = { "MEMBER", "URL", "STATE", "VERSION", NULL };
+	struct table table;
+
+	table_init(&table, head);
+	for (size_t i = 0; i < json_array_size(members); i++) {
+		const json_t *member = json_array_get(members, i);
+
+		table_add(&table, "%s", rows_text(member, "member"));
+		table_add(&table, "%s", rows_text(member, "url"));
+		table_add(&table, "%s", state_of(member));
+		table_add(&table, "%s", rows_text(member, "version"));
+	}
+	finish(&table);
+}
+
+/* Members of the etcd that the aggregators run themselves. */
+static void print_etcd(const json_t *members)
+{
+	static const char *const head[] = { "ETCD", "MEMBER", "VOTES", ">SILENT MS", "CLIENT", "PEER", NULL };
 	struct table table;
 
 	table_init(&table, head);
@@ -215,12 +240,29 @@ static void print_members(const json_t *document)
 		const json_t *member = json_array_get(members, i);
 
 		table_add(&table, "%s", rows_text(member, "id"));
-		table_add(&table, "%s", rows_text(member, "address"));
-		table_add(&table, "%s", rows_text(member, "state"));
-		table_add(&table, "%" JSON_INTEGER_FORMAT, rows_number(member, "shards"));
-		table_add(&table, "%s", rows_text(member, "version"));
+		table_add(&table, "%s", rows_text(member, "member"));
+		table_add(&table, "%s", json_is_true(json_object_get(member, "votes")) ? "yes" : "not yet");
+		table_add(&table, "%" JSON_INTEGER_FORMAT, rows_number(member, "silent_ms"));
+		table_add(&table, "%s", rows_text(member, "client"));
+		table_add(&table, "%s", rows_text(member, "peer"));
 	}
 	finish(&table);
+}
+
+static void print_members(const json_t *document)
+{
+	const json_t *members = json_object_get(document, "members"), *etcd = json_object_get(document, "etcd");
+
+	if (json_array_size(members))
+		print_aggregators(members);
+	else
+		printf("one member, alone\n");
+	if (json_array_size(etcd)) {
+		putchar('\n');
+		print_etcd(etcd);
+	}
+	if (rows_text(document, "warning")[0])
+		fprintf(stderr, "warning: %s\n", rows_text(document, "warning"));
 }
 
 static void print_owners(const json_t *document)

@@ -102,6 +102,7 @@ def part_lists(one):
            "list goes on where a page ends")
     mp.like(good(one, "list", "-p", "greet"), r"^ROW +HIGHEST.*\ngreetings +8 +1 +8 ", "as a table")
     mp.is_(len(good(one, "owners").splitlines()), 65, "owners of 64 shards")
+    mp.like(good(one, "members"), "alone", "members of one that is alone")
     mp.is_(json.loads(good(one, "owners", "--json"))["owners"][0]["member"], "m1", "as JSON")
 
 

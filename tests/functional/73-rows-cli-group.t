@@ -56,6 +56,8 @@ def test_put(members):
     for i in range(12):
         good(members[i % 3:] + members[:i % 3], "put", "--key", "k%d" % i, "r%d" % i, "a", "b")
     mp.is_(len({members[0].get("/v1/rows/r%d" % i)[1]["owner"] for i in range(12)}), 3, "rows of three owners")
+    out = good(members, "members")
+    mp.ok(all(one.url in out for one in members), "members tells of all")
     tail = mp.Process([mp.MIDDLEPIPE, "rows", "tail", "--url", ",".join(one.url for one in members), "--prefix", "r",
                        "--json"])
     mp.wait_for(lambda: len(tail.out.splitlines()) == 24, "24 cells")

@@ -105,7 +105,8 @@ static void test_group(void)
 {
 	json_t *a = json_loads(WELL, 0, NULL), *b = json_loads(WELL, 0, NULL);
 	json_t *owners = json_loads("{\"owners\":[{\"shard\":0,\"member\":\"m1\"},{\"shard\":1,\"member\":null}]}", 0, NULL);
-	json_t *members = json_loads("{\"members\":[{\"id\":\"m2\",\"url\":\"w\",\"suspected\":true}]}", 0, NULL);
+	json_t *members = json_loads("{\"members\":[{\"member\":\"m2\",\"url\":\"w\",\"suspected\":true}],"
+				     "\"etcd\":[{\"member\":\"m3\",\"silent_ms\":9000}],\"warning\":\"2 members\"}", 0, NULL);
 	struct patient p[2] = {
 		{ .url = "u", .http_status = 200, .ready_status = 200, .why = "", .status = a },
 		{ .url = "v", .http_status = 200, .ready_status = 200, .why = "", .status = b },
@@ -123,6 +124,7 @@ static void test_group(void)
 	p[0].members = members;
 	judge(p, 1);
 	ok(strstr(found, "the member m2 (w) does not answer") && !problems, "a silent member: %s", found);
+	ok(strstr(found, "the etcd member of m3 does not answer") && strstr(found, "2 members"), "of etcd as well");
 	json_decref(a);
 	json_decref(b);
 	json_decref(owners);

@@ -424,6 +424,27 @@ def test_streams():
         mp.is_(client.close(), 0, "nothing is left open")
 
 
+def test_prefixes():
+    def cell(seq, life=0xff, row=b"p/a"):
+        return frame(1, seq, row=row, content=b"%d" % seq, incarnation=life)
+
+    streams = [stream(cell(1), cell(2), cell(1, row=b"p/b")),           # falls silent
+               stream(cell(1), cell(2), cell(1, row=b"p/b"), cell(3)),  # all over again
+               stream(cell(5)),                                         # the floor has moved
+               stream(cell(1, 0xee), cell(2, 0xee)),                    # the row was made again
+               stream(cell(5), cell(6), cell(1, 0xee), cell(3, 0xee)),  # a member that is behind, and a gap
+               stream(cell(1, 0xee), cell(2, 0xee), cell(3, 0xee))]     # from now on
+    fake = Fake(lambda method, path, fields: streams.pop(0) if len(streams) > 1 else streams[0])
+    client = Driver([fake.url], "--heartbeat", "200ms")
+    reader = client.do("prefix", "p/")
+    mp.wait_for(lambda: len(client.cells(reader)) >= 8, "all cells")
+    told = [(one.get("row"), one.get("seq"), one.get("missed")) for one in client.all(reader) if "beat" not in one]
+    mp.is_(told, [("p/a", 1, None), ("p/a", 2, None), ("p/b", 1, None), ("p/a", 3, None), ("p/a", None, 5), ("p/a", 5, None),
+                  ("p/a", 1, None), ("p/a", 2, None), ("p/a", 3, None)],
+           "a prefix: each cell once over repetitions, moved floors, new lives and members that are behind")
+    mp.is_(client.close(), 0, "nothing is left open")
+
+
 # ---------------------------------------------------------------------- part 3
 
 def finals(members, path, rows):
@@ -545,6 +566,7 @@ test_answers()
 test_bases()
 test_owner()
 test_streams()
+test_prefixes()
 test_kills()
 if etcd.available():
     test_group()

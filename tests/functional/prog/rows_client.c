@@ -30,7 +30,7 @@
 #include "lib/rows_client.h"
 #include "lib/slice.h"
 
-#define LINE_MAX_ 65536
+#define TEXTS_MAX 65536
 #define WORDS_MAX 4200
 #define IDS_MAX 256
 
@@ -197,7 +197,7 @@ static struct call *call_new(uint64_t id, const char *row, const char *const *te
 
 	if (!call)
 		abort();
-	buf_init(&all, LINE_MAX_);
+	buf_init(&all, TEXTS_MAX);
 	for (size_t i = 0; i < n; i++)
 		(void)buf_add(&all, texts[i], strlen(texts[i]) + 1);
 	*call = (struct call){ .id = id, .row = strdup(row), .texts = all.ptr, .n = n, .if_match = -1 };

@@ -124,8 +124,26 @@ static int identify(struct sqlite_file *f)
 		return SQLITE_OK;
 	if (id || one_number(f, "SELECT count(*) FROM sqlite_schema"))
 		return SQLITE_NOTADB;
-	return execute(f, "CREATE TABLE kv (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;"
-		      "PRAGMA application_id = 0x4d505231; PRAGMA user_version = 1");
+	/* At once: half of it would be a file of somebody else.  A failure closes the file, and that rolls back. */
+	return execute(f, "BEGIN IMMEDIATE;"
+		      "CREATE TABLE kv (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;"
+		      "PRAGMA application_id = 0x4d505231; PRAGMA user_version = 1; COMMIT");
+}
+
+/*
+ * Makes it durable that the log was emptied.  SQLite leaves that to the next
+ * commit.  But after a failed fsync the log may hold less on the disk than what
+ * was read from it: a crash would bring that back, and it would be written over
+ * the newer pages of the file.
+ */
+static int sync_log(struct sqlite_file *f)
+{
+	sqlite3_file *log = NULL;
+	int rc = sqlite3_file_control(f->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+
+	if (rc != SQLITE_OK || !log || !log->pMethods)
+		return rc;
+	return log->pMethods->xSync(log, SQLITE_SYNC_FULL);
 }
 
 /*
@@ -145,6 +163,8 @@ static int open_file(struct sqlite_file *f)
 		rc = identify(f);
 	if (rc == SQLITE_OK)
 		rc = execute(f, "PRAGMA wal_checkpoint(TRUNCATE); SELECT count(*) FROM sqlite_schema");
+	if (rc == SQLITE_OK)
+		rc = sync_log(f);
 	for (size_t i = 0; rc == SQLITE_OK && i < STATEMENTS; i++)
 		rc = sqlite3_prepare_v3(f->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT,
 					&f->statement[i], NULL);

@@ -187,7 +187,7 @@ static void follow_owner(struct importer *im, const char *url)
 	}
 	if (!url[0] || strlen(url) >= sizeof(im->owner) ||
 	    (api->n == ROWS_URLS_MAX && api->url[api->n - 1] != im->owner)) {
-		api->at = (api->at + 1) % api->n;
+		api->at = api->n ? (api->at + 1) % api->n : 0;
 		return;
 	}
 	if (api->url[api->n - 1] != im->owner)

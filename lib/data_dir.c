@@ -29,22 +29,32 @@ int data_dir_find(const char *given, struct buf *ret, struct err *err)
 	return ret->error ? err_set(err, ret->error, "the data directory's name is too long") : 0;
 }
 
-int data_dir_make(const char *path, struct err *err)
+/* Makes the directory and those above it; the path is cut and mended meanwhile. */
+static int make_all(char *path, struct err *err)
 {
-	CLEANUP_FREE char *copy = slice_dup(slice_of(path));
-
-	if (!copy || !copy[0])
-		return err_set(err, copy ? -EINVAL : -ENOMEM, "no data directory can be made of \"%s\"", path);
-	for (char *at = copy + 1;; at++) {
+	for (char *at = path + 1;; at++) {
 		char end = *at;
 
 		if (end && end != '/')
 			continue;
 		*at = '\0';
-		if (mkdir(copy, 0700) < 0 && errno != EEXIST)
-			return err_sys(err, errno, copy);
+		if (mkdir(path, 0700) < 0 && errno != EEXIST)
+			return err_sys(err, errno, path);
 		*at = end;
 		if (!end)
 			return 0;
 	}
+}
+
+int data_dir_make(const char *path, struct err *err)
+{
+	char *copy = slice_dup(slice_of(path));
+	int r;
+
+	if (copy && copy[0])
+		r = make_all(copy, err);
+	else
+		r = err_set(err, copy ? -EINVAL : -ENOMEM, "no data directory can be made of \"%s\"", path);
+	free(copy);
+	return r;
 }

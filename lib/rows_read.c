@@ -151,9 +151,9 @@ static uint8_t kind_of(const char *name)
 	static const char *const names[] = { [MP_CELL_DATA] = "data", [MP_CELL_CONFLICT] = "conflict",
 					     [MP_CELL_BASE] = "base", [MP_CELL_ADMIN] = "admin" };
 
-	for (uint8_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (names[i] && !strcmp(names[i], name))
-			return i;
+			return (uint8_t)i;
 	return 0;
 }
 

@@ -66,13 +66,14 @@ uint64_t proc_started(pid_t pid)
 
 bool proc_has_arg(pid_t pid, const char *arg)
 {
-	CLEANUP_FREE char *args = malloc(ARGS_SIZE);
+	char *args = malloc(ARGS_SIZE);
 	ssize_t len = args ? read_proc(pid, "cmdline", args, ARGS_SIZE) : -1;
+	bool found = false;
 
-	for (const char *at = args; len > 0 && at < args + len; at += strlen(at) + 1)
-		if (strcmp(at, arg) == 0)
-			return true;
-	return false;
+	for (const char *at = args; !found && len > 0 && at < args + len; at += strlen(at) + 1)
+		found = strcmp(at, arg) == 0;
+	free(args);
+	return found;
 }
 
 static bool is_ours(pid_t pid)

@@ -65,19 +65,19 @@ static int set_signals(posix_spawnattr_t *attr)
 	return rc;
 }
 
-int spawn_alone(char *const *argv, int out, int keep, pid_t *ret_pid, struct err *err)
+/* 0, or an errno. */
+static int spawn_with(char *const *argv, char **environment, int out, int keep, pid_t *ret_pid)
 {
-	CLEANUP_FREE char **environment = clean_environment();
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
-	int rc = environment ? posix_spawn_file_actions_init(&files) : ENOMEM;
+	int rc = posix_spawn_file_actions_init(&files);
 
 	if (rc)
-		return err_sys(err, rc, argv[0]);
+		return rc;
 	rc = posix_spawnattr_init(&attr);
 	if (rc) {
 		(void)posix_spawn_file_actions_destroy(&files);
-		return err_sys(err, rc, argv[0]);
+		return rc;
 	}
 	rc = set_files(&files, out, keep);
 	if (!rc)
@@ -86,6 +86,15 @@ int spawn_alone(char *const *argv, int out, int keep, pid_t *ret_pid, struct err
 		rc = posix_spawnp(ret_pid, argv[0], &files, &attr, argv, environment);
 	(void)posix_spawnattr_destroy(&attr);
 	(void)posix_spawn_file_actions_destroy(&files);
+	return rc;
+}
+
+int spawn_alone(char *const *argv, int out, int keep, pid_t *ret_pid, struct err *err)
+{
+	char **environment = clean_environment();
+	int rc = environment ? spawn_with(argv, environment, out, keep, ret_pid) : ENOMEM;
+
+	free(environment);
 	return rc ? err_sys(err, rc, argv[0]) : 0;
 }
 

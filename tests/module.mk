@@ -90,6 +90,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/73-rows-client.t \
 	tests/functional/74-managed-alone.t \
 	tests/functional/75-checks.t \
+	tests/functional/75-checks-group.t \
 	tests/functional/75-managed-group.t \
 	tests/functional/76-rows-alone.t \
 	tests/functional/77-rows-group.t \

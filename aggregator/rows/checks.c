@@ -23,7 +23,7 @@ static void host_log(struct mp_instance *instance, int32_t level, const char *te
 		[MP_LOG_ERROR] = log_error, [MP_LOG_WARN] = log_warn,
 		[MP_LOG_INFO] = log_info, [MP_LOG_DEBUG] = log_debug,
 	};
-	const struct check *c = (const struct check *)(const void *)instance;
+	const struct row_check *c = (const struct row_check *)(const void *)instance;
 
 	if (level >= MP_LOG_ERROR && level <= MP_LOG_DEBUG)
 		say[level]("check", "check=%s row=%s text=%s", c->half->name, LOG_STR(c->row->name),
@@ -37,7 +37,7 @@ static const struct mp_aggregator_host host = {
 /* -------------------------------------------------------------------- life cycle */
 
 /* Lets go of the instance; the next that asks for it makes another. */
-static void forget(struct check *c)
+static void forget(struct row_check *c)
 {
 	if (c->load)
 		snapshot_load_cancel(c->load);
@@ -49,7 +49,7 @@ static void forget(struct check *c)
 	list_remove(&c->busy);
 }
 
-static void check_free(struct check *c)
+static void check_free(struct row_check *c)
 {
 	forget(c);
 	list_remove(&c->link);
@@ -60,7 +60,7 @@ static void check_free(struct check *c)
 static int check_new(struct checks *checks, struct row *row, const char **ret_why)
 {
 	const struct mp_aggregator *half = checks->options.find(checks->options.ctx, row->head.check);
-	struct check *c;
+	struct row_check *c;
 
 	*ret_why = "this member has not the row's check";
 	if (!half)
@@ -72,7 +72,7 @@ static int check_new(struct checks *checks, struct row *row, const char **ret_wh
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
-	*c = (struct check){ .checks = checks, .row = row, .half = half,
+	*c = (struct row_check){ .checks = checks, .row = row, .half = half,
 			     .incarnation = row->head.incarnation };
 	list_init(&c->busy);
 	list_push_back(&checks->all, &c->link);
@@ -81,7 +81,7 @@ static int check_new(struct checks *checks, struct row *row, const char **ret_wh
 }
 
 /* Is it still the check of that row? */
-static bool fits(const struct check *c, const struct row *row)
+static bool fits(const struct row_check *c, const struct row *row)
 {
 	return c->incarnation == row->head.incarnation && !strcmp(c->half->name, row->head.check) &&
 	       c->half->rules == row->head.rules;
@@ -89,7 +89,7 @@ static bool fits(const struct check *c, const struct row *row)
 
 /* ------------------------------------------------------------------- an instance */
 
-static int fail(struct check *c, int error, const char *why)
+static int fail(struct row_check *c, int error, const char *why)
 {
 	log_warn("a check cannot judge", "check=%s row=%s why=%s", c->half->name, LOG_STR(c->row->name),
 		 LOG_STR(why));
@@ -100,7 +100,7 @@ static int fail(struct check *c, int error, const char *why)
 }
 
 /* The state as of `seq`; bytes empty and seq 0: before the first cell. */
-static int make(struct check *c, struct mp_str bytes, uint64_t seq)
+static int make(struct row_check *c, struct mp_str bytes, uint64_t seq)
 {
 	char why[MP_REASON_MAX] = "";
 	struct err err = { 0 };
@@ -117,14 +117,14 @@ static int make(struct check *c, struct mp_str bytes, uint64_t seq)
 	return 0;
 }
 
-static int make_from_cells(struct check *c, const char *why)
+static int make_from_cells(struct row_check *c, const char *why)
 {
 	return row_first(c->row) == 1 ? make(c, slice_make(NULL, 0), 0) : fail(c, -EIO, why);
 }
 
 static void on_loaded(void *ctx, int r, struct mp_str bytes, uint32_t rules, const char *why)
 {
-	struct check *c = ctx;
+	struct row_check *c = ctx;
 
 	(void)rules; /* whoever has others was told so by the head */
 	c->load = NULL;
@@ -146,7 +146,7 @@ static void on_loaded(void *ctx, int r, struct mp_str bytes, uint32_t rules, con
 }
 
 /* Begins with what is stored.  -EAGAIN: it has to be read. */
-static int begin(struct check *c)
+static int begin(struct row_check *c)
 {
 	struct checks *checks = c->checks;
 	struct row *row = c->row;
@@ -169,7 +169,7 @@ static struct mp_cell cell_of(const struct cell *cell)
 }
 
 /* Takes in the row's cells.  0: all; -EAGAIN: there are more; -ESTALE: some are gone; -ENOMEM. */
-static int apply_some(struct check *c)
+static int apply_some(struct row_check *c)
 {
 	size_t cells = 0, bytes = 0;
 	struct row_walk walk;
@@ -191,7 +191,7 @@ static int apply_some(struct check *c)
 }
 
 /* Brings it up to the row's last cell; what cannot be done now is done by work(). */
-static int catch_up(struct check *c)
+static int catch_up(struct row_check *c)
 {
 	int r;
 
@@ -220,7 +220,7 @@ static bool work(void *ctx)
 
 	checks->woken = false;
 	if (link)
-		(void)catch_up(LIST_ENTRY_OF(link, struct check, busy)); /* who asks again is told */
+		(void)catch_up(LIST_ENTRY_OF(link, struct row_check, busy)); /* who asks again is told */
 	return !list_empty(&checks->busy);
 }
 
@@ -269,7 +269,7 @@ static bool add_put(struct checks *checks, const struct put *put, size_t *n)
 	return true;
 }
 
-static int judge(struct check *c, const struct put *const *pending, size_t n, const struct put *put,
+static int judge(struct row_check *c, const struct put *const *pending, size_t n, const struct put *put,
 		 const char **ret_why)
 {
 	struct checks *checks = c->checks;
@@ -365,7 +365,7 @@ void checks_free(struct checks *checks)
 	if (!checks)
 		return;
 	while (!list_empty(&checks->all))
-		check_free(LIST_ENTRY_OF(checks->all.next, struct check, link));
+		check_free(LIST_ENTRY_OF(checks->all.next, struct row_check, link));
 	free(checks->cells);
 	free(checks->list);
 	free(checks);

@@ -7,7 +7,7 @@
 #include "aggregator/rows/snapshot_load.h"
 
 /* What judges the puts of a row. */
-struct check {
+struct row_check {
 	struct checks *checks;
 	struct row *row;                 /* whose it is: row->check */
 	struct list link;                /* in checks->all */
@@ -26,7 +26,7 @@ struct check {
 struct checks {
 	struct checks_options options;
 	struct owner_checks calls;    /* for the owner */
-	struct list all;              /* every struct check */
+	struct list all;              /* every struct row_check */
 	struct list busy;             /* of them those with more to do, in turn */
 	bool woken;                   /* see checks_is_woken() */
 	struct mp_cell *cells;        /* pending ones, and the proposal's behind them; owned */

@@ -54,7 +54,7 @@ struct row {
 	uint64_t *total;       /* sum of `bytes` of all rows of a copy; borrowed, or NULL */
 	struct row_keys keys;  /* of the cells held */
 	struct owned *owned;   /* what its owner has to remember (owner.h), or NULL */
-	struct check *check;   /* what judges its puts at its owner (checks.h), or NULL */
+	struct row_check *check;   /* what judges its puts at its owner (checks.h), or NULL */
 	struct list followers; /* subscriptions that want its cells (subscribe.h) */
 	struct list touched;   /* in the copy's list while a transaction is taken in */
 	struct list doubt;     /* in the copy's list of rows to be read again */

@@ -17,6 +17,10 @@
 #include "lib/clock.h"
 #include "lib/slice.h"
 
+#define HOLD_PUTS 4       /* a flight of fewer holds up nothing */
+#define HOLD_MIN NS_PER_MS /* what the loop's timers can tell */
+#define HOLD_MAX (5 * NS_PER_MS)
+
 #define BACKOFF_MIN (20 * NS_PER_MS)
 #define BACKOFF_MAX NS_PER_S
 
@@ -109,8 +113,31 @@ static void measure(struct owner *owner)
 		hist_record(&owner->batch_cells, cells);
 }
 
+/*
+ * Who was answered is likely to put again at once.  The next flight waits for them, a
+ * third of what this one took at most: else those who were answered and those who wait
+ * take turns, and each flight goes half empty, while it costs etcd nearly as much as
+ * a full one.  Short flights, and those of few, hold up nothing.
+ */
+static void hold(struct owner *owner, size_t puts)
+{
+	uint64_t now = host_now(owner->host), time = (now - owner->sent_at) / 3;
+
+	if (puts < HOLD_PUTS || time < HOLD_MIN)
+		return;
+	owner->hold_until = now + (time < HOLD_MAX ? time : HOLD_MAX);
+	owner->hold_for = puts + owner->counts.waiting;
+}
+
+static bool is_held(const struct owner *owner)
+{
+	return owner->counts.waiting < owner->hold_for && host_now(owner->host) < owner->hold_until;
+}
+
 static void land(struct owner *owner, uint64_t revision)
 {
+	size_t puts = owner->counts.waiting;
+
 	owner->counts.committed++;
 	measure(owner);
 	FOR_EACH_ABOARD(o, owner) {
@@ -132,6 +159,7 @@ static void land(struct owner *owner, uint64_t revision)
 		answer_all(owner, o, PUT_COMMITTED, "");
 	}
 	clear(owner);
+	hold(owner, puts - owner->counts.waiting);
 }
 
 /* It did not happen: the puts go on another flight, in the same order, before those that came later. */
@@ -493,6 +521,8 @@ void flight_try(struct owner *owner)
 	if (owner->flight != FLIGHT_NONE || owner->dead || owner->sealed)
 		return;
 	owner_say_overdue(owner);
+	if (is_held(owner))
+		return;
 	board(owner);
 	if (list_empty(&owner->aboard))
 		return;

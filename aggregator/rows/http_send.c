@@ -17,7 +17,7 @@
 #include "lib/clock.h"
 #include "lib/slice.h"
 
-#define PARCELS_MAX 2         /* that have no answer yet: one on the owner's flight, one waiting for the next */
+#define PARCELS_MAX 6         /* that have no answer yet; those of one cohort of clients come in a few turns of the loop */
 #define WAIT_NS (20 * NS_PER_MS) /* who waits longer for a way looks for another */
 #define TOKEN_MAX 512         /* bytes of an Authorization field; longer ones go by themselves */
 #define LEAST_NS (5 * NS_PER_MS) /* left of its time, else it is not worth the way */

@@ -559,6 +559,8 @@ uint64_t owner_wake(struct owner *owner)
 	flight_try(owner);
 	if (!list_empty(&owner->due))
 		next = sooner(next, LIST_ENTRY_OF(owner->due.next, struct put, due)->deadline);
+	if (owner->flight == FLIGHT_NONE && owner->hold_until > now)
+		next = sooner(next, owner->hold_until);
 	if (owner->flight == FLIGHT_KILL || owner->flight == FLIGHT_LOOK)
 		next = sooner(next, owner->again_at);
 	if (!owner->taking && wants_change(owner))

@@ -108,6 +108,8 @@ struct owner {
 	struct list aboard;           /* struct owned on the flight */
 	struct owned *probe;          /* of them one with cells, or NULL */
 	size_t rows_aboard, bytes_aboard;
+	uint64_t hold_until;          /* ns; the next flight waits till then, see flight.c ... */
+	size_t hold_for;              /* ... unless so many puts wait */
 	bool snapshot_aboard;         /* one of them has to do with its snapshots: one a flight */
 	uint64_t again_at, backoff;   /* ns; see enum flight_state */
 	unsigned alone;               /* so many flights carry one put: a larger one was refused */

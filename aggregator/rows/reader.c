@@ -6,8 +6,12 @@
 #include <stdlib.h>
 
 #include "lib/buf.h"
+#include "lib/clock.h"
 #include "lib/slice.h"
 
+#define HOLD_READS 4       /* a transaction that served fewer holds up nothing */
+#define HOLD_MIN NS_PER_MS /* what the loop's timers can tell */
+#define HOLD_MAX (5 * NS_PER_MS)
 #define ROWS_MAX 100 /* heads that one transaction reads: etcd takes 128 operations */
 
 struct reader {
@@ -23,6 +27,9 @@ struct reader {
 	size_t n_rows;               /* of them */
 	struct row nobody;           /* stands for rows that nobody has heard of */
 	bool asked;                  /* one is on its way */
+	uint64_t asked_at;           /* ns; since when */
+	uint64_t hold_until;         /* ns; the next one waits till then, see hold() ... */
+	size_t hold_for;             /* ... unless it would serve so many */
 	bool woken;                  /* see reader_is_woken() */
 	bool dead;                   /* reader_free() was called */
 	struct reader_counts counts;
@@ -132,6 +139,31 @@ static void serve(struct reader *reader, struct read *read, uint64_t revision)
 	}
 }
 
+static size_t count(const struct list *list)
+{
+	size_t n = 0;
+
+	LIST_FOR_EACH(link, list)
+		n++;
+	return n;
+}
+
+/* As flights do (flight.c): those who were answered are likely to ask again at once. */
+static void hold(struct reader *reader, size_t served)
+{
+	uint64_t now = host_now(reader->host), time = (now - reader->asked_at) / 3;
+
+	if (served < HOLD_READS || time < HOLD_MIN)
+		return;
+	reader->hold_until = now + (time < HOLD_MAX ? time : HOLD_MAX);
+	reader->hold_for = served + count(&reader->waiting);
+}
+
+static bool is_held(const struct reader *reader, uint64_t now)
+{
+	return now < reader->hold_until && count(&reader->waiting) < reader->hold_for;
+}
+
 static void on_heads(void *ctx, const struct engine_answer *got)
 {
 	struct reader *reader = ctx;
@@ -154,6 +186,7 @@ static void on_heads(void *ctx, const struct engine_answer *got)
 			text = got->items[at++].value;
 		reader->row[i] = take_head(reader, i, text, got->revision);
 	}
+	hold(reader, count(&reader->flying));
 	LIST_FOR_EACH_SAFE(link, &reader->flying)
 		serve(reader, LIST_ENTRY_OF(link, struct read, link), got->revision);
 }
@@ -208,6 +241,7 @@ static void ask(struct reader *reader)
 	txn.n_reads = reader->n_rows;
 	reader->counts.asked++;
 	reader->asked = true;
+	reader->asked_at = host_now(reader->host);
 	if (reader->engine->ops->commit(reader->engine, &txn, on_heads, reader) == 0)
 		return;
 	reader->asked = false;
@@ -235,7 +269,9 @@ uint64_t reader_wake(struct reader *reader)
 	uint64_t now = host_now(reader->host), next = UINT64_MAX;
 
 	reader->woken = false;
-	if (!reader->asked && copy_follows(reader->copy))
+	if (!reader->asked && is_held(reader, now))
+		next = reader->hold_until;
+	else if (!reader->asked && copy_follows(reader->copy))
 		ask(reader);
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
 		uint64_t due = say_overdue(reader, lists[i], now);

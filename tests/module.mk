@@ -56,6 +56,7 @@ FUZZ_TARGETS += \
 	tests/fuzz/fuzz_lane.c \
 	tests/fuzz/fuzz_marker.c \
 	tests/fuzz/fuzz_rows_answer.c \
+	tests/fuzz/fuzz_members.c \
 	tests/fuzz/fuzz_parcel.c \
 	tests/fuzz/fuzz_snapshot.c \
 	tests/fuzz/fuzz_wire.c

@@ -20,7 +20,7 @@
 
 #define CONNECT_MS 500
 #define KEPT 16
-#define REFRESH_MS 5000       /* from list to list */
+#define REFRESH_MS 1000       /* from list to list */
 #define STATUS_MS 1000        /* for a sign of life */
 #define BACKOFF_MS 100        /* until etcd is started again; twice that after each failure */
 #define BACKOFF_DOUBLED 6     /* times: 6.4 s at most */
@@ -286,9 +286,21 @@ struct http_multi *managed_http(const struct managed *managed)
 	return managed->http;
 }
 
+const char *managed_other(const struct managed *m)
+{
+	const char *url = m->id.endpoints;
+	unsigned n = 1;
+
+	for (const char *at = url; *at; at++)
+		n += *at == ',';
+	for (unsigned i = m->other % n; i; i--)
+		url = strchr(url, ',') + 1;
+	return url;
+}
+
 const char *managed_url(const struct managed *managed)
 {
-	return managed->ready ? managed->client : managed->id.endpoints;
+	return managed->ready ? managed->client : managed_other(managed);
 }
 
 pid_t managed_pid(const struct managed *managed)

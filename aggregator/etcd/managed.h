@@ -69,7 +69,10 @@ size_t managed_endpoints(const struct managed *managed, char text[ETCD_TEXT_SIZE
 /* The members as they were last seen; n is 0 before that. */
 const struct cluster_list *managed_members(const struct managed *managed);
 
-/* For requests to etcd, with its certificates; and one of its URLs to begin with ("" when none is known). */
+/*
+ * For requests to etcd, with its certificates; and the URL of one that is thought to answer, up to
+ * its first comma ("" when none is known).
+ */
 struct http_multi *managed_http(const struct managed *managed);
 const char *managed_url(const struct managed *managed);
 

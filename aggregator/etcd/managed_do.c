@@ -49,23 +49,10 @@ static void later(struct managed *m, uint64_t ms)
 	m->not_before = managed_now(m) + ms;
 }
 
-/* One of the others: the next after each failure. */
-static const char *other_url(const struct managed *m)
-{
-	const char *url = m->id.endpoints;
-	unsigned n = 1;
-
-	for (const char *at = url; *at; at++)
-		n += *at == ',';
-	for (unsigned i = m->other % n; i; i--)
-		url = strchr(url, ',') + 1;
-	return url;
-}
-
 /* Who is asked about members. */
 static const char *asked_url(const struct managed *m)
 {
-	return m->id.endpoints[0] ? other_url(m) : m->client;
+	return m->id.endpoints[0] ? managed_other(m) : m->client;
 }
 
 /* A request that was begun, or not. */

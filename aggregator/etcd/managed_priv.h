@@ -76,6 +76,9 @@ void managed_fail(struct managed *m, const char *fmt, ...) __attribute__((format
 /* The answer to the step has come: a look is due. */
 void managed_look(struct managed *m);
 
+/* The URL of one of the others, perhaps with more behind a comma: the next after each failure. */
+const char *managed_other(const struct managed *m);
+
 /* A list was read. */
 void managed_take_list(struct managed *m, const struct cluster_list *list);
 

@@ -4,4 +4,4 @@ AGGREGATOR_SRC += aggregator/etcd/admit.c aggregator/etcd/child.c aggregator/etc
 	aggregator/etcd/managed_do.c aggregator/etcd/ports.c aggregator/etcd/proc.c aggregator/etcd/spawn.c \
 	aggregator/etcd/steps.c aggregator/etcd/token.c
 UNIT_TESTS += tests/unit/aggregator/test_etcd_identity.c tests/unit/aggregator/test_etcd_steps.c \
-	tests/unit/aggregator/test_etcd_child.c
+	tests/unit/aggregator/test_etcd_child.c tests/unit/aggregator/test_etcd_cluster.c

@@ -28,6 +28,7 @@ class Load:
 
     def __init__(self, members, clients=3):
         self.members, self.stopped, self.acknowledged = members, False, [[] for _ in range(clients)]
+        self.pause = 0.005  # etcd and all members share the processors
         self.threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(clients)]
         for thread in self.threads:
             thread.start()
@@ -51,7 +52,7 @@ class Load:
                     told = json.loads(text)
                     base = "%s:%d" % (told["incarnation"], told["seq"])
                     self.acknowledged[client].append(content)
-                    time.sleep(0.005)  # etcd and all members share the processors
+                    time.sleep(self.pause)
                     break
                 time.sleep(0.01)  # between two attempts, as a client should
 
@@ -219,7 +220,8 @@ def part_emptied(members, load):
     again.wait_ready()
     mp.wait_for(lambda: voters(members[0]) == 3, "three that vote")
     mp.ok(again.identity()["etcd_id"] != old, "etcd's directory deleted: it is another member of etcd")
-    mp.ok(old not in [each["id"] for each in etcd_members(members[0])], "the old one was taken out")
+    mp.wait_for(lambda: old not in [each["id"] for each in etcd_members(members[0])], "the end of the old one")
+    mp.ok(True, "the old one was taken out")
     load.wait_more()
     old = again.identity()["etcd_id"]
     again.kill()
@@ -229,7 +231,8 @@ def part_emptied(members, load):
     members[2].wait_ready()
     mp.ok(not mp.alive(orphan), "everything deleted: the etcd that was left is ended")
     mp.wait_for(lambda: voters(members[0]) == 3, "three that vote")
-    mp.ok(old not in [each["id"] for each in etcd_members(members[0])], "and its member replaced")
+    mp.wait_for(lambda: old not in [each["id"] for each in etcd_members(members[0])], "the end of the old one")
+    mp.ok(True, "and its member replaced")
     load.wait_more()
 
 
@@ -259,8 +262,8 @@ def part_replaced(members, load):
     four.kill_etcd()
     members.append(join(members[0], "m5").wait_ready())
     mp.wait_for(lambda: voters(members[0]) == 3, "three that vote")
-    mp.is_(sorted(each["member"] for each in etcd_members(members[0])), ["m1", "m2", "m5"],
-           "one that is silent for long is replaced")
+    mp.wait_for(lambda: sorted(each["member"] for each in etcd_members(members[0])) == ["m1", "m2", "m5"], "m5 for m4")
+    mp.ok(True, "one that is silent for long is replaced")
     load.wait_more()
 
 
@@ -295,6 +298,44 @@ def part_leave(members, load):
     mp.is_([status, answer["code"]], [409, "last"], "the last one stays")
 
 
+def leave(members, one, load):
+    members.remove(one)
+    mp.is_(one.json("DELETE", "/v1/members/" + one.name)[0], 202, "%s leaves" % one.name)
+    mp.is_(one.process.wait(), 0, "%s ends" % one.name)
+    load.wait_more()
+
+
+def part_five(members, load):
+    """Five have an etcd, the sixth uses theirs; then all leave but one."""
+    load.pause = 0.05
+    for number in range(7, 11):
+        members.append(join(members[-1], "m%d" % number).wait_ready())
+        mp.wait_for(lambda: voters(members[0]) == number - 5, "one more that votes")
+    load.wait_more()
+    sixth = join(members[0], "m11").wait_ready()
+    members.append(sixth)
+    mp.is_([sixth.identity()["state"], sixth.etcd_pids()], ["client", []], "the sixth has no etcd of its own")
+    mp.is_(sixth.put("sixth", "x")[0], 201, "and takes puts")
+    load.wait_more()
+    sixth.kill()
+    sixth.start().wait_ready()
+    mp.is_(sixth.put("sixth", "y")[1]["seq"], 2, "also when it comes back")
+    known = sixth.identity()["endpoints"]
+    for one in members[1:3]:
+        one.kill()
+        one.kill_etcd()
+    mp.wait_for(lambda: sixth.put("sixth", "z", key="z", base="%s:2" % sixth.get("/v1/rows/sixth")[1].get(
+        "incarnation", "-"))[0] in (200, 201), "a put at the client without two of five")
+    for one in members[1:3]:
+        one.start().wait_ready()
+    for one in list(members[2:5]):
+        leave(members, one, load)
+    mp.wait_for(lambda: len(sixth.identity()["endpoints"]) < len(known), "the client knows who is left")
+    leave(members, sixth, load)
+    leave(members, members[1], load)
+    mp.is_([voters(members[0]), len(members)], [1, 1], "five, and one again")
+
+
 members, load = timed(part_join)
 timed(part_tokens, members)
 timed(part_crashes, members, load)
@@ -302,6 +343,7 @@ timed(part_moved, members, load)
 timed(part_emptied, members, load)
 timed(part_replaced, members, load)
 timed(part_leave, members, load)
+timed(part_five, members, load)
 load.end()
 mp.note("%d puts were acknowledged" % load.count())
 mp.is_(load.judge(members[0]), None, "everything that was acknowledged is there, once and in order")

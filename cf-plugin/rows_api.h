@@ -104,6 +104,12 @@ int rows_ask(struct rows_api *api, const struct rows_call *call, struct http_rep
  */
 int rows_document(struct rows_api *api, const struct rows_call *call, json_t **ret);
 
+/* From now on the next one is asked first. */
+static inline void rows_next(struct rows_api *api)
+{
+	api->at = api->at + 1 < api->n ? api->at + 1 : 0;
+}
+
 /* rows_document() of a GET. */
 int rows_get_document(struct rows_api *api, const char *path, json_t **ret);
 

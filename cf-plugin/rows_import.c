@@ -187,7 +187,7 @@ static void follow_owner(struct importer *im, const char *url)
 	}
 	if (!url[0] || strlen(url) >= sizeof(im->owner) ||
 	    (api->n == ROWS_URLS_MAX && api->url[api->n - 1] != im->owner)) {
-		api->at = api->n ? (api->at + 1) % api->n : 0;
+		rows_next(api);
 		return;
 	}
 	if (api->url[api->n - 1] != im->owner)
@@ -205,7 +205,7 @@ static int take_answer(struct importer *im, const struct http_reply *reply)
 	if (json_load_text(buf_slice(&reply->body), PIECE_MAX, 4, &document, NULL) ||
 	    !json_is_integer(json_object_get(document, "lines"))) {
 		if (reply->status == 503 || reply->status == 504 || reply->status == 429) {
-			im->api.at = (im->api.at + 1) % im->api.n;
+			rows_next(&im->api);
 			return -EAGAIN;
 		}
 		return rows_refused(&im->api, reply);
@@ -224,7 +224,7 @@ static int take_answer(struct importer *im, const struct http_reply *reply)
 		return -EAGAIN;
 	}
 	if (reply->status == 503 || reply->status == 504 || reply->status == 429) {
-		im->api.at = (im->api.at + 1) % im->api.n;
+		rows_next(&im->api);
 		return -EAGAIN;
 	}
 	progress_end(&im->progress);
@@ -246,7 +246,7 @@ static int attempt(struct importer *im, struct err *why)
 	(void)snprintf(path, sizeof(path), "/v1/import?after=%016" PRIx64, im->piece_sum);
 	rc = rows_send(&im->api, im->api.at, &call, &reply, why);
 	if (rc) {
-		im->api.at = (im->api.at + 1) % im->api.n;
+		rows_next(&im->api);
 		return -EAGAIN;
 	}
 	rc = take_answer(im, &reply);

@@ -248,7 +248,7 @@ static bool again(struct attempt *a)
 		return false;
 	usleep((useconds_t)(pause / NS_PER_US));
 	a->pause_ms = a->pause_ms * 2 < PAUSE_MAX_MS ? a->pause_ms * 2 : PAUSE_MAX_MS;
-	a->api.at = (a->api.at + 1) % a->api.n;
+	rows_next(&a->api);
 	return true;
 }
 

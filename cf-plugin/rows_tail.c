@@ -249,7 +249,7 @@ static bool pause_before_next(struct tail *t)
 {
 	uint64_t silent_ms = (clock_now(&clock_monotonic) - t->heard_ns) / NS_PER_MS;
 
-	t->api.at = (t->api.at + 1) % t->api.n;
+	rows_next(&t->api);
 	if (t->alive)
 		t->pause_ms = PAUSE_MIN_MS;
 	else if (give_up_ms && silent_ms >= (uint64_t)give_up_ms)

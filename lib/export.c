@@ -20,7 +20,7 @@
 #define KEY_MAX 64          /* bytes, decoded */
 #define ORIGIN_MAX 256
 #define CHECK_MAX 63        /* bytes of a check's name */
-#define NUMBER_MAX INT64_MAX
+#define NUMBER_MAX (INT64_MAX - 1)
 
 /* --------------------------------------------------------------------- writing */
 

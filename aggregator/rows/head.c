@@ -51,10 +51,11 @@ bool check_name_ok(struct mp_str name)
 /* What the numbers have to do with one another. */
 static bool consistent(const struct head *head)
 {
-	return head->floor >= 1 && head->last < INT64_MAX && head->floor <= head->last + 1 &&
-	       head->snapshot <= head->last && head->keep_cells <= INT64_MAX &&
-	       head->keep_bytes <= INT64_MAX && head->keep_ms <= INT64_MAX &&
-	       head->rules <= UINT32_MAX && !head->rules == !head->check[0];
+	return head->floor >= 1 && head->floor <= HEAD_NUMBER_MAX && head->last <= HEAD_NUMBER_MAX &&
+	       head->floor <= head->last + 1 && head->snapshot <= head->last &&
+	       head->keep_cells <= HEAD_NUMBER_MAX && head->keep_bytes <= HEAD_NUMBER_MAX &&
+	       head->keep_ms <= HEAD_NUMBER_MAX && head->rules <= UINT32_MAX &&
+	       !head->rules == !head->check[0];
 }
 
 /* -------------------------------------------------------------------- writing */
@@ -109,7 +110,7 @@ static void get_numbers(const struct json_at *at, struct head *ret, struct json_
 		bool required = i < N_ALWAYS || ret->check[0];
 		int64_t value = 0;
 
-		json_get_int(at, numbers[i].name, required, numbers[i].min, INT64_MAX - 1, &value, errs);
+		json_get_int(at, numbers[i].name, required, numbers[i].min, HEAD_NUMBER_MAX, &value, errs);
 		*number_of(ret, i) = (uint64_t)value;
 	}
 }

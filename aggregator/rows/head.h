@@ -22,6 +22,7 @@
 
 #define HEAD_FORMAT 1
 #define HEAD_SIZE_MAX 512 /* bytes of the text, at most */
+#define HEAD_NUMBER_MAX (INT64_MAX - 1) /* of its numbers */
 #define CHECK_NAME_MAX 63 /* bytes */
 
 /* What a row does without a majority (rows.md 5). */

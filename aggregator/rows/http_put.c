@@ -14,6 +14,7 @@
 #define CELLS_TYPE "application/vnd.middlepipe.cells+json"
 #define CELLS_MAX 4096 /* in one request */
 #define MISTAKES_MAX 8
+#define KEEP_MAX ((INT64_C(1) << 53) - 1) /* what every reader of JSON tells exactly */
 
 static void request_free(struct rows_request *r)
 {
@@ -355,7 +356,7 @@ static bool get_keep(const struct json_at *at, const char *name, uint64_t *ret, 
 
 	if (!json_object_get(at->value, name))
 		return false;
-	json_get_int(at, name, JSON_REQUIRED, 0, INT64_MAX, &value, errs);
+	json_get_int(at, name, JSON_REQUIRED, 0, KEEP_MAX, &value, errs);
 	*ret = (uint64_t)value;
 	return true;
 }

@@ -32,6 +32,7 @@ struct asked {
 	struct rows_http *http;
 	show_fn *show;
 	uint64_t from, to, limit; /* of a range; from: of one cell; 0: the latest */
+	bool stale;               /* this member's copy will do */
 	uint64_t at_least, wait;  /* seq to wait for, and how long, in ms */
 };
 
@@ -152,20 +153,27 @@ static void ask_stale(struct asked *a)
 
 static void ask(struct asked *a)
 {
-	struct mp_str stale;
-
 	if (!group_copy(a->http->group)) {
 		on_read(&a->read, NULL, "it has not read its rows yet");
-	} else if (!http_query(a->req, "stale", &stale)) {
+	} else if (a->stale) {
+		ask_stale(a);
+	} else {
 		a->read.done = on_read;
 		a->read.deadline = group_now(a->http->group) + a->http->read_ns;
 		group_read(a->http->group, &a->read);
-	} else if (slice_eq(stale, MP_LIT("ok"))) {
-		ask_stale(a);
-	} else {
-		http_answer_error(a->req, 400, "bad_request", "stale wants ok");
-		finish(a);
 	}
+}
+
+/* False: answered. */
+static bool read_stale(struct http_req *req, bool *ret)
+{
+	struct mp_str text;
+
+	*ret = http_query(req, "stale", &text);
+	if (!*ret || slice_eq(text, MP_LIT("ok")))
+		return true;
+	http_answer_error(req, 400, "bad_request", "stale wants ok");
+	return false;
 }
 
 /* NULL: answered. */
@@ -183,7 +191,7 @@ static struct asked *asked_new(struct rows_http *http, struct http_req *req, con
 		return NULL;
 	}
 	*a = (struct asked){ .read = { .name = name }, .req = req, .http = http, .show = show_it };
-	if (rows_query_number(req, "at_least", INT64_MAX, &a->at_least) &&
+	if (read_stale(req, &a->stale) && rows_query_number(req, "at_least", INT64_MAX, &a->at_least) &&
 	    rows_query_number(req, "wait", WAIT_MAX_MS, &a->wait))
 		return a;
 	finish(a);

@@ -68,6 +68,10 @@ static void test_not_written(void)
 		{ "a check without rules", { .floor = 1, .check = "a" } },
 		{ "rules without a check", { .floor = 1, .rules = 1 } },
 		{ "rules past all", { .floor = 1, .check = "a", .rules = UINT64_C(1) << 32 } },
+		{ "cells that nobody could read again", { .floor = 1, .keep_cells = INT64_MAX } },
+		{ "bytes likewise", { .floor = 1, .keep_bytes = INT64_MAX } },
+		{ "and a time", { .floor = 1, .keep_ms = INT64_MAX } },
+		{ "and a floor", { .floor = INT64_MAX, .last = INT64_MAX - 1 } },
 		{ "an unknown partition", { .floor = 1, .partition = 2 } },
 	};
 	struct buf out;

@@ -97,4 +97,6 @@ FUNCTIONAL_TESTS += \
 	tests/functional/77-rows-group.t \
 	tests/functional/78-rows-partitions.t \
 	tests/functional/79-rows-late.t \
+	tests/functional/78-rows-limits.t \
+	tests/functional/81-openapi.t \
 	tests/functional/90-demo.t

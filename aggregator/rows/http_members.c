@@ -20,6 +20,7 @@
 #define PROBE_MS 1500
 #define MISTAKES_MAX 4
 
+static const struct http_field json[] = { { "Content-Type", "application/json" }, { NULL, NULL } };
 static const struct http_field soon[] = { { "Retry-After", "1" }, { NULL, NULL } };
 
 /* False: answered. */
@@ -109,7 +110,7 @@ void rows_members(void *ctx, struct http_req *req)
 	const struct member_info *m;
 	struct buf body;
 
-	if (!may(req, RIGHT_READ))
+	if (!rows_query_only(req, "") || !may(req, RIGHT_READ))
 		return;
 	buf_init(&body, ANSWER_MAX);
 	(void)buf_printf(&body, "{\"group\":\"%s\",\"members\":[", group_uuid(http->group));
@@ -238,7 +239,7 @@ void rows_token(void *ctx, struct http_req *req)
 	struct buf from, end;
 	int64_t seconds;
 
-	if (!may(req, RIGHT_ADMIN) || !is_managed(http, req) || !read_seconds(req, &seconds))
+	if (!rows_query_only(req, "") || !may(req, RIGHT_ADMIN) || !is_managed(http, req) || !read_seconds(req, &seconds))
 		return;
 	m = calloc(1, sizeof(*m));
 	if (!m) {
@@ -298,7 +299,7 @@ void rows_join(void *ctx, struct http_req *req)
 	struct err err = { 0 };
 	struct joining *j;
 
-	if (!is_managed(http, req))
+	if (!rows_query_only(req, "") || !is_managed(http, req))
 		return;
 	if (admit_request_read(http_body(req), &request, &err) < 0) {
 		http_answer_error(req, 400, "bad_request", "%s", err.text);
@@ -354,14 +355,14 @@ void rows_drain(void *ctx, struct http_req *req)
 	struct mp_str id = http_param(req, "id");
 	const struct member_info *m = find_member(http, id);
 
-	if (!may(req, RIGHT_ADMIN))
+	if (!rows_query_only(req, "") || !may(req, RIGHT_ADMIN))
 		return;
 	if (!group_members(http->group)) {
 		http_answer_error(req, 409, "alone", "it is alone: nobody could take its shards");
 	} else if (slice_eq(id, slice_of(http->member))) {
 		http_audit(req, "member drains", "member=%s", http->member);
 		members_drain(group_members(http->group));
-		http_answer(req, 202, NULL, MP_LIT("{\"draining\":true}"));
+		http_answer(req, 202, json, MP_LIT("{\"draining\":true}"));
 	} else if (m) {
 		redirect(req, m, "/drain");
 	} else {
@@ -454,7 +455,7 @@ static void leave_self(struct rows_http *http, struct http_req *req)
 		return;
 	}
 	http_audit(req, "member leaves", "member=%s", http->member);
-	http_answer(req, 202, NULL, MP_LIT("{\"leaving\":true}"));
+	http_answer(req, 202, json, MP_LIT("{\"leaving\":true}"));
 	http->leave(http->leave_ctx);
 }
 
@@ -462,11 +463,15 @@ void rows_leave(void *ctx, struct http_req *req)
 {
 	struct rows_http *http = ctx;
 	struct mp_str id = http_param(req, "id"), value;
-	bool force = http_query(req, "force", &value) && slice_eq(value, MP_LIT("true"));
+	bool force = http_query(req, "force", &value);
 	const struct member_info *m = find_member(http, id);
 	const struct cluster_member *etcd;
 
-	if (!may(req, RIGHT_ADMIN) || !is_managed(http, req))
+	if (force && !slice_eq(value, MP_LIT("true"))) {
+		http_answer_error(req, 400, "bad_request", "force wants true");
+		return;
+	}
+	if (!rows_query_only(req, "force") || !may(req, RIGHT_ADMIN) || !is_managed(http, req))
 		return;
 	etcd = find_etcd(http, id);
 	if (slice_eq(id, slice_of(http->member)) || (etcd && etcd->id == managed_identity(http->managed)->etcd_id))

@@ -96,7 +96,7 @@ void rows_get_snapshot(void *ctx, struct http_req *req)
 	struct mp_str name;
 	struct wanted *w;
 
-	if (!rows_name(req, RIGHT_READ, &name))
+	if (!rows_name(req, RIGHT_READ, &name) || !rows_query_only(req, ""))
 		return;
 	w = calloc(1, sizeof(*w));
 	if (!w || !group_copy(http->group)) {

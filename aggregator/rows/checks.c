@@ -298,8 +298,10 @@ static int ready(struct checks *checks, struct row *row, const char **ret_why)
 {
 	int r = 0;
 
-	if (row->check && !fits(row->check, row))
+	if (row->check && !fits(row->check, row)) {
 		check_free(row->check);
+		row->check = NULL; /* which it did: for the analyzer */
+	}
 	if (!row->check)
 		r = check_new(checks, row, ret_why);
 	if (r < 0)
@@ -364,8 +366,8 @@ void checks_free(struct checks *checks)
 {
 	if (!checks)
 		return;
-	while (!list_empty(&checks->all))
-		check_free(LIST_ENTRY_OF(checks->all.next, struct row_check, link));
+	LIST_FOR_EACH_SAFE(link, &checks->all)
+		check_free(LIST_ENTRY_OF(link, struct row_check, link));
 	free(checks->cells);
 	free(checks->list);
 	free(checks);

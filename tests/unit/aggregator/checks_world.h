@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A simulated group whose two rows have checks, for test_checks_sim.c: members,
+ * clients and what they want.  checks_truth.h says whether they got it.
+ */
+#ifndef TESTS_UNIT_AGGREGATOR_CHECKS_WORLD_H
+#define TESTS_UNIT_AGGREGATOR_CHECKS_WORLD_H
+
+#include "aggregator/rows/checks_priv.h"
+#include "aggregator/rows/copy_priv.h"
+#include "aggregator/rows/owner_priv.h"
+#include "tests/unit/aggregator/engine_sim.h"
+
+#define RUN_NS (20 * NS_PER_S) /* of weather */
+#define PUT_NS (2 * NS_PER_S)  /* that a member is given for a put */
+#define TENANT MP_LIT("t")
+#define MEMBERS 4
+#define CLIENTS 8
+#define SHARDS 4
+#define OPS 512
+#define ATTEMPTS 512 /* under way at once */
+#define CELLS 2      /* of one put, at most */
+#define KEYS 6       /* that are claimed; names that take */
+#define TOTAL 100    /* of `sum` */
+
+enum { UNIQUE, SUM, ROWS };
+
+static const char *const row_names[ROWS] = { "nat/claims", "bandwidth" };
+static const char *const row_checks[ROWS] = { "unique", "sum" };
+
+struct world;
+
+struct member {
+	struct world *world;
+	char name[16];
+	struct sim_actor actor;
+	struct engine *engine; /* NULL while it is dead */
+	struct rows_host host;
+	struct copy *copy;
+	struct checks *checks;
+	struct owner *owner;
+	uint64_t timer; /* its next wake */
+	struct engine tapped; /* the same engine, for its copy and its checks */
+	struct engine *real;  /* likewise; stays when it is dead */
+	struct list reads;    /* struct tap, those that were not answered */
+};
+
+/* A read.  When the member is killed it is answered all the same: the asker's memory has to go. */
+struct tap {
+	struct list link;
+	engine_done_fn *done;
+	void *ctx;
+};
+
+/* What a cell asks for. */
+enum what { CLAIM, RELEASE, TAKE, GIVE, SETTLE, BOUND };
+
+struct wish {
+	enum what what;
+	unsigned key, who; /* of KEYS, of CLIENTS; sum: who is the name */
+	unsigned amount;
+	char text[64];
+};
+
+struct op;
+
+/* One time that a put was sent to a member. */
+struct attempt {
+	struct put put;
+	struct op *op; /* NULL: this place is free */
+	struct member *at;
+	bool given_up; /* its answer reaches nobody */
+};
+
+struct op {
+	struct world *world;
+	enum put_kind kind;
+	unsigned client, row;
+	struct attempt *now; /* that it waits for; NULL: between two */
+	uint64_t patience;   /* event that gives it up */
+	char key[24];
+	struct wish wish[CELLS];
+	struct mp_str content[CELLS];
+	size_t n;
+	struct base base;
+	uint64_t invoked, began, returned; /* ns; first and last attempt, 0: not yet */
+	uint64_t unanswered_until;         /* ns; by then no unanswered attempt can be carried out */
+	enum put_code code;
+	uint64_t seq;
+};
+
+struct totals {
+	uint64_t acked, refused, retries, lives, takeovers, kills, lost, no_memory, snapshots, parts, restored;
+	uint64_t fault[SIM_FAULTS];
+};
+
+struct world {
+	struct sim *sim;
+	struct sim_store *store;
+	struct member member[MEMBERS];
+	unsigned n_members;
+	struct op op[OPS];
+	struct attempt attempt[ATTEMPTS];
+	unsigned n_ops, left, busy; /* begun, still to begin, clients that have not ended */
+	bool ready[ROWS];           /* the row has its check */
+	struct totals count;
+};
+
+#endif

@@ -96,6 +96,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/76-rows-alone.t \
 	tests/functional/77-rows-group.t \
 	tests/functional/78-rows-partitions.t \
+	tests/functional/79-rows-parcels.t \
 	tests/functional/79-rows-late.t \
 	tests/functional/78-rows-limits.t \
 	tests/functional/81-openapi.t \

@@ -1,0 +1,127 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Puts at a member that does not own the row: every kind of answer comes back from the
+owner, the client's rights are those it has there, and odd parcels are refused.
+"""
+
+import hashlib
+import json
+import os
+import struct
+import sys
+import threading
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+import aggregator
+import etcd
+import mp
+
+mp.need(aggregator.PROGRAM)
+if not etcd.available():
+    mp.skip_all(etcd.MISSING)
+
+PUTTERS = 16
+PUTS = 25
+
+
+def token_file(name, *prefixes):
+    """Everything for `root`; `app` may put below these prefixes."""
+    path = os.path.join(mp.workdir(), name)
+
+    def entry(who, grants):
+        return {"token_sha256": hashlib.sha256((who + "-secret").encode()).hexdigest(), "name": who, "rights": grants}
+    grants = [{"prefix": prefix, "read": True, "put": True} for prefix in prefixes]
+    with open(path, "w") as out:
+        json.dump([entry("root", [{"prefix": "", "read": True, "put": True, "admin": True}]), entry("app", grants)], out)
+    os.chmod(path, 0o600)
+    return path
+
+
+def bearer(who):
+    return {"Authorization": "Bearer %s-secret" % who}
+
+
+def put(member, row, content, who="root", **fields):
+    return member.put(row, content, **{**bearer(who), **fields})
+
+
+def row_of(members, owner, prefix):
+    """A row with that prefix that this member owns."""
+    for i in range(200):
+        name = "%s%d" % (prefix, i)
+        status, _ = put(members[0], name, "first")
+        assert status == 201, status
+        if members[0].get("/v1/rows/" + name.replace("/", "%2F"), **bearer("root"))[1]["owner"] == owner.name:
+            return name
+    raise AssertionError("%s owns no row" % owner.name)
+
+
+def test_answers(other, row):
+    status, told = put(other, row, "a", key="k1")
+    mp.is_((status, told["seq"]), (201, 2), "a put is committed")
+    base = {"Middlepipe-Base": "%s:1" % told["incarnation"]}
+    mp.is_(put(other, row, "a", key="k1", **base)[0], 200, "sent again it is the same")
+    mp.is_(put(other, row, "b", key="k1", **base)[0], 422, "other bytes under that key are refused")
+    status, told = put(other, row, "c", match=1)
+    mp.is_((status, told["code"], told["highest"]), (412, "precondition", 2), "and a wrong If-Match")
+    mp.is_(put(other, row, "c", match=2)[0], 201, "a right one is taken")
+    mp.is_(put(other, row, "x" * 200000)[0], 201, "so is a cell too large for parcels")
+    status, told = put(other, row, "d", **{"Middlepipe-Base": "00000000000000ff:1"})
+    mp.is_((status, told["code"]), (410, "gone"), "another life of the row")
+
+
+def test_rights(owner, other, mine, row):
+    mp.is_(put(other, mine, "a", who="app")[0], 201, "a right that both members know")
+    status, told = put(other, row, "a", who="app")
+    mp.is_((status, told["code"]), (403, "forbidden"), "a right that the owner does not know")
+    mp.is_(put(owner, row, "a", who="app")[0], 403, "nor does it there")
+
+
+def test_many(members, row):
+    """Many at once, and each gets its own answer."""
+    seen, lock = [], threading.Lock()
+
+    def work(number):
+        for i in range(PUTS):
+            status, told = put(members[number % 2], row, "%d-%d" % (number, i), key="%d-%d" % (number, i))
+            with lock:
+                seen.append((status, told.get("seq"), "%d-%d" % (number, i)))
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(PUTTERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    mp.is_({status for status, _, _ in seen}, {201}, "all are committed")
+    cells = members[1].get("/v1/rows/%s/cells?from=%d" % (row.replace("/", "%2F"), min(seq for _, seq, _ in seen)),
+                           **bearer("root"))[1]["cells"]
+    keys = {cell["seq"]: cell["key"] for cell in cells}
+    mp.is_([keys.get(seq) for _, seq, _ in seen], [key for _, _, key in seen], "each where its answer says")
+
+
+def test_odd(owner):
+    head = struct.pack("<IBBHHBBIQQQ", 36 + 2, 1, 0, 1, 0, 0, 0, 700, 0, 0, 0)
+    for body, what in ((b"", "nothing"), (b"\0" * 39, "a part of a head"), (head + b"r", "a put that is cut"),
+                       (b"\xff" * 4096, "no parcel at all"), ((head + b"rx") * 1025, "too many puts")):
+        status, _, _ = owner.call("POST", "/v1/parcels", body, bearer("root"))
+        mp.is_(status, 400, what)
+    mp.is_(owner.call("POST", "/v1/parcels", head + b"rx")[0], 200, "who has no token gets an answer to each put")
+    status, _, body = owner.call("POST", "/v1/parcels", head + b"~x", bearer("root"))
+    mp.is_((status, struct.unpack_from("<H", body, 8)[0]), (200, 403), "a name that nobody may have")
+
+
+group = etcd.Group(1)
+group.wait()
+members = [aggregator.Aggregator(name, "--group", ",".join(group.urls), "--tokens", token_file(name, *prefixes))
+           for name, prefixes in (("m1", ["a/"]), ("m2", ["a/", "b/"]))]
+for one in members:
+    one.wait_ready()
+mp.wait_for(lambda: all(one.get("/v1/status", **bearer("root"))[1]["shards"]["owned"] > 8 for one in members),
+            "both own shards")
+theirs, mine = row_of(members, members[0], "b/"), row_of(members, members[0], "a/")
+test_answers(members[1], row_of(members, members[0], "c/"))
+test_rights(members[0], members[1], mine, theirs)
+test_many(members, mine)
+test_odd(members[0])
+for one in members:
+    mp.is_(one.stop(), 0, "%s stops" % one.name)
+mp.done()

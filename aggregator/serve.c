@@ -506,6 +506,8 @@ int serve(struct serve_options *options)
 	if (start(&p, &err) < 0) {
 		fprintf(stderr, "mp-aggregator: %s\n", err.text);
 		p.code = EXIT_WRONG;
+		if (p.others)
+			http_multi_close(p.others, on_others_closed, &p);
 	}
 	uv_run(&p.loop, UV_RUN_DEFAULT);
 	(void)uv_loop_close(&p.loop);

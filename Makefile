@@ -196,6 +196,7 @@ demo: ## install what is missing, build, and watch the main job end to end
 	@tools/install-deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@B=$(B) tools/demo
+	@B=$(B) tools/demo-rows || [ $$? -eq 77 ]
 
 test: ## install what is missing, build, run all tests
 	@tools/install-deps

@@ -9,8 +9,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import mp  # noqa: E402
 
 
-def demo(**env):
-    done = subprocess.run([os.path.join(mp.ROOT, "tools", "demo")], text=True, timeout=120,
+def demo(program="demo", **env):
+    done = subprocess.run([os.path.join(mp.ROOT, "tools", program)], text=True, timeout=120,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           env=dict(os.environ, **env))
     for line in done.stdout.splitlines():
@@ -23,6 +23,13 @@ mp.ok(seen.returncode == 0, "the demo passes")
 mp.ok(seen.stdout.count("7 of 7") == 3, "three programs went through seven stages each")
 for name in ("Net::ProtocolError", "requests.ConnectionError", "fetch failed"):
     mp.ok(name in seen.stdout, "an exception is a %s" % name)
+rows = demo(program="demo-rows")
+if rows.returncode == 77:
+    mp.skip("the second act", rows.stdout.strip())
+else:
+    mp.ok(rows.returncode == 0, "the second act passes")
+    mp.ok("all promises held" in rows.stdout and "is killed" in rows.stdout and "is cut off" in rows.stdout,
+          "a member was killed, one was cut off, and the checker is content")
 blind = demo(MIDDLEPIPE_DISABLED="1")
 mp.ok(blind.returncode == 1, "without the hooks the demo fails")
 mp.ok("FAILED" in blind.stdout, "and says so")

@@ -248,13 +248,16 @@ install: all man ## install below DESTDIR and PREFIX
 	$(INSTALL) -m 755 -t $(DESTDIR)$(PREFIX)/lib/middlepipe/filters $(FILTERS)
 	for f in $(HOOKS); do $(INSTALL) -m 755 $(B)/lib/middlepipe/hooks/$$f \
 		$(DESTDIR)$(PREFIX)/lib/middlepipe/hooks/$$f || exit 1; done
-	$(INSTALL) -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(GENERATED_MAN)
+	for f in $(patsubst $(B)/%,%,$(GENERATED_MAN)); do $(INSTALL) -m 644 $(B)/$$f \
+		$(DESTDIR)$(PREFIX)/$$f || exit 1; done
+	$(INSTALL) -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/middlepipe README.md NEWS.md LICENSE $(wildcard docs/*.md docs/*.yaml)
 
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(notdir $(PROGRAMS))) \
 		$(DESTDIR)$(PREFIX)/lib/libmiddlepipe.so $(DESTDIR)$(PREFIX)/lib/libmiddlepipe.so.1 \
-		$(addprefix $(DESTDIR)$(PREFIX)/share/man/man1/,$(notdir $(GENERATED_MAN)))
-	rm -rf $(DESTDIR)$(PREFIX)/lib/middlepipe $(DESTDIR)$(PREFIX)/include/middlepipe
+		$(addprefix $(DESTDIR)$(PREFIX)/,$(patsubst $(B)/%,%,$(GENERATED_MAN)))
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/middlepipe $(DESTDIR)$(PREFIX)/lib/middlepipe \
+		$(DESTDIR)$(PREFIX)/include/middlepipe
 
 .PHONY: man
 man: $(GENERATED_MAN)

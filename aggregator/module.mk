@@ -30,3 +30,8 @@ AGGREGATOR_SRC += aggregator/rows/http_metrics.c aggregator/rows/limits.c
 UNIT_TESTS += tests/unit/aggregator/test_limits.c
 AGGREGATOR_SRC += aggregator/rows/http_receive.c aggregator/rows/http_send.c aggregator/rows/parcel.c
 UNIT_TESTS += tests/unit/aggregator/test_parcel.c
+GENERATED_MAN += $(B)/share/man/man8/mp-aggregator.8
+$(B)/share/man/man8/mp-aggregator.8: $(B)/bin/mp-aggregator
+	$(call say,MAN,$@)
+	@mkdir -p $(@D)
+	$(Q)$< --man >$@

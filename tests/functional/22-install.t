@@ -36,11 +36,24 @@ def files():
 code, out, err = make("install")
 mp.is_(code, 0, "make install: %s" % err[-300:])
 there = files()
-for name in ("bin/middlepipe", "bin/mp-scheduler", "lib/libmiddlepipe.so.1", "lib/libmiddlepipe.so",
+for name in ("bin/middlepipe", "bin/mp-scheduler", "bin/mp-aggregator", "share/man/man8/mp-aggregator.8",
+             "share/doc/middlepipe/rows-api.md", "share/doc/middlepipe/rows-openapi.yaml",
+             "share/doc/middlepipe/alerts.yaml", "share/doc/middlepipe/README.md", "lib/libmiddlepipe.so.1", "lib/libmiddlepipe.so",
              "include/middlepipe/filter.h", "include/middlepipe/client.h",
              "share/man/man1/middlepipe.1", "share/man/man1/middlepipe-run.1",
              "share/man/man1/mp-scheduler.1", "lib/middlepipe/hooks/python/sitecustomize.py"):
     mp.ok(name in there, "there is %s" % name)
+
+with open(os.path.join(prefix, "share/man/man8/mp-aggregator.8")) as page:
+    text = page.read()
+for option in ("--row-bytes", "--tenant-bytes", "--puts-per-second", "--group"):
+    mp.ok(option.replace("-", "\\-") in text or option in text, "its man page has %s" % option)
+sys.path.insert(0, os.path.join(mp.ROOT, "tests/functional/lib"))
+import aggregator  # noqa: E402
+aggregator.PROGRAM = os.path.join(prefix, "bin/mp-aggregator")
+one = aggregator.Aggregator("installed").wait_ready()
+mp.is_(one.put("a", "x")[0], 201, "the installed mp-aggregator takes a cell")
+mp.is_(one.stop(), 0, "and stops")
 
 service = mp.Service(reply=lambda r: {"headers": [("X-Seen", r.get("X-Mark") or "nothing")]})
 chain = mp.chain_file(os.path.join(folder, "chain.json"),

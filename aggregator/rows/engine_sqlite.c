@@ -151,6 +151,9 @@ static int finish(struct engine_sqlite *e, struct delivery *d, struct changes *c
 {
 	int rc = sqlite_command(&e->file, COMMIT);
 
+	/* No room in the log: then the frame that says COMMIT, its last, was not written, and can be rolled back. */
+	if ((rc & 0xff) == SQLITE_FULL)
+		return give_up(e, d, rc);
 	if (rc != SQLITE_OK) {
 		/* It may be in the log all the same: see the header. */
 		sqlite_failed(&e->file, rc);

@@ -78,6 +78,8 @@ static enum put_code judge_key(const struct put *put, const struct row *row, str
 
 	if (!since(&put->base, row, &after))
 		return say(ret, PUT_GONE, "the row was deleted or made again since this was first put");
+	if (put->base.kind == BASE_SEEN && row_exists(row) && put->base.seq > row->head.last)
+		return say(ret, PUT_GONE, "cells that were seen are not there: an older state of the row was restored");
 	if (!put->key.len)
 		return PUT_COMMITTED;
 	if (row_exists(row) && after + 1 < row_first(row) && put->base.kind != BASE_UNKNOWN)

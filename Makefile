@@ -209,6 +209,10 @@ check unit: tests ## unit tests only
 functional: tests ## functional tests only
 	@B=$(B) PYTHON=$(PYTHON) NODE=$(NODE) RUBY=$(RUBY) tools/run-tests $(FUNCTIONAL_TESTS)
 
+.PHONY: soak
+soak: tests ## rows under seeded faults for SOAK_SECONDS (600); what fails is kept in build/soak
+	@B=$(B) tests/rows/soak
+
 asan: ## unit tests and fuzz corpora under ASan and UBSan
 	@$(MAKE) --no-print-directory SAN=asan -j$$(nproc) check
 	@$(MAKE) --no-print-directory SAN=asan -j$$(nproc) fuzz-corpus

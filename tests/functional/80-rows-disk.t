@@ -1,0 +1,237 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""mp-aggregator alone, and a disk that fails it.
+
+Part 1: a small file system gets full.  Puts are told so (507), reads go on, and puts
+do when there is room again.  Part 2: its files are cut short, have bits
+turned, or are those of another time; nothing that is damaged is ever served.  A log
+that is damaged in its middle ends there for SQLite, as one that was being written.
+The file system is an ext4 in a file, or a tmpfs where that cannot be had; it is
+mounted in a namespace of the test's own.
+"""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+
+LIB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")
+sys.path[:0] = [LIB, os.path.join(LIB, "../../rows")]
+import aggregator
+import mp
+import rowfaults
+
+mp.need(aggregator.PROGRAM)
+
+MARK = "MP_TEST_MOUNTS"
+SIZE = 12 << 20
+CELL = 48 << 10
+
+
+def enter():
+    """Goes on where mounts are this process's own; why not, where that cannot be."""
+    if os.environ.get(MARK) == str(os.getpid()):
+        return None
+    words = ["unshare", "--mount"] + ([] if os.geteuid() == 0 else ["--map-root-user"])
+    folder = mp.workdir()
+    probe = subprocess.run([*words, "mount", "-t", "tmpfs", "-o", "size=64k", "none", folder],
+                           capture_output=True, text=True)
+    if probe.returncode:
+        return "no mount: %s" % (probe.stderr.strip() or "needs root")
+    os.rmdir(folder)
+    os.environ[MARK] = str(os.getpid())
+    os.execvp(words[0], [*words, sys.executable, *sys.argv])
+
+
+def mount(folder):
+    """A small file system there; what it is."""
+    image = os.path.join(mp.workdir(), "image")
+    with open(image, "wb") as out:
+        out.truncate(SIZE)
+    words = [["mkfs.ext4", "-q", "-m", "0", image], ["mount", "-o", "loop", image, folder]]
+    if shutil.which("mkfs.ext4") and all(subprocess.run(one, capture_output=True).returncode == 0 for one in words):
+        return "ext4"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%d" % SIZE, "none", folder], check=True)
+    return "tmpfs"
+
+
+def content(row, number):
+    return (b"%s-%d " % (row.encode(), number)).ljust(CELL, b".")
+
+
+def fill(one, row):
+    """Puts until there is no room; (how many were taken, the last answer)."""
+    number = 0
+    while True:
+        status, told = one.put(row, content(row, number + 1))
+        if status != 201:
+            return number, status, told
+        number += 1
+
+
+def is_there(one, row, cells, name):
+    held = all(one.call("GET", "/v1/rows/%s/cells/%d" % (row, seq))[2] == content(row, seq)
+               for seq in range(1, cells + 1))
+    return mp.ok(held, name)
+
+
+def test_full(folder):
+    kind = mount(folder)
+    with open(os.path.join(folder, "somebody's"), "wb") as out:
+        out.write(bytes(SIZE // 3))
+    one = aggregator.Aggregator("full", data=os.path.join(folder, "rows")).wait_ready()
+    one.put("first", content("first", 1))
+    one.put("small", content("small", 1))
+    cells, status, told = fill(one, "big")
+    mp.ok(cells > 50, "%s: %d cells of %d bytes" % (kind, cells, CELL))
+    mp.is_((status, told.get("code")), (507, "full"), "then there is no room: %s" % told.get("error"))
+    mp.is_(one.put("small", content("small", 2))[0], 507, "in no row")
+    mp.ok(one.get("/v1/status")[1]["engine"]["full"], "the status says so")
+    mp.like(one.get("/v1/status")[1]["engine"]["text"], "delete rows", "and what to do")
+    mp.is_(one.get("/v1/rows/big")[1]["highest"], cells, "reads go on")
+    is_there(one, "big", cells, "with everything that was taken")
+    os.unlink(os.path.join(folder, "somebody's"))
+    status, told = one.put("small", content("small", 2))
+    mp.is_((status, told.get("seq")), (201, 2), "when there is room again, puts go on")
+    mp.ok(not one.get("/v1/status")[1]["engine"]["full"], "and the status says that")
+    mp.is_(one.json("DELETE", "/v1/rows/first")[0], 200, "a row is deleted")
+    mp.is_(one.json("POST", "/v1/rows/big/compact", {"floor": cells})[1].get("floor"), cells, "another compacted")
+    one.kill()
+    one.start().wait_ready()
+    is_there(one, "small", 2, "nothing of it was lost")
+    mp.is_(one.get("/v1/rows/big")[1]["highest"], cells, "and what failed is not there")
+    mp.is_(one.stop(), 0, "it stops")
+    subprocess.run(["umount", folder], check=True)
+
+
+# ------------------------------------------------------------------- damaged files
+
+ROWS = ["a", "b", "chains/x"]
+
+
+def make_model(folder, stop):
+    """A data directory, with a log that was not checkpointed unless it stops in order; what each row has."""
+    one = aggregator.Aggregator("model", data=folder).wait_ready()
+    want = {}
+    for number in range(1, 61):
+        row = ROWS[number % 3]
+        text = b"%s:%d:" % (row.encode(), number) + b"x" * (number * 37 % 3000)
+        assert one.put(row, text, key="k%d" % number)[0] == 201
+        want.setdefault(row, []).append(text)
+    (one.stop if stop else one.kill)()
+    return want
+
+
+def read_all(one, want):
+    """What it serves of each row: whole cells; a wrong one fails the test."""
+    served = 0
+    for row, cells in want.items():
+        name = row.replace("/", "%2F")
+        status, told = one.get("/v1/rows/" + name)
+        if status != 200:
+            continue
+        for seq in range(told["floor"], told["highest"] + 1):
+            status, _, body = one.call("GET", "/v1/rows/%s/cells/%d" % (name, seq))
+            if status == 200:
+                served += 1
+                if body != cells[seq - 1]:
+                    mp.ok(False, "row %s seq %d is served damaged" % (row, seq))
+    return served
+
+
+def start(data):
+    """An aggregator there, or what it says when it does not start."""
+    one = aggregator.Aggregator("damaged", data=data, start=False)
+    try:
+        return one.start(), ""
+    except AssertionError as error:
+        return None, str(error)
+
+
+def damages(rng, size):
+    """{kind: change of a file's bytes}"""
+    at = rng.randrange(size)
+
+    def flipped(data):
+        return data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1:]
+
+    def zeroed(data):
+        end = min(size, at - at % 512 + 512)
+        return data[:at - at % 512] + bytes(end - (at - at % 512)) + data[end:]
+
+    return {"a bit turned": flipped, "cut short": lambda data: data[:at], "a sector of zeros": zeroed}
+
+
+def test_damage(seed, rounds):
+    """What starts serves only what was put; what is damaged is named."""
+    rng = random.Random("damage/%d" % seed)
+    counts = {}
+    for name in ("rows.db", "rows.db-wal"):
+        model = os.path.join(mp.workdir(), "model")
+        want = make_model(model, name == "rows.db")
+        with open(os.path.join(model, name), "rb") as file:
+            data = file.read()
+        for _ in range(rounds):
+            for kind, change in damages(rng, len(data)).items():
+                outcome = damaged_once(model, name, change(data), want)
+                counts.setdefault("%s, %s" % (name, kind), []).append(outcome)
+    for kind, outcomes in sorted(counts.items()):
+        silent = "shorter" in outcomes and kind.startswith("rows.db,")
+        mp.ok(all(outcomes) and not silent, "%s: %s" % (kind, ", ".join(
+            "%s %d" % (what, outcomes.count(what)) for what in sorted(set(outcomes)))))
+
+
+def damaged_once(model, name, data, want):
+    """What came of it: refused, damaged, shorter, or whole; "" for anything that may not be."""
+    folder = os.path.join(mp.workdir(), "copy")
+    shutil.copytree(model, folder)
+    with open(os.path.join(folder, name), "wb") as file:
+        file.write(data)
+    one, said = start(folder)
+    if not one:
+        named = folder in said and ("damaged" in said or "no SQLite file" in said or "fails" in said)
+        if not named:
+            mp.note(said)
+        return "refused" if named else ""
+    mp.wait_for(lambda: one.ready() or not one.process.running() or
+                one.get("/v1/status")[1]["engine"]["damaged"] or one.get("/v1/status")[1].get("damaged"),
+                "readiness or a reason", 5)
+    served = read_all(one, want) if one.process.running() else 0
+    text = json.dumps(one.get("/v1/status")[1]) if one.process.running() else one.process.err
+    one.kill()
+    whole = served == sum(len(cells) for cells in want.values())
+    return "whole" if whole else "damaged" if any('"damaged": %s' % n in text for n in ("true", *"123456789")) else "shorter"
+
+
+def test_backup(seed):
+    """A backup of an earlier time: what is there was put; a client that knows more is not deceived."""
+    data = os.path.join(mp.workdir(), "backup%d" % seed)
+    one = aggregator.Aggregator("backup", data=data).wait_ready()
+    life = one.put("row", "one")[1]["incarnation"]
+    mp.is_(one.stop(), 0, "it stops, and is saved")
+    saved = data + ".saved"
+    shutil.copytree(data, saved)
+    one.start().wait_ready()
+    for number in range(2, 6):
+        one.put("row", "n%d" % number, key="k%d" % number, base="%s:%d" % (life, number - 1))
+    mp.is_(one.stop(), 0, "it stops, and the old files are put back")
+    shutil.rmtree(data)
+    shutil.copytree(saved, data)
+    one.start().wait_ready()
+    mp.is_(one.get("/v1/rows/row")[1]["highest"], 1, "it has what the backup has")
+    status, told = one.put("row", "n5", key="k5", base=life + ":4")
+    mp.is_(status, 410, "a put that has seen more is not applied: %s" % told["error"])
+    mp.is_(one.stop(), 0, "it stops")
+
+
+why = enter()
+if why:
+    mp.skip("a full disk", why)
+else:
+    test_full(mp.workdir())
+for seed in rowfaults.SEEDS[:1]:
+    test_damage(seed, 4)
+    test_backup(seed)
+mp.done()

@@ -216,11 +216,13 @@ bool rows_send_parcels(struct rows_http *http)
 
 static struct way *way_to(struct rows_http *http, const char *url, struct mp_str token)
 {
+	char text[TOKEN_MAX];
 	struct way *way;
 
+	(void)snprintf(text, sizeof(text), "%.*s", SLICE_ARG(token));
 	LIST_FOR_EACH(link, &http->ways) {
 		way = LIST_ENTRY_OF(link, struct way, link);
-		if (slice_eq(slice_of(way->token), token) && !strcmp(way->url, url))
+		if (!strcmp(way->token, text) && !strcmp(way->url, url))
 			return way;
 	}
 	way = calloc(1, sizeof(*way));
@@ -229,7 +231,7 @@ static struct way *way_to(struct rows_http *http, const char *url, struct mp_str
 	way->http = http;
 	list_init(&way->waiting);
 	(void)snprintf(way->url, sizeof(way->url), "%s", url);
-	memcpy(way->token, token.ptr, token.len);
+	(void)snprintf(way->token, sizeof(way->token), "%s", text);
 	list_push_back(&http->ways, &way->link);
 	return way;
 }

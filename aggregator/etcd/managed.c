@@ -348,7 +348,10 @@ bool managed_may_leave(const struct managed *managed, const char **ret_why)
 	if (managed->id.state == IDENTITY_CLIENT)
 		return true;
 	*ret_why = step_refusal(STEP_REFUSE_LAST);
-	return managed->id.state == IDENTITY_MEMBER && managed->list.n && cluster_voters(&managed->list) > 1;
+	if (managed->id.state != IDENTITY_MEMBER)
+		return false;
+	/* Right after a start the list is that of the identity. */
+	return managed->list.n ? cluster_voters(&managed->list) > 1 : managed->id.endpoints[0] != '\0';
 }
 
 /* --------------------------------------------------------------------- life cycle */

@@ -46,6 +46,7 @@ struct copy *copy_new(const struct copy_options *options, const struct copy_call
 	map_init(&copy->others, COPY_OTHERS_MAX);
 	list_init(&copy->touched);
 	list_init(&copy->doubtful);
+	list_init(&copy->readings);
 	if (!make_texts(copy, options->tenant)) {
 		copy_free(copy);
 		return NULL;
@@ -61,6 +62,7 @@ static void stored_free(struct stored *stored)
 
 static void destroy(struct copy *copy)
 {
+	copy_forget_readings(copy);
 	for (struct map_entry *e = map_next(&copy->rows, NULL); e; e = map_next(&copy->rows, e))
 		row_free(map_entry_value(e));
 	for (struct map_entry *e = map_next(&copy->others, NULL); e; e = map_next(&copy->others, e))

@@ -61,6 +61,7 @@ struct copy {
 	struct list touched;         /* rows that the transaction has changed */
 	struct list doubtful;        /* rows that wait to be read again */
 	unsigned reading;            /* rows that are being read again */
+	struct list readings;        /* struct reading of copy_read.c, as many */
 	uint64_t reread_at;          /* ns; not before, because the last time failed */
 	struct copy_counts counts;
 };
@@ -79,6 +80,7 @@ void copy_begin_watch(struct copy *copy);
 /* copy_read.c */
 void copy_read_all(struct copy *copy);    /* from the start */
 void copy_read_doubtful(struct copy *copy);
+void copy_forget_readings(struct copy *copy); /* nobody will answer them */
 void copy_compare(struct copy *copy);
 
 /*

@@ -134,6 +134,7 @@ static void on_cells(void *ctx, const struct engine_answer *answer)
 
 /* A row that is being read again. */
 struct reading {
+	struct list link;     /* in copy->readings */
 	struct copy *copy;    /* that it belongs to */
 	struct row *row;      /* lives as long as the copy */
 	uint64_t incarnation; /* whose cells are read */
@@ -148,6 +149,7 @@ static void reading_end(struct reading *r)
 	struct row *row = r->row;
 
 	copy->reading--;
+	list_remove(&r->link);
 	free(r);
 	if (row_settle(row)) {
 		copy->calls.row(copy->calls.ctx, row);
@@ -177,10 +179,8 @@ static void on_head(void *ctx, const struct engine_answer *answer)
 	struct copy *copy = r->copy;
 	struct row *row = r->row;
 
-	if (!copy_answered(copy)) {
-		free(r);
-		return;
-	}
+	if (!copy_answered(copy))
+		return; /* it goes with the copy */
 	if (answer->outcome != ENGINE_COMMITTED) {
 		reading_end(r);
 		return;
@@ -234,10 +234,8 @@ static void on_row_cells(void *ctx, const struct engine_answer *answer)
 	struct row *row = r->row;
 	bool more;
 
-	if (!copy_answered(r->copy)) {
-		free(r);
+	if (!copy_answered(r->copy))
 		return;
-	}
 	more = false;
 	if (answer->outcome == ENGINE_COMMITTED && r->incarnation == row->head.incarnation) {
 		if (take_batches(r, answer)) {
@@ -266,6 +264,12 @@ static void read_cells(struct reading *r)
 	buf_fini(&end);
 }
 
+void copy_forget_readings(struct copy *copy)
+{
+	LIST_FOR_EACH_SAFE(link, &copy->readings)
+		free(LIST_ENTRY_OF(link, struct reading, link));
+}
+
 void copy_read_doubtful(struct copy *copy)
 {
 	struct list *link;
@@ -281,6 +285,7 @@ void copy_read_doubtful(struct copy *copy)
 			return;
 		}
 		*r = (struct reading){ .copy = copy, .row = LIST_ENTRY_OF(link, struct row, doubt) };
+		list_push_back(&copy->readings, &r->link);
 		copy->reading++;
 		copy->counts.rereads++;
 		read_head(r);

@@ -46,7 +46,6 @@ struct copy *copy_new(const struct copy_options *options, const struct copy_call
 	map_init(&copy->others, COPY_OTHERS_MAX);
 	list_init(&copy->touched);
 	list_init(&copy->doubtful);
-	list_init(&copy->readings);
 	if (!make_texts(copy, options->tenant)) {
 		copy_free(copy);
 		return NULL;

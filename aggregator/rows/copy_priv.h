@@ -10,6 +10,7 @@
 #include "lib/buf.h"
 #include "lib/map.h"
 
+#define COPY_READINGS 8      /* rows that are read again at once */
 #define COPY_OTHERS_MAX 4096 /* members and forks */
 
 /* The value of a key that is neither head nor cells. */
@@ -19,6 +20,8 @@ struct stored {
 	uint64_t revision; /* as of which it is known */
 	uint64_t seen;     /* copy->reads, when it was last found there */
 };
+
+struct reading; /* copy_read.c */
 
 enum copy_state {
 	COPY_WAITS,   /* for copy_start(), or for retry_at */
@@ -61,7 +64,7 @@ struct copy {
 	struct list touched;         /* rows that the transaction has changed */
 	struct list doubtful;        /* rows that wait to be read again */
 	unsigned reading;            /* rows that are being read again */
-	struct list readings;        /* struct reading of copy_read.c, as many */
+	struct reading *readings[COPY_READINGS]; /* they, in any order; NULL: free places */
 	uint64_t reread_at;          /* ns; not before, because the last time failed */
 	struct copy_counts counts;
 };

@@ -15,7 +15,6 @@
 #define PAGE 1000      /* heads and the like at a time */
 #define PAGE_CELLS 128 /* batches, of up to 1 MiB each */
 #define PAGE_COMPARE 256
-#define READING_MAX 8  /* rows at once */
 #define REREAD_NS (100 * NS_PER_MS)
 
 /* ------------------------------------------------------------------ everything */
@@ -134,7 +133,7 @@ static void on_cells(void *ctx, const struct engine_answer *answer)
 
 /* A row that is being read again. */
 struct reading {
-	struct list link;     /* in copy->readings */
+	size_t place;         /* in copy->readings */
 	struct copy *copy;    /* that it belongs to */
 	struct row *row;      /* lives as long as the copy */
 	uint64_t incarnation; /* whose cells are read */
@@ -149,7 +148,7 @@ static void reading_end(struct reading *r)
 	struct row *row = r->row;
 
 	copy->reading--;
-	list_remove(&r->link);
+	copy->readings[r->place] = NULL;
 	free(r);
 	if (row_settle(row)) {
 		copy->calls.row(copy->calls.ctx, row);
@@ -266,8 +265,8 @@ static void read_cells(struct reading *r)
 
 void copy_forget_readings(struct copy *copy)
 {
-	LIST_FOR_EACH_SAFE(link, &copy->readings)
-		free(LIST_ENTRY_OF(link, struct reading, link));
+	for (size_t i = 0; i < COPY_READINGS; i++)
+		free(copy->readings[i]);
 }
 
 void copy_read_doubtful(struct copy *copy)
@@ -276,7 +275,7 @@ void copy_read_doubtful(struct copy *copy)
 
 	if (host_now(copy->host) < copy->reread_at)
 		return;
-	while (copy->state == COPY_FOLLOWS && copy->reading < READING_MAX &&
+	while (copy->state == COPY_FOLLOWS && copy->reading < COPY_READINGS &&
 	       (link = list_pop_front(&copy->doubtful))) {
 		struct reading *r = calloc(1, sizeof(*r));
 
@@ -285,7 +284,9 @@ void copy_read_doubtful(struct copy *copy)
 			return;
 		}
 		*r = (struct reading){ .copy = copy, .row = LIST_ENTRY_OF(link, struct row, doubt) };
-		list_push_back(&copy->readings, &r->link);
+		while (copy->readings[r->place])
+			r->place++;
+		copy->readings[r->place] = r;
 		copy->reading++;
 		copy->counts.rereads++;
 		read_head(r);

@@ -2,14 +2,16 @@
 /*
  * The head of a row: the value of its one key `row/<name>` (rows.md 2), which
  * every commit compares and rewrites.  JSON, so that an operator can read it
- * with the engine's own tools:
+ * with the engine's own tools; what is as by default is left out, because a
+ * transaction carries the heads of up to 60 rows, twice, and each watch again:
  *
- *	{"format":1,"incarnation":"00000000000000ff","before":"0000000000000000",
- *	 "batch":"000102030405060708090a0b0c0d0e0f","deleted":false,"check":"unique","partition":"live","last":17,"floor":1,
- *	 "keep_cells":1000,"keep_bytes":0,"keep_ms":0,"snapshot":0,
- *	 "rules":1}
+ *	{"format":2,"incarnation":"00000000000000ff","batch":"000102030405060708090a0b0c0d0e0f","last":17}
+ *	{"format":2,"incarnation":"00000000000000ff","before":"00000000000000aa",
+ *	 "batch":"000102030405060708090a0b0c0d0e0f","deleted":true,"check":"unique","partition":"live",
+ *	 "last":17,"floor":3,"keep_cells":1000,"keep_bytes":1,"keep_ms":60000,"snapshot":2,"rules":1}
  *
- * Members compare heads by value: there is exactly one text for a head.
+ * Format 1 had all of them always (but for the rules of no check); it is read, not written.
+ * Members compare heads by value: there is exactly one text that is written for a head.
  * Pure; any thread.
  */
 #ifndef AGGREGATOR_ROWS_HEAD_H
@@ -20,7 +22,7 @@
 
 #include "aggregator/rows/batch.h"
 
-#define HEAD_FORMAT 1
+#define HEAD_FORMAT 2
 #define HEAD_SIZE_MAX 512 /* bytes of the text, at most */
 #define HEAD_NUMBER_MAX (INT64_MAX - 1) /* of its numbers */
 #define CHECK_NAME_MAX 63 /* bytes */

@@ -106,8 +106,12 @@ static int keep_text(struct row *row, struct mp_str text)
 int row_set_head(struct row *row, struct mp_str text, struct err *err)
 {
 	struct head head = { 0 };
-	int r = text.ptr ? head_read(text, &head, err) : 0;
+	int r;
 
+	/* The watch tells of what its owner knows already. */
+	if (text.ptr && !row->head.deleted && row_head_is(row, text))
+		return 0;
+	r = text.ptr ? head_read(text, &head, err) : 0;
 	if (r < 0)
 		return r;
 	if (text.ptr && keep_text(row, text) < 0)

@@ -57,6 +57,14 @@ static void check_free(struct row_check *c)
 	free(c);
 }
 
+/* Nobody here can judge.  -EAGAIN: another member can, and will take the row's shard. */
+static int not_here(const struct checks *checks, const struct head *head)
+{
+	const struct checks_options *o = &checks->options;
+
+	return o->elsewhere && o->elsewhere(o->ctx, head->check, (uint32_t)head->rules) ? -EAGAIN : -ENOENT;
+}
+
 static int check_new(struct checks *checks, struct row *row, const char **ret_why)
 {
 	const struct mp_aggregator *half = checks->options.find(checks->options.ctx, row->head.check);
@@ -64,10 +72,10 @@ static int check_new(struct checks *checks, struct row *row, const char **ret_wh
 
 	*ret_why = "this member has not the row's check";
 	if (!half)
-		return -ENOENT;
+		return not_here(checks, &row->head);
 	*ret_why = "the row goes by other rules of its check than this member has";
 	if (half->rules != row->head.rules)
-		return -ENOENT;
+		return not_here(checks, &row->head);
 	*ret_why = "out of memory";
 	c = calloc(1, sizeof(*c));
 	if (!c)
@@ -335,9 +343,12 @@ static int snapshot(void *ctx, struct row *row, struct buf *out)
 static uint32_t rules(void *ctx, const char *name)
 {
 	struct checks *checks = ctx;
-	const struct mp_aggregator *half = checks->options.find(checks->options.ctx, name);
+	const struct checks_options *o = &checks->options;
+	const struct mp_aggregator *half = o->find(o->ctx, name);
 
-	return half ? half->rules : 0;
+	if (half)
+		return half->rules;
+	return o->elsewhere ? o->elsewhere(o->ctx, name, 0) : 0;
 }
 
 static void drop(void *ctx, struct row *row)

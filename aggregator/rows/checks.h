@@ -31,6 +31,12 @@ struct checks_options {
 	const struct mp_aggregator *(*find)(void *ctx, const char *name);
 	void *ctx;                    /* of find() */
 	size_t slice;                 /* cells taken in at a time, before others have their turn */
+	/*
+	 * Has another member that check, with so many rules, or 0: any?  Their number, or 0:
+	 * nobody has it.  Then its rows wait until their shard has moved there.  NULL: this
+	 * process is alone.  Gets ctx.
+	 */
+	uint32_t (*elsewhere)(void *ctx, const char *name, uint32_t rules);
 };
 
 /* NULL without memory. */

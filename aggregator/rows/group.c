@@ -108,6 +108,8 @@ static void on_row(void *ctx, struct row *row)
 		owner_row_changed(g->owner, row);
 	if (g->reader)
 		reader_row_changed(g->reader, row);
+	if (g->members)
+		members_row_changed(g->members, row);
 	subscribe_row_changed(row);
 	g->calls.row(g->calls.ctx, row);
 }
@@ -216,6 +218,25 @@ static void meta_later(struct group *g)
 		uv_timer_start(&g->meta_timer, meta_again, META_AGAIN_MS, 0);
 }
 
+/* The checks that this member has, for others to know. */
+static void add_checks(struct group *g, struct member_info *self)
+{
+	const struct mp_aggregator **all = g->options.halves ? catalog_all_halves(g->options.halves) : NULL;
+
+	for (size_t i = 0; all && all[i]; i++) {
+		struct member_check *check = &self->check[self->n_checks];
+
+		if (self->n_checks == MEMBER_CHECKS_MAX) {
+			log_warn("others are not told of all checks", "check=%s most=%d", all[i]->name, MEMBER_CHECKS_MAX);
+			break;
+		}
+		check->rules = all[i]->rules;
+		(void)snprintf(check->name, sizeof(check->name), "%s", all[i]->name);
+		self->n_checks++;
+	}
+	free(all);
+}
+
 static struct members *build_members(struct group *g)
 {
 	struct members_options options = {
@@ -226,18 +247,26 @@ static struct members *build_members(struct group *g)
 
 	(void)snprintf(options.self.id, sizeof(options.self.id), "%s", buf_str(&g->member));
 	(void)snprintf(options.self.url, sizeof(options.self.url), "%s", g->options.url);
+	add_checks(g, &options.self);
 	return members_new(&options);
 }
 
 static const struct mp_aggregator *find_half(void *ctx, const char *name)
 {
-	return catalog_find_half(ctx, name);
+	return catalog_find_half(((struct group *)ctx)->options.halves, name);
+}
+
+static uint32_t find_elsewhere(void *ctx, const char *name, uint32_t rules)
+{
+	const struct group *g = ctx;
+
+	return g->members ? members_check_rules(g->members, name, rules) : 0;
 }
 
 static struct checks *make_checks(struct group *g)
 {
 	return checks_new(&(struct checks_options){ g->engine, &g->host, copy_prefix(g->copy), find_half,
-						    g->options.halves, CHECKS_SLICE });
+						    g, CHECKS_SLICE, find_elsewhere });
 }
 
 /* All that needs to know the number of shards. */

@@ -72,7 +72,10 @@ static void add_member(struct buf *out, const struct rows_http *http, const stru
 	(void)json_text_add(out, slice_of(m->version));
 	(void)buf_add_str(out, ",\"url\":");
 	(void)json_text_add(out, slice_of(m->url));
-	(void)buf_add_str(out, "}");
+	(void)buf_add_str(out, ",\"checks\":{");
+	for (size_t i = 0; i < m->n_checks; i++)
+		(void)buf_printf(out, "%s\"%s\":%" PRIu32, i ? "," : "", m->check[i].name, m->check[i].rules);
+	(void)buf_add_str(out, "}}");
 }
 
 static void add_etcd(struct buf *out, const struct rows_http *http, const struct cluster_member *m, bool first)

@@ -361,7 +361,7 @@ static bool get_keep(const struct json_at *at, const char *name, uint64_t *ret, 
 	return true;
 }
 
-/* Those checks that there are, for people. */
+/* Those checks that there are here, for people. */
 static void list_checks(struct catalog *halves, struct buf *out)
 {
 	const struct mp_aggregator **all = catalog_all_halves(halves);
@@ -371,21 +371,29 @@ static void list_checks(struct catalog *halves, struct buf *out)
 	free(all);
 }
 
-static void check_check(struct catalog *halves, const char *name, const struct json_at *at, struct json_errs *errs)
+/* Here, or at another member, which then orders the row. */
+static bool is_check(const struct rows_http *http, const char *name)
+{
+	struct members *members = group_members(http->group);
+
+	return catalog_find_half(http->halves, name) || (members && members_check_rules(members, name, 0));
+}
+
+static void check_check(const struct rows_http *http, const char *name, const struct json_at *at, struct json_errs *errs)
 {
 	struct buf list;
 
 	if (!check_name_ok(slice_of(name))) {
 		json_errs_add(errs, at, "is no name of a check: %s", JSON_QUOTE(name));
-	} else if (!catalog_find_half(halves, name)) {
+	} else if (!is_check(http, name)) {
 		buf_init(&list, 256);
-		list_checks(halves, &list);
+		list_checks(http->halves, &list);
 		json_errs_add(errs, at, "no such check: %s; there are: %s", JSON_QUOTE(name), buf_str(&list));
 		buf_fini(&list);
 	}
 }
 
-static void read_policies(struct catalog *halves, const json_t *document, struct policies *ret,
+static void read_policies(const struct rows_http *http, const json_t *document, struct policies *ret,
 			  struct json_errs *errs)
 {
 	struct json_at root = json_at_root(document), member = json_at_member(&root, "check");
@@ -396,7 +404,7 @@ static void read_policies(struct catalog *halves, const json_t *document, struct
 		return;
 	json_get_str(&root, "check", JSON_OPTIONAL, &check, errs);
 	if (check && check[0])
-		check_check(halves, check, &member, errs);
+		check_check(http, check, &member, errs);
 	if (check)
 		(void)snprintf(ret->check, sizeof(ret->check), "%s", check);
 	ret->has_check = check;
@@ -429,7 +437,7 @@ static bool read_body(struct rows_request *r, void (*read)(struct rows_request *
 
 static void take_policies(struct rows_request *r, const json_t *document, struct json_errs *errs)
 {
-	read_policies(r->http->halves, document, &r->put.policies, errs);
+	read_policies(r->http, document, &r->put.policies, errs);
 }
 
 void rows_put_policies(void *ctx, struct http_req *req)

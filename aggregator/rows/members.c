@@ -14,7 +14,7 @@
 #include "lib/json_text.h"
 #include "lib/slice.h"
 
-#define TEXT_MAX 1024                  /* bytes of a member's text */
+#define TEXT_MAX 8192                  /* bytes of a member's text */
 #define PING_NS (MEMBER_PING_MS * NS_PER_MS)
 #define LOST_PINGS 2                   /* then it is suspected */
 #define MOVE_NS (2 * NS_PER_S)         /* a shard that has an owner moves no sooner after it has moved */
@@ -36,12 +36,41 @@ static int write_text(struct members *m)
 			 ",\"draining\":%s,\"version\":\"%s\",\"url\":", self->id, self->nonce, self->since_ms,
 			 self->draining ? "true" : "false", self->version);
 	(void)json_text_add(&m->text, slice_of(self->url));
-	return buf_add_str(&m->text, "}");
+	(void)buf_add_str(&m->text, ",\"checks\":{");
+	for (size_t i = 0; i < self->n_checks; i++)
+		(void)buf_printf(&m->text, "%s\"%s\":%" PRIu32, i ? "," : "", self->check[i].name,
+				 self->check[i].rules);
+	return buf_add_str(&m->text, "}}");
 }
 
 static bool take_text(char *ret, size_t size, const char *text)
 {
 	return snprintf(ret, size, "%s", text) < (int)size;
+}
+
+/* {name: rules}; without it, from an older program, none is known.  False: it is no such list. */
+static bool read_checks(json_t *checks, struct member_info *ret)
+{
+	json_t *rules;
+	const char *name;
+
+	if (!checks)
+		return true;
+	if (!json_is_object(checks))
+		return false;
+	json_object_foreach(checks, name, rules) {
+		struct member_check *check = &ret->check[ret->n_checks];
+		json_int_t number = json_integer_value(rules);
+
+		if (!check_name_ok(slice_of(name)) || number < 1 || number > UINT32_MAX)
+			return false;
+		if (ret->n_checks == MEMBER_CHECKS_MAX)
+			break; /* a newer program may tell of more */
+		(void)take_text(check->name, sizeof(check->name), name);
+		check->rules = (uint32_t)number;
+		ret->n_checks++;
+	}
+	return true;
 }
 
 bool member_text_read(struct mp_str text, struct member_info *ret)
@@ -58,7 +87,8 @@ bool member_text_read(struct mp_str text, struct member_info *ret)
 		return false;
 	ret->since_ms = since < 0 ? 0 : (uint64_t)since;
 	ret->draining = draining;
-	return hex_number(slice_of(nonce), 16, &ret->nonce) && take_text(ret->id, sizeof(ret->id), id) &&
+	return hex_number(slice_of(nonce), 16, &ret->nonce) && read_checks(json_object_get(value, "checks"), ret) &&
+	       take_text(ret->id, sizeof(ret->id), id) &&
 	       take_text(ret->url, sizeof(ret->url), url) &&
 	       take_text(ret->version, sizeof(ret->version), version);
 }
@@ -245,6 +275,7 @@ void members_key(struct members *members, const struct key *key, struct mp_str v
 	}
 	info.suspected = peer->info.nonce == info.nonce && peer->info.suspected;
 	peer->info = info;
+	members_count_checks(members, peer);
 }
 
 /* ------------------------------------------------------------------------ pings */
@@ -277,23 +308,26 @@ static uint64_t weight(const struct member_info *info, uint32_t shard)
 	return XXH64(info->id, strlen(info->id), shard);
 }
 
-static bool may_own(const struct member_info *info)
+/* Is it preferred to that one? */
+static bool is_before(const struct members *m, const struct peer *a, const struct peer *b, uint32_t shard)
 {
-	return !info->draining && !info->suspected;
+	unsigned fit_a = members_fitness(m, a, shard), fit_b = members_fitness(m, b, shard);
+
+	return fit_a != fit_b ? fit_a > fit_b : weight(&a->info, shard) > weight(&b->info, shard);
 }
 
 /* How many members come before this one for the shard; SIZE_MAX: it does not want any. */
 static size_t rank_of_self(const struct members *m, uint32_t shard)
 {
-	uint64_t mine = weight(&m->self, shard);
+	const struct peer *self = find(m, m->self.id);
 	size_t before = 0;
 
-	if (m->self.draining || !find(m, m->self.id))
+	if (m->self.draining || !self)
 		return SIZE_MAX; /* until all see it, it wants nothing */
 	for (size_t i = 0; i < m->n_peers; i++) {
 		const struct member_info *info = &m->peer[i]->info;
 
-		before += !is_self(m, info) && may_own(info) && weight(info, shard) > mine;
+		before += !is_self(m, info) && members_may_own(info) && is_before(m, m->peer[i], self, shard);
 	}
 	return before;
 }
@@ -379,6 +413,7 @@ uint64_t members_wake(struct members *members)
 	write_key(members);
 	if (!copy_follows(members->copy))
 		return next;
+	members_look_at_rows(members, now);
 	ping_owners(members, now);
 	for (uint32_t i = 0; i < members->n_shards; i++)
 		if (look(members, i, now))

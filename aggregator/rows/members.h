@@ -4,7 +4,8 @@
  *
  * Each member keeps a leased key with its address; all see all of them through
  * their copies. A shard's owner is preferred by rendezvous hashing (Thaler and
- * Ravishankar, 1998) among the members that live and do not drain, so that
+ * Ravishankar, 1998) among the members that live and do not drain, those first
+ * that have most of the checks of the shard's rows, so that
  * all agree without talking and few shards move when one comes or goes. Who is
  * preferred takes the shard; taking is safe at any time, because the owner's
  * commits compare its key, so nothing here has to be right for rows to be.
@@ -24,8 +25,15 @@
 #define MEMBERS_MAX 256      /* of a group */
 #define MEMBER_URL_MAX 255   /* bytes */
 #define MEMBER_PING_MS 250   /* from ping to ping, and for an answer */
+#define MEMBER_CHECKS_MAX 64 /* that a member tells of, and that are told apart in a group */
 
 struct members;
+
+/* A check (aggregator half) that a member has. */
+struct member_check {
+	char name[CHECK_NAME_MAX + 1];
+	uint32_t rules; /* see middlepipe/aggregator.h */
+};
 
 /* A member as its key tells of it. */
 struct member_info {
@@ -36,6 +44,8 @@ struct member_info {
 	uint64_t since_ms;            /* when that began, since 1970 */
 	bool draining;                /* it wants no shards */
 	bool suspected;               /* does not answer, as far as this member sees */
+	struct member_check check[MEMBER_CHECKS_MAX]; /* that it has, as far as it says */
+	size_t n_checks;              /* of them */
 };
 
 /* What the outside does for it. */
@@ -69,6 +79,9 @@ void members_free(struct members *members);
 void members_key(struct members *members, const struct key *key, struct mp_str value);
 void members_shard_changed(struct members *members, uint32_t shard);
 
+/* Likewise a row: its shard may want another check. */
+void members_row_changed(struct members *members, const struct row *row);
+
 /* The lease had run out: writes the key again. */
 void members_lease_lost(struct members *members);
 
@@ -89,6 +102,12 @@ const struct member_info *members_at(const struct members *members, size_t i);
 
 /* The owner of a shard, when it is a member that is known; or NULL. */
 const struct member_info *members_owner(const struct members *members, uint32_t shard);
+
+/*
+ * Has a member that may own shards, this one included, that check?  The number of its
+ * rules: `rules` itself, or with 0 the greatest that any has; 0: nobody has it.
+ */
+uint32_t members_check_rules(const struct members *members, const char *name, uint32_t rules);
 
 /*
  * Reads the text of a member's key. False: it is none.

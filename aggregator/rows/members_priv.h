@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside members.c; its tests look here, too. */
+/* Inside members.c and members_checks.c; their tests look here, too. */
 #ifndef AGGREGATOR_ROWS_MEMBERS_PRIV_H
 #define AGGREGATOR_ROWS_MEMBERS_PRIV_H
 
@@ -11,6 +11,7 @@ struct peer {
 	unsigned lost;     /* pings without an answer, one behind the other */
 	bool asked;        /* a ping is on its way */
 	uint64_t ping_at;  /* ns; the next */
+	uint64_t has;      /* checks; bits by their place in members->wanted */
 };
 
 /* What is remembered of a shard. */
@@ -32,6 +33,10 @@ struct members {
 	struct peer *peer[MEMBERS_MAX]; /* by id, this one included once its key is there */
 	size_t n_peers;
 	struct moves moves[SHARDS_MAX];
+	struct member_check wanted[MEMBER_CHECKS_MAX]; /* checks that rows have, as they were met */
+	size_t n_wanted;               /* of them */
+	uint64_t wants[SHARDS_MAX];    /* by shard: those of its rows, as bits likewise */
+	uint64_t look_at;              /* ns; when to look at all rows for them; 0: never done */
 	struct buf key;                /* this member's */
 	struct buf text;               /* what it writes there */
 	bool write;                    /* it has to be written */
@@ -41,5 +46,17 @@ struct members {
 	uint64_t write_at;             /* ns; not before */
 	bool dead;                     /* members_free() was called */
 };
+
+/* May shards be its? */
+static inline bool members_may_own(const struct member_info *info)
+{
+	return !info->draining && !info->suspected;
+}
+
+/* members_checks.c */
+void members_count_checks(const struct members *m, struct peer *peer); /* its key has changed */
+void members_look_at_rows(struct members *m, uint64_t now);            /* when that is due */
+/* How many of the checks of the shard's rows it has. */
+unsigned members_fitness(const struct members *m, const struct peer *peer, uint32_t shard);
 
 #endif

@@ -40,7 +40,7 @@ struct owner_limits {
 
 /* Semantic checks (rows.md 3.5); checks.h has them.  All on the owner's thread. */
 struct owner_checks {
-	/* The number of its rules (middlepipe/aggregator.h); 0: this process has no such check. */
+	/* The number of its rules (middlepipe/aggregator.h), at another member if not here; 0: nobody has it. */
 	uint32_t (*rules)(void *ctx, const char *check);
 	/*
 	 * May `put` be committed behind the row's cells and behind the `n` puts

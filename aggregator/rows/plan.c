@@ -151,7 +151,7 @@ static enum put_code judge_new_check(struct owner *owner, const struct put *put,
 	if (!p->has_check || !p->check[0] ||
 	    (owner->checks && owner->checks->rules(owner->checks->ctx, p->check)))
 		return PUT_COMMITTED;
-	ret->why = "the row's owner has no such check";
+	ret->why = "neither the row's owner nor a member that it knows has such a check";
 	return ret->code = PUT_REFUSED;
 }
 

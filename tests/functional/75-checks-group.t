@@ -1,14 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Semantic checks in a group of two aggregators on a real etcd.
+"""Semantic checks in a group of aggregators on a real etcd.
 
 A state of several MiB is stored in parts that etcd takes; whoever takes a row over
-goes on from it, and judges as its owner did.
+goes on from it, and judges as its owner did.  Where one member alone has a check, it
+gets the rows that have it, and puts into them go there from anywhere.
 """
 
 import base64
 import json
 import os
+import shutil
 import sys
 import threading
 
@@ -20,6 +22,7 @@ import mp
 
 KEYS, AT_ONCE, LONG = 6000, 1000, "x" * 240
 RACE = 300  # keys
+LONE = 8  # rows whose check one member has
 CELLS = {"Content-Type": "application/vnd.middlepipe.cells+json"}
 
 mp.need(aggregator.PROGRAM)
@@ -120,6 +123,36 @@ def test_race(members):
     mp.is_(wrong, [], "and who has it still has it")
 
 
+def test_lone(members):
+    """Rows of a check that the last of three has; they are made at one without it."""
+    folder = os.path.join(mp.workdir(), "halves")
+    os.mkdir(folder)
+    shutil.copy(os.path.join(mp.TEST_BIN, "halves", "both.so"), folder)
+    one = aggregator.Aggregator("c2", "--group", ",".join(group.urls), "--halves-dir", folder).wait_ready()
+    mp.wait_for(lambda: len(members[0].get("/v1/members")[1]["members"]) == 3, "three members")
+    told = {m["member"]: sorted(m["checks"]) for m in members[0].get("/v1/members")[1]["members"]}
+    mp.is_(told, {"c0": ["sum", "unique"], "c1": ["sum", "unique"], "c2": ["both", "sum", "unique"]}, "each says what it has")
+    made = [members[i % 2].json("PUT", "/v1/rows/lone%d" % i, {"check": "both"}) for i in range(LONE)]
+    mp.is_([(status, row.get("rules")) for status, row in made], [(201, 1)] * LONE, "a check that another member has is taken")
+    status, row = members[0].json("PUT", "/v1/rows/lone0", {"check": "none-such"})
+    mp.is_(status, 400, "one that nobody has is not: %s" % row["error"])
+    everyone = [*members, one]
+    answers = [settled(at, "lone%d" % i, "by %s" % at.name)[0] for i in range(LONE) for at in everyone]
+    mp.is_(answers, [201] * len(answers), "every put is committed, wherever it is sent")
+    owners = [owner_of(members[0], "lone%d" % i) for i in range(LONE)]
+    mp.is_(owners, ["c2"] * LONE, "by the one that can judge")
+    mp.ok(any(o["member"] != "c2" for o in members[0].get("/v1/owners")[1]["owners"]), "other shards stay where they were")
+    one.kill()
+    mp.wait_for(lambda: owner_of(members[0], "lone0") != "c2", "its shards are taken over")
+    status, row = members[0].put("lone0", "x")
+    mp.is_((status, row["error"]), (503, "this member has not the row's check"), "without it nobody can judge")
+    one.start()
+    mp.is_(settled(members[1], "lone0", "again")[0], 409, "it judges again when it is back: there are three cells")
+    mp.is_([len(members[0].get("/v1/rows/lone%d/cells" % i)[1]["cells"]) for i in range(LONE)], [3] * LONE,
+           "each put is there once")
+    return one
+
+
 group = etcd.Group(1)
 group.wait()
 members = [aggregator.Aggregator("c%d" % i, "--group", ",".join(group.urls), "--snapshot-cells", "10").wait_ready()
@@ -127,6 +160,7 @@ members = [aggregator.Aggregator("c%d" % i, "--group", ",".join(group.urls), "--
 test_large(members)
 test_takeover(members)
 test_race(members)
+members.append(test_lone(members))
 for one in members:
     one.wait_ready()
     mp.is_(one.stop(), 0, "%s stops" % one.name)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What managed etcd reads: lists of members, refusals, wishes to join, tokens'
- * records, its identity, /proc.  What is taken is within its bounds and fit to
+ * records, its identity, /proc; and what members tell of themselves.  What is taken is within its bounds and fit to
  * become an argument; what is written is read as the same again.
  *
  * Byte 0: which of them.  With FUZZ_PLANT the target keeps a name where it has no room.
@@ -11,6 +11,7 @@
 
 #include "aggregator/etcd/admit.h"
 #include "aggregator/etcd/proc.h"
+#include "aggregator/rows/members.h"
 #include "lib/slice.h"
 #include "tests/fuzz/replay.h"
 
@@ -121,10 +122,21 @@ static void check_stat(struct mp_str text)
 	(void)proc_stat_field(copy, 22, &value, &state); /* it only must not read elsewhere */
 }
 
+static void check_member(struct mp_str text)
+{
+	struct member_info info;
+
+	if (!member_text_read(text, &info))
+		return;
+	FUZZ_CHECK(info.n_checks <= MEMBER_CHECKS_MAX);
+	for (size_t i = 0; i < info.n_checks; i++)
+		FUZZ_CHECK(check_name_ok(slice_of(info.check[i].name)) && info.check[i].rules);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const checks[])(struct mp_str) = { check_list, check_judge, check_identity, check_token, check_wish,
-							 check_stat };
+							 check_stat, check_member };
 
 	if (size)
 		checks[data[0] % (sizeof(checks) / sizeof(checks[0]))](slice_make(data + 1, size - 1));

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A simulated group whose two rows have checks, for test_checks_sim.c: members,
- * clients and what they want.  checks_truth.h says whether they got it.
+ * clients and what they want.  checks_truth.h says whether they got it; checks_group.h has members
+ * that agree on who owns what.
  */
 #ifndef TESTS_UNIT_AGGREGATOR_CHECKS_WORLD_H
 #define TESTS_UNIT_AGGREGATOR_CHECKS_WORLD_H
 
 #include "aggregator/rows/checks_priv.h"
 #include "aggregator/rows/copy_priv.h"
+#include "aggregator/rows/members_priv.h"
 #include "aggregator/rows/owner_priv.h"
 #include "tests/unit/aggregator/engine_sim.h"
 
@@ -20,12 +22,13 @@
 #define OPS 512
 #define ATTEMPTS 512 /* under way at once */
 #define CELLS 2      /* of one put, at most */
+#define PINGS 64     /* under way at once */
 #define KEYS 6       /* that are claimed; names that take */
 #define TOTAL 100    /* of `sum` */
 
 enum { UNIQUE, SUM, ROWS };
 
-static const char *const row_names[ROWS] = { "nat/claims", "bandwidth" };
+static const char *const row_names[ROWS] = { "nat/claims", "bandwidths" };
 static const char *const row_checks[ROWS] = { "unique", "sum" };
 
 struct world;
@@ -39,10 +42,20 @@ struct member {
 	struct copy *copy;
 	struct checks *checks;
 	struct owner *owner;
+	struct members *members; /* NULL: it takes shards as it pleases */
+	uint64_t members_at; /* ns; when it is to be woken */
+	unsigned life;       /* how often it was started */
+	bool has[ROWS];      /* the checks of those */
 	uint64_t timer; /* its next wake */
 	struct engine tapped; /* the same engine, for its copy and its checks */
 	struct engine *real;  /* likewise; stays when it is dead */
 	struct list reads;    /* struct tap, those that were not answered */
+};
+
+/* A ping on its way. */
+struct sim_ping {
+	struct member *from, *to; /* from NULL: this place is free */
+	unsigned life;            /* of who asked */
 };
 
 /* A read.  When the member is killed it is answered all the same: the asker's memory has to go. */
@@ -90,7 +103,7 @@ struct op {
 };
 
 struct totals {
-	uint64_t acked, refused, retries, lives, takeovers, kills, lost, no_memory, snapshots, parts, restored;
+	uint64_t acked, refused, retries, lives, takeovers, kills, lost, no_memory, snapshots, parts, restored, agreed;
 	uint64_t fault[SIM_FAULTS];
 };
 
@@ -99,6 +112,8 @@ struct world {
 	struct sim_store *store;
 	struct member member[MEMBERS];
 	unsigned n_members;
+	bool agree; /* members prefer owners by their checks, which not all have */
+	struct sim_ping ping[PINGS];
 	struct op op[OPS];
 	struct attempt attempt[ATTEMPTS];
 	unsigned n_ops, left, busy; /* begun, still to begin, clients that have not ended */

@@ -205,7 +205,8 @@ static void member_start(void)
 	stand.host = (struct rows_host){ sim_now_of, sim_wall_of, sim_random_of, &stand.sim };
 	stand.engine = engine_sim_open(stand.store, &stand.actor);
 	stand.copy = copy_new(&(struct copy_options){ stand.engine, &stand.host, MP_LIT("t"), SHARDS, 16 }, &calls);
-	stand.checks = checks_new(&(struct checks_options){ stand.engine, &stand.host, copy_prefix(stand.copy), find, NULL, SLICE });
+	stand.checks = checks_new(&(struct checks_options){ stand.engine, &stand.host, copy_prefix(stand.copy), find, NULL,
+								    SLICE, NULL });
 	stand.owner = owner_new(&(struct owner_options){
 		.engine = stand.engine, .copy = stand.copy, .host = &stand.host,
 		.checks = checks_calls(stand.checks), .member = MP_LIT("m"), .nonce = 1, .n_shards = SHARDS,
@@ -358,7 +359,7 @@ static void test_asked(void)
 
 	begin();
 	is_int(put(&a, "r", PUT_POLICIES, "nope"), PUT_REFUSED, "a check that there is not");
-	is_str(a.why, "the row's owner has no such check", "is refused");
+	is_str(a.why, "neither the row's owner nor a member that it knows has such a check", "is refused");
 	is_int(put(&a, "r", PUT_POLICIES, "count"), PUT_COMMITTED, "one that there is");
 	is_int(seen.made, 0, "no instance is made before it is asked for");
 	ask(&a, "r", PUT_CELLS, "one");

@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "aggregator/http/tls.h"
 #include "aggregator/rows/engine_etcd.h"
 #include "aggregator/rows/engine_sqlite.h"
 #include "aggregator/rows/http_lines.h"
@@ -421,6 +422,21 @@ static void watch_signal(struct program *p, uv_signal_t *handle, int signum)
 	uv_signal_start(handle, on_signal, signum);
 }
 
+/* Members that show one another certificates: will they take this one's? */
+static void check_certificate(const struct http_options *http)
+{
+	struct tls_set *set = NULL;
+	struct err err = { 0 };
+
+	/* Where there are tokens, those of clients are handed on. */
+	if (!http->ca_file || !http->cert_file || !http->key_file || http->token_file)
+		return;
+	if (tls_load(http->cert_file, http->key_file, http->ca_file, &set, &err) == 0 &&
+	    tls_set_check(set, http->cert_file, http->ca_file, &err) < 0)
+		log_warn("other members will not take puts from this one", "why=%s", LOG_STR(err.text));
+	tls_set_free(set);
+}
+
 /* Connections to other members, by the certificates that it serves with. */
 static int open_others(struct program *p, struct err *err)
 {
@@ -429,6 +445,7 @@ static int open_others(struct program *p, struct err *err)
 						    .key = http->key_file, .connect_ms = CONNECT_MS,
 						    .kept = KEPT_MAX };
 
+	check_certificate(http);
 	return http_multi_open(&p->loop, &options, &p->others, err);
 }
 

@@ -100,5 +100,6 @@ FUNCTIONAL_TESTS += \
 	tests/functional/79-rows-late.t \
 	tests/functional/78-rows-limits.t \
 	tests/functional/81-openapi.t \
+	tests/functional/83-rows-tls.t \
 	tests/functional/80-rows-disk.t \
 	tests/functional/90-demo.t

@@ -21,6 +21,7 @@
 #include "lib/buf.h"
 #include "lib/cleanup.h"
 #include "lib/file.h"
+#include "lib/json.h"
 #include "lib/log.h"
 #include "lib/slice.h"
 
@@ -28,6 +29,7 @@
 #define PID_FILE_MAX 256
 #define BOOT_SIZE 40
 #define TAIL_SIZE 8192      /* bytes of the log that last words are looked for in */
+#define WORDS_DEPTH 8       /* of JSON in its log */
 #define COPY_SIZE 65536
 #define DYING_MS 20         /* between two looks at a lock that a dying process holds */
 #define DYING_TRIES 150
@@ -322,6 +324,22 @@ static struct mp_str find_words(struct mp_str text)
 	return bad.len ? bad : last;
 }
 
+/* zap's line as people read it: what went wrong stands at its end, and would be cut off. */
+static bool read_words(struct mp_str line, char *out, size_t size)
+{
+	CLEANUP_JSON json_t *value = NULL;
+	const char *msg, *error;
+
+	if (json_load_text(line, TAIL_SIZE, WORDS_DEPTH, &value, NULL))
+		return false;
+	msg = json_string_value(json_object_get(value, "msg"));
+	error = json_string_value(json_object_get(value, "error"));
+	if (!msg)
+		return false;
+	(void)snprintf(out, size, "%s%s%s", msg, error ? ": " : "", error ? error : "");
+	return true;
+}
+
 void etcd_child_last_words(const struct etcd_child *child, char *out, size_t size)
 {
 	char path[PATH_SIZE], tail[TAIL_SIZE];
@@ -338,7 +356,8 @@ void etcd_child_last_words(const struct etcd_child *child, char *out, size_t siz
 		return;
 	n = pread(fd, tail, sizeof(tail), end > (off_t)sizeof(tail) ? end - (off_t)sizeof(tail) : 0);
 	words = find_words(slice_make(tail, n > 0 ? (size_t)n : 0));
-	(void)snprintf(out, size, "%.*s", SLICE_ARG(words));
+	if (!read_words(words, out, size))
+		(void)snprintf(out, size, "%.*s", SLICE_ARG(words));
 }
 
 /* ------------------------------------------------------------------- life cycle */

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "aggregator/http/tls.h"
 #include "lib/buf.h"
 #include "lib/log.h"
 #include "lib/slice.h"
@@ -495,6 +496,19 @@ static void adopted_addresses(struct managed *m)
 	m->chosen = true;
 }
 
+int managed_check_certificate(const struct managed *m, struct err *err)
+{
+	const struct managed_options *o = &m->options;
+	struct tls_set *set = NULL;
+	int rc = o->cert ? tls_load(o->cert, o->key, o->ca, &set, err) : 0;
+
+	if (set)
+		rc = tls_set_check(set, o->cert, o->ca, err);
+	tls_set_free(set);
+	return rc;
+}
+
+/* With a certificate that no peer takes it would join, and be in everybody's way. */
 static int prepare(struct managed *m, struct err *err)
 {
 	int rc = lock_directory(m, err);
@@ -503,6 +517,8 @@ static int prepare(struct managed *m, struct err *err)
 	m->child = etcd_child_new(m->options.loop, m->options.dir, on_child_ended, m);
 	if (!m->help || !m->child)
 		return err_set(err, -ENOMEM, "out of memory, or %s is too long", m->options.dir);
+	if (rc == 0)
+		rc = managed_check_certificate(m, err);
 	return rc ? rc : find_out(m, err);
 }
 

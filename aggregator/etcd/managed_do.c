@@ -243,6 +243,19 @@ static int run_etcd(struct managed *m, bool fresh, struct err *err)
 	return rc && !err->text[0] ? err_sys(err, rc, o->program) : rc;
 }
 
+/* Whom its doors are open to, or shut. */
+static void warn_of_doors(const struct managed *m)
+{
+	char address[ADDRESS_SIZE] = "";
+	struct err err = { 0 };
+
+	if (managed_check_certificate(m, &err) < 0)
+		log_warn("peers of etcd will not take its certificate", "why=%s", LOG_STR(err.text));
+	if (!m->options.ca && etcd_url_address(m->peer, address, sizeof(address)) && !etcd_address_is_local(address))
+		log_warn("whoever reaches etcd may do everything there", "address=%s advice=%s", LOG_STR(address),
+			 LOG_STR("--etcd-ca with --etcd-cert and --etcd-key"));
+}
+
 static bool start_etcd(struct managed *m, bool fresh)
 {
 	bool client_moved = strcmp(m->id.client, m->client) != 0;
@@ -265,6 +278,7 @@ static bool start_etcd(struct managed *m, bool fresh)
 		return false;
 	}
 	m->started_at = managed_now(m);
+	warn_of_doors(m);
 	log_info("etcd started", "pid=%d fresh=%d peer=%s client=%s", (int)etcd_child_pid(m->child), fresh, m->peer,
 		 m->client);
 	if (m->serving)

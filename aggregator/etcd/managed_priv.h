@@ -70,6 +70,9 @@ static inline uint64_t managed_now(const struct managed *m)
 /* managed.c: writes the identity; on failure that is the end, and false. */
 bool managed_save(struct managed *m);
 
+/* managed.c: will its peers take the certificate of its etcd?  0, or a negative errno and why not. */
+int managed_check_certificate(const struct managed *m, struct err *err);
+
 /* It is over: tells why, once. */
 void managed_fail(struct managed *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

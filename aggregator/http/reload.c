@@ -82,6 +82,15 @@ static void on_work(uv_work_t *work)
 	look_at_access(r);
 }
 
+/* It is used all the same: clients decide, and the clock may be wrong. */
+static void look_at_time(const struct reload *r, const struct tls_set *set)
+{
+	struct err err = { 0 };
+
+	if (set && tls_set_check(set, r->cert, NULL, &err) < 0)
+		log_warn("clients will not take the certificate", "why=%s", LOG_STR(err.text));
+}
+
 static void tell(struct reload_part *part, bool fresh, const char *what)
 {
 	if (fresh)
@@ -105,6 +114,7 @@ static void on_done(uv_work_t *work, int status)
 	r->table = NULL;
 	tell(&r->tls, set != NULL, "certificates");
 	tell(&r->access, table != NULL, "tokens");
+	look_at_time(r, set);
 	if (set || table)
 		r->changed(r->ctx, set, table);
 }
@@ -144,6 +154,7 @@ int reload_init(struct reload *r, const char *cert, const char *key, const char 
 	*ret_table = r->table;
 	r->set = NULL;
 	r->table = NULL;
+	look_at_time(r, *ret_set);
 	if (r->tls.rc || r->access.rc)
 		return err_set(err, r->tls.rc ? r->tls.rc : r->access.rc, "%s",
 			       r->tls.rc ? r->tls.err.text : r->access.err.text);

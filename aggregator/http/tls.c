@@ -134,6 +134,44 @@ int tls_load(const char *cert, const char *key, const char *ca, struct tls_set *
 	return rc;
 }
 
+static int check_time(const struct tls_set *set, const char *cert, struct err *err)
+{
+	time_t now = (time_t)(clock_wall_now() / NS_PER_S);
+
+	for (unsigned i = 0; i < set->n; i++) {
+		if (gnutls_x509_crt_get_expiration_time(set->certs[i]) < now)
+			return err_set(err, -EINVAL, "%s: a certificate in it has expired", cert);
+		if (gnutls_x509_crt_get_activation_time(set->certs[i]) > now)
+			return err_set(err, -EINVAL, "%s: the time of a certificate in it has not come yet", cert);
+	}
+	return 0;
+}
+
+static unsigned judge(const struct tls_set *set, const char *purpose)
+{
+	gnutls_typed_vdata_st use = { .type = GNUTLS_DT_KEY_PURPOSE_OID, .data = (unsigned char *)purpose };
+	unsigned status = ~0u;
+
+	return gnutls_x509_trust_list_verify_crt2(set->trust, set->certs, set->n, &use, 1, 0, &status, NULL) ? ~0u
+													     : status;
+}
+
+int tls_set_check(const struct tls_set *set, const char *cert, const char *ca, struct err *err)
+{
+	unsigned status;
+
+	if (check_time(set, cert, err) < 0)
+		return -EINVAL;
+	if (!ca || !set->trust)
+		return 0;
+	status = judge(set, GNUTLS_KP_TLS_WWW_SERVER) | judge(set, GNUTLS_KP_TLS_WWW_CLIENT);
+	if (status & GNUTLS_CERT_SIGNER_NOT_FOUND)
+		return err_set(err, -EINVAL, "%s: none of the authorities of %s has signed it", cert, ca);
+	if (status & GNUTLS_CERT_PURPOSE_MISMATCH)
+		return err_set(err, -EINVAL, "%s: it has to be for servers and for clients", cert);
+	return status ? err_set(err, -EINVAL, "%s: %s would not take it", cert, ca) : 0;
+}
+
 void tls_set_free(struct tls_set *set)
 {
 	if (!set)

@@ -40,6 +40,13 @@ struct tls_peer {
 int tls_load(const char *cert, const char *key, const char *ca, struct tls_set **ret,
 	     struct err *err);
 
+/*
+ * Will others take it?  0, or -EINVAL and err says why not: its time, or, unless ca is NULL, that
+ * none of the set's authorities has signed it for servers and for clients, as it has to be where
+ * both ends show one.  `cert` and `ca` are the names of the files, for the text.
+ */
+int tls_set_check(const struct tls_set *set, const char *cert, const char *ca, struct err *err);
+
 /* NULL is allowed. */
 void tls_set_free(struct tls_set *set);
 

@@ -8,57 +8,16 @@ import os
 import shutil
 import socket
 import ssl
-import subprocess
 import sys
 import time
 import warnings
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import mp
+from authority import Authority, context, replace
 from front import PROGRAM, Client, Front, once
 
 mp.need(PROGRAM, "openssl")
-
-
-class Authority:
-    """A CA that signs what it is asked for, with openssl's command line."""
-
-    def __init__(self, folder, name):
-        self.folder, self.name, self.n = folder, name, 0
-        self.key, self.cert = self.path(name + ".key"), self.path(name + ".pem")
-        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                     "-keyout", self.key, "-out", self.cert, "-days", "2", "-subj", "/CN=" + name)
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
-    def openssl(self, *words):
-        subprocess.run(["openssl", *words], check=True, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL)
-
-    def sign(self, name, subject, usage="clientAuth,serverAuth", days="2"):
-        """(certificate, key), files."""
-        key, request, cert, extra = (self.path(name + end) for end in (".key", ".csr", ".pem", ".ext"))
-        self.n += 1
-        with open(extra, "w") as out:
-            out.write("subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=%s\n" % usage)
-        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-                     key, "-out", request, "-subj", subject)
-        self.openssl("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey", self.key,
-                     "-set_serial", str(self.n), "-days", days, "-extfile", extra, "-out", cert)
-        return cert, key
-
-
-def context(ca, cert=None):
-    out = ssl.create_default_context(cafile=ca)
-    if cert:
-        out.load_cert_chain(*cert)
-    return out
-
-
-def replace(path, by):
-    shutil.copy(by, path + ".new")
-    os.rename(path + ".new", path)
 
 
 def serial(front, with_context):

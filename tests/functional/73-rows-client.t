@@ -24,56 +24,15 @@ sys.path[:0] = [LIB, os.path.join(LIB, "../../rows")]
 import aggregator
 import etcd
 import mp
+from authority import Authority
 from history import Writer
 from rowclient import Client
+from rowdriver import PROGRAM, Driver
 
 CHECKER = os.path.join(LIB, "../../rows/check_history")
-PROGRAM = os.path.join(mp.TEST_BIN, "functional/prog/rows_client")
 PUTS = int(os.environ.get("MP_TEST_ROWS_PUTS", "8000"))  # alone; half of it in a group
 
 mp.need(PROGRAM, aggregator.PROGRAM, "openssl")
-
-
-class Driver(mp.Process):
-    """The client; do() writes a line."""
-
-    def __init__(self, urls, *options, history=None):
-        self.number, self.read, self.told = 0, 0, []
-        words = ["--history", history] if history else []
-        super().__init__([PROGRAM, *words, *options, *urls], stdin=subprocess.PIPE)
-
-    def do(self, *words):
-        self.popen.stdin.write((" ".join(str(word) for word in words) + "\n").encode())
-        self.popen.stdin.flush()
-        self.number += 1
-        return self.number
-
-    def all(self, number):
-        """What was told of that line so far."""
-        end = self.out.rfind("\n") + 1
-        if end > self.read:
-            self.told += [json.loads(line) for line in self.out[self.read:end].splitlines()]
-            self.read = end
-        return [one for one in self.told if one["id"] == number]
-
-    def until(self, number, what, key="outcome", deadline=None):
-        """The first that has that key."""
-        def there():
-            if not self.running():
-                raise mp.Late("the client has ended: " + self.err)
-            return next((one for one in self.all(number) if key in one), None)
-        return mp.wait_for(there, what, deadline)
-
-    def ask(self, *words, deadline=None):
-        return self.until(self.do(*words), " ".join(str(word) for word in words), deadline=deadline)
-
-    def cells(self, number):
-        return [(one["seq"], one["cell"]) for one in self.all(number) if "cell" in one]
-
-    def close(self):
-        """Its exit code: 3 would be a handle that was left open."""
-        self.popen.stdin.close()
-        return self.wait()
 
 
 def outcome(told):
@@ -124,34 +83,6 @@ def test_calls(one):
     mp.is_(client.close(), 0, "nothing is left open")
 
 
-class Authority:
-    """Certificates of one authority, by openssl's command line."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.cert = self._make("ca", "-x509", "-days", "2", "-subj", "/CN=ca")
-
-    def _path(self, name, end):
-        return os.path.join(self.folder, name + end)
-
-    def _openssl(self, *words):
-        subprocess.run(["openssl", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def _make(self, name, *words):
-        self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-                      self._path(name, ".key"), "-out", self._path(name, ".pem"), *words)
-        return self._path(name, ".pem")
-
-    def sign(self, name):
-        """(certificate, key), files."""
-        request, cert, extra = self._make(name, "-subj", "/CN=" + name), self._path(name, ".crt"), self._path(name, ".ext")
-        with open(extra, "w") as out:
-            out.write("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-        self._openssl("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey", self._path("ca", ".key"),
-                      "-set_serial", "7", "-days", "2", "-extfile", extra, "-out", cert)
-        return cert, self._path(name, ".key")
-
-
 def tried(url, *options):
     client = Driver([url], "--timeout", "4s", *options)
     told = client.ask("put", "a", "x")
@@ -161,8 +92,8 @@ def tried(url, *options):
 
 def test_credentials():
     folder = mp.workdir()
-    ca = Authority(folder)
-    cert, key = ca.sign("server")
+    ca = Authority(folder, "ca")
+    cert, key = ca.sign("server", "/CN=server")
     tokens = os.path.join(folder, "tokens.json")
     with open(tokens, "w") as out:
         json.dump([{"name": "tester", "token_sha256": hashlib.sha256(b"secret").hexdigest(),
@@ -175,7 +106,7 @@ def test_credentials():
     one.stop()
     one = aggregator.Aggregator("mutual", "--tls-cert", cert, "--tls-key", key, "--tls-ca", ca.cert)
     url = "https://" + one.address
-    mine, my_key = ca.sign("client")
+    mine, my_key = ca.sign("client", "/CN=client")
     told = tried(url, "--ca", ca.cert, "--cert", mine, "--key", my_key)
     mp.ok(told in ("ok", "rejected"), "a certificate is shown: " + told)
     mp.is_(tried(url, "--ca", ca.cert), "rejected", "without one it has no rights")

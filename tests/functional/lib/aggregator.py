@@ -22,6 +22,8 @@ PROGRAM = os.path.join(mp.BIN, "mp-aggregator")
 class Aggregator:
     """A member.  options: further words of its command line."""
 
+    context = None  # of ssl, with which it is called by https
+
     def __init__(self, name="m1", *options, data=None, start=True):
         self.name, self.options = name, list(options)
         self.data = data or os.path.join(mp.workdir(), name)
@@ -31,7 +33,7 @@ class Aggregator:
 
     @property
     def url(self):
-        return "http://" + self.address
+        return ("https://" if self.context else "http://") + self.address
 
     def command(self, ready):
         return [PROGRAM, "--data", self.data, "--member", self.name, "--listen", self.address,
@@ -66,7 +68,8 @@ class Aggregator:
     def call(self, method, path, body=None, fields=None, timeout=mp.DEADLINE):
         """(status, fields, body); the path is sent as it is."""
         host, port = self.address.rsplit(":", 1)
-        connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
+        connection = http.client.HTTPSConnection(host, int(port), timeout=timeout, context=self.context) \
+            if self.context else http.client.HTTPConnection(host, int(port), timeout=timeout)
         try:
             connection.request(method, path, body, fields or {})
             reply = connection.getresponse()

@@ -14,6 +14,7 @@
 
 #define SLICE_BYTES ((size_t)4 << 20)    /* of cells, taken in at a time */
 #define AGAIN_NS (500 * NS_PER_MS)       /* until what could not be made is tried again */
+#define LARGE_NS (60 * NS_PER_S)         /* likewise a snapshot that was too large: it costs as much as one that fits */
 
 /* --------------------------------------------------------------------- the host */
 
@@ -328,16 +329,24 @@ static int allows(void *ctx, struct row *row, const struct put *const *pending, 
 
 static int snapshot(void *ctx, struct row *row, struct buf *out)
 {
+	const struct checks *checks = ctx;
+	uint64_t now = host_now(checks->options.host);
+	struct row_check *c;
 	const char *why;
 	int r = ready(ctx, row, &why);
 
 	if (r < 0)
 		return r;
-	r = half_snapshot(row->check->half, row->check->self, out);
+	c = row->check;
+	if (c->large_until > now)
+		return -E2BIG;
+	r = half_snapshot(c->half, c->self, out);
 	if (r < 0)
-		log_warn("no snapshot of a row's state", "check=%s row=%s error=%d", row->check->half->name,
+		log_warn("no snapshot of a row's state", "check=%s row=%s error=%d", c->half->name,
 			 LOG_STR(row->name), r);
-	return r < 0 ? -EIO : 0;
+	if (r == -E2BIG)
+		c->large_until = now + LARGE_NS;
+	return r < 0 && r != -E2BIG ? -EIO : r;
 }
 
 static uint32_t rules(void *ctx, const char *name)

@@ -21,6 +21,7 @@ struct row_check {
 	uint64_t suspect;                /* seq of the snapshot that was not there, or damaged */
 	uint64_t again_at;               /* ns; not before, because the last time failed */
 	int error;                       /* of that */
+	uint64_t large_until;            /* ns; its state was too large for a snapshot: none is tried till then */
 };
 
 struct checks {

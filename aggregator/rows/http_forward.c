@@ -134,6 +134,7 @@ static void on_forwarded(void *ctx, const struct http_multi_end *end)
 		return;
 	}
 	buf_fini(&r->answer);
+	r->owner[0] = '\0';
 	if (!end->status && end->sent)
 		fail(r, PUT_UNKNOWN, "the row's owner has not answered");
 	else

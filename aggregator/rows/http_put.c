@@ -69,12 +69,14 @@ void rows_request_fail(struct rows_request *r, const struct put_answer *answer)
 {
 	size_t i = find_code(answer->code);
 	char base[48];
-	struct http_field fields[4] = { { "Content-Type", "application/json" } };
+	struct http_field fields[5] = { { "Content-Type", "application/json" } };
 	size_t n = 1;
 	struct buf body;
 
 	if (codes[i].retry_after)
 		fields[n++] = (struct http_field){ "Retry-After", codes[i].retry_after };
+	if (r->owner[0])
+		fields[n++] = (struct http_field){ "Middlepipe-Owner", r->owner };
 	if (r->put.base.kind != BASE_UNKNOWN)
 		fields[n] = (struct http_field){ "Middlepipe-Base", rows_base_text(&r->put.base, base) };
 	buf_init(&body, 4096);
@@ -111,11 +113,25 @@ static void answer_row(struct rows_request *r, int status)
 	rows_answer(r->req, status, &body);
 }
 
+static void answer_cells(struct rows_request *r, const struct put_answer *answer)
+{
+	const struct http_field fields[] = { { "Content-Type", "application/json" },
+					     { r->owner[0] ? "Middlepipe-Owner" : NULL, r->owner }, { NULL, NULL } };
+	struct buf body;
+
+	buf_init(&body, 4096);
+	(void)buf_add_str(&body, "{\"row\":");
+	(void)json_text_add(&body, r->put.row);
+	(void)buf_printf(&body, ",\"incarnation\":\"%016" PRIx64 "\",\"seq\":%" PRIu64 ",\"cells\":%zu}",
+			 answer->incarnation, answer->seq, r->put.n);
+	http_answer_buf(r->req, (int)answer->code, fields, &body);
+	buf_fini(&body);
+}
+
 static void on_done(struct put *put, const struct put_answer *answer)
 {
 	struct rows_request *r = (struct rows_request *)(void *)((char *)put - offsetof(struct rows_request, put));
 	bool done = answer->code == PUT_COMMITTED || answer->code == PUT_REPEATED;
-	struct buf body;
 
 	if (answer->code == PUT_ELSEWHERE && rows_forward(r))
 		return;
@@ -123,16 +139,10 @@ static void on_done(struct put *put, const struct put_answer *answer)
 		rows_request_fail(r, answer);
 		return;
 	}
-	if (put->kind != PUT_CELLS) {
+	if (put->kind != PUT_CELLS)
 		answer_row(r, put->kind == PUT_POLICIES && put->base.kind != BASE_SEEN ? 201 : 200);
-	} else {
-		buf_init(&body, 4096);
-		(void)buf_add_str(&body, "{\"row\":");
-		(void)json_text_add(&body, put->row);
-		(void)buf_printf(&body, ",\"incarnation\":\"%016" PRIx64 "\",\"seq\":%" PRIu64 ",\"cells\":%zu}",
-				 answer->incarnation, answer->seq, put->n);
-		rows_answer(r->req, (int)answer->code, &body);
-	}
+	else
+		answer_cells(r, answer);
 	request_free(r);
 }
 

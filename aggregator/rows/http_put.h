@@ -29,7 +29,7 @@ struct rows_request {
 	char base[64];            /* fields of that answer; "" for none */
 	char retry_after[16];
 	char type[64];
-	char owner[MEMBER_URL_MAX + 1]; /* where that is */
+	char owner[MEMBER_URL_MAX + 1]; /* who has answered; "": this member */
 };
 
 /* Answers, and the request has gone. */

@@ -71,12 +71,14 @@ static bool take_answer(struct sent *s, const struct parcel_answer *a)
 	if (!r)
 		return false;
 	s->puts[a->which] = NULL;
-	if (a->denied)
+	if (a->denied) {
 		rows_request_deny(r);
-	else if (a->answer.code == PUT_ELSEWHERE)
+	} else if (a->answer.code == PUT_ELSEWHERE) {
 		rows_request_retry(r, "the row has no owner that can be reached");
-	else
+	} else {
+		(void)snprintf(r->owner, sizeof(r->owner), "%s", s->way->url);
 		r->put.done(&r->put, &a->answer);
+	}
 	return true;
 }
 

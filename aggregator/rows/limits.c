@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "aggregator/rows/snapshot.h"
 #include "lib/clock.h"
 
 static const struct {
@@ -18,12 +19,13 @@ static const struct {
 	[LIMIT_ROW_BYTES] = { "row_bytes", "the row is full: it may hold", "bytes" },
 	[LIMIT_TENANT_BYTES] = { "tenant_bytes", "the tenant is full: its rows may hold", "bytes" },
 	[LIMIT_TRANSACTION] = { "transaction", "more bytes than one transaction may carry", NULL },
+	[LIMIT_SNAPSHOT] = { "snapshot", "the floor rests on a state of the row's check, which may have", "bytes" },
 };
 
 void limits_init(struct limits *limits, const struct limits_set *set)
 {
 	const uint64_t figures[LIMITS] = { [LIMIT_RATE] = set->puts_per_s, [LIMIT_ROW_BYTES] = set->row_bytes,
-					   [LIMIT_TENANT_BYTES] = set->tenant_bytes };
+					   [LIMIT_TENANT_BYTES] = set->tenant_bytes, [LIMIT_SNAPSHOT] = SNAPSHOT_SIZE_MAX };
 
 	*limits = (struct limits){ .set = *set };
 	for (size_t i = 0; i < LIMITS; i++) {

@@ -50,7 +50,10 @@ struct owner_checks {
 	 */
 	int (*allows)(void *ctx, struct row *row, const struct put *const *pending, size_t n,
 		      const struct put *put, const char **ret_why);
-	/* Appends the state after the row's last cell.  0; -EAGAIN as above; another -errno. */
+	/*
+	 * Appends the state after the row's last cell, in one go: SNAPSHOT_SIZE_MAX bytes at most,
+	 * else -E2BIG, for a minute without trying again.  0; -EAGAIN as above; another -errno.
+	 */
 	int (*snapshot)(void *ctx, struct row *row, struct buf *out);
 	/* Forgets what it made of that row: it is not owned any more. */
 	void (*drop)(void *ctx, struct row *row);

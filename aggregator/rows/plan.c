@@ -166,6 +166,10 @@ static enum put_code judge_floor(struct owner *owner, struct owned *owned, const
 	r = snapshot_begin(owner, owned);
 	if (r == 0 || r == -EAGAIN)
 		return PUT_LATER;
+	if (r == -E2BIG) {
+		ret->why = limits_reach(&owner->bounds, LIMIT_SNAPSHOT);
+		return ret->code = PUT_FULL;
+	}
 	ret->why = "the row's floor rests on the state of its check, which is not to be had here";
 	return ret->code = PUT_UNAVAILABLE;
 }

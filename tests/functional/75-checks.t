@@ -5,6 +5,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 
@@ -117,6 +118,31 @@ def test_restart(one):
     mp.is_(one.stop(), 0, "it stops")
 
 
+def refusals(one):
+    """What /metrics says, by the check's name."""
+    text = one.call("GET", "/metrics")[2].decode()
+    return {name: int(n) for name, n in re.findall(r'^middlepipe_rows_check_refusals_total\{check="(.*)"\} (\d+)$', text, re.M)}
+
+
+def test_counted():
+    """Refusals are counted by check: what is refused, and neither what is let in nor what is something else."""
+    one = aggregator.Aggregator("m4").wait_ready()
+    mp.is_(refusals(one), {}, "no check has refused anything")
+    make(one, "a", check="unique")
+    make(one, "b", check="unique")
+    make(one, "s", check="sum")
+    for row in ("a", "b"):
+        claim(one, "k", "x", row=row)
+    mp.is_(refusals(one), {}, "nor is what is let in counted")
+    mp.is_([claim(one, "k", "y", row=row)[0] for row in ("a", "b", "a")], [409] * 3, "three refusals")
+    mp.is_(one.put("a", "x", match=7)[0], 412, "and something else")
+    mp.is_(one.json("PUT", "/v1/rows/a", {"check": "sum"})[0], 409, "a refusal that is no check's")
+    mp.is_(refusals(one), {"unique": 3}, "the three are counted")
+    mp.is_(one.put("s", "no JSON")[0], 409, "one by another check")
+    mp.is_(refusals(one), {"unique": 3, "sum": 1}, "is counted apart")
+    one.stop()
+
+
 def test_lacking():
     """A member without the half does not serve its row, and the others it does."""
     folder = os.path.join(mp.workdir(), "halves")
@@ -159,6 +185,7 @@ test_sum(one)
 test_compact(one)
 test_retention(one)
 test_restart(one)
+test_counted()
 test_lacking()
 test_rights()
 mp.done()

@@ -1,13 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Puts at a member that does not own the row: every kind of answer comes back from the
-owner, the client's rights are those it has there, and odd parcels are refused.
+owner and says who that is, the client's rights are those it has there, and odd parcels are
+refused.  The client of rows goes to the owner from then on.
 """
 
 import hashlib
 import json
 import os
 import struct
+import subprocess
 import sys
 import threading
 
@@ -16,7 +18,9 @@ import aggregator
 import etcd
 import mp
 
-mp.need(aggregator.PROGRAM)
+CLIENT = os.path.join(mp.TEST_BIN, "functional/prog/rows_client")
+
+mp.need(aggregator.PROGRAM, CLIENT)
 if not etcd.available():
     mp.skip_all(etcd.MISSING)
 
@@ -70,6 +74,44 @@ def test_answers(other, row):
     mp.is_((status, told["code"]), (410, "gone"), "another life of the row")
 
 
+def test_owner(owner, other, row):
+    """Middlepipe-Owner in what comes from there, and in nothing else."""
+    path = "/v1/rows/%s/cells" % row.replace("/", "%2F")
+    def told(member, content, **fields):
+        status, got, _ = member.call("POST", path, content, {**bearer("root"), **fields})
+        return status, got.get("Middlepipe-Owner")
+    highest = owner.get(path[:-6], **bearer("root"))[1]["highest"]
+    key = {"Idempotency-Key": "o1", "Middlepipe-Base": "%s:%d" % (owner.get(path[:-6], **bearer("root"))[1]["incarnation"], highest)}
+    mp.is_(told(other, "a", **key), (201, owner.url), "a put that went by a parcel says who owns the row")
+    mp.is_(told(other, "a", **key), (200, owner.url), "so does one that was there")
+    mp.is_(told(other, "b", **key), (422, owner.url), "one that is refused")
+    mp.is_(told(other, "b", **{"If-Match": '"0"'}), (412, owner.url), "or does not fit")
+    mp.is_(told(other, "x" * 200000), (201, owner.url), "and one that went by itself")
+    mp.is_(told(owner, "c"), (201, None), "the owner says nothing")
+
+
+def n_put(member, outcome):
+    text = member.call("GET", "/metrics", fields=bearer("root"))[2].decode()
+    return int(text.split('puts_total{outcome="%s"} ' % outcome)[1].split()[0])
+
+
+def test_client(owner, other, row):
+    """The client knows the one that does not own the row."""
+    before = n_put(other, "elsewhere"), n_put(owner, "committed")
+    client = mp.Process([CLIENT, "--token", "root-secret", other.url], stdin=subprocess.PIPE)
+    def ask(number):
+        client.popen.stdin.write(("put %s c%d\n" % (row, number)).encode())
+        client.popen.stdin.flush()
+        return mp.wait_for(lambda: [json.loads(line) for line in client.out.splitlines() if '"id":%d,' % number in line],
+                           "put %d" % number)[0]
+    answers = [ask(number) for number in range(1, 11)]
+    mp.is_([one["outcome"] for one in answers], ["ok"] * 10, "the client of rows puts at another member")
+    mp.is_(n_put(other, "elsewhere") - before[0], 1, "by the first answer it learns the owner")
+    mp.is_(n_put(owner, "committed") - before[1], 10, "and goes there with the rest")
+    client.popen.stdin.close()
+    mp.is_(client.wait(), 0, "nothing is left open")
+
+
 def test_rights(owner, other, mine, row):
     mp.is_(put(other, mine, "a", who="app")[0], 201, "a right that both members know")
     status, told = put(other, row, "a", who="app")
@@ -119,6 +161,8 @@ mp.wait_for(lambda: all(one.get("/v1/status", **bearer("root"))[1]["shards"]["ow
             "both own shards")
 theirs, mine = row_of(members, members[0], "b/"), row_of(members, members[0], "a/")
 test_answers(members[1], row_of(members, members[0], "c/"))
+test_owner(members[0], members[1], row_of(members, members[0], "d/"))
+test_client(members[0], members[1], row_of(members, members[0], "e"))
 test_rights(members[0], members[1], mine, theirs)
 test_many(members, mine)
 test_odd(members[0])

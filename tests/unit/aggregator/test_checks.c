@@ -34,6 +34,8 @@ static struct {
 	size_t n_asked;
 	uint64_t applied_time;              /* of the last cell applied */
 	size_t padding;                     /* bytes of a snapshot behind the number */
+	int snapshots;                      /* asked for */
+	uint32_t others;                    /* rules of the check `other`, which other members have */
 } seen;
 
 static int32_t count_init(const struct mp_aggregator_host *host, struct mp_instance *instance,
@@ -95,7 +97,14 @@ static int32_t count_snapshot(void *self, struct mp_sink *sink)
 	static const char zeros[1000];
 	int32_t r = sink->write(sink, self, sizeof(uint64_t));
 
-	return r ? r : sink->write(sink, zeros, seen.padding);
+	seen.snapshots++;
+	for (size_t left = seen.padding; left && !r;) {
+		size_t n = left < sizeof(zeros) ? left : sizeof(zeros);
+
+		r = sink->write(sink, zeros, n);
+		left -= n;
+	}
+	return r;
 }
 
 static int32_t count_restore(void *self, struct mp_str bytes, char *error, size_t size)
@@ -121,6 +130,12 @@ static const struct mp_aggregator *find(void *ctx, const char *name)
 {
 	(void)ctx;
 	return strcmp(name, "count") ? NULL : &count;
+}
+
+static uint32_t elsewhere(void *ctx, const char *name, uint32_t rules)
+{
+	(void)ctx;
+	return !strcmp(name, "other") && (!rules || rules == seen.others) ? seen.others : 0;
 }
 
 /* ------------------------------------------------------------------------ stand */
@@ -206,7 +221,7 @@ static void member_start(void)
 	stand.engine = engine_sim_open(stand.store, &stand.actor);
 	stand.copy = copy_new(&(struct copy_options){ stand.engine, &stand.host, MP_LIT("t"), SHARDS, 16 }, &calls);
 	stand.checks = checks_new(&(struct checks_options){ stand.engine, &stand.host, copy_prefix(stand.copy), find, NULL,
-								    SLICE, NULL });
+								    SLICE, elsewhere });
 	stand.owner = owner_new(&(struct owner_options){
 		.engine = stand.engine, .copy = stand.copy, .host = &stand.host,
 		.checks = checks_calls(stand.checks), .member = MP_LIT("m"), .nonce = 1, .n_shards = SHARDS,
@@ -521,6 +536,58 @@ static void test_retention(void)
 	end();
 }
 
+/* What is larger than a snapshot may be is told so, and not tried all the time. */
+static void test_large(void)
+{
+	struct asked a;
+	uint64_t later;
+	struct row *row;
+
+	begin();
+	seen.padding = SNAPSHOT_SIZE_MAX - 7;
+	ask(&a, "r", PUT_POLICIES, "count");
+	a.put.policies.has_keep_cells = true;
+	a.put.policies.keep_cells = 5;
+	(void)answer_of(&a);
+	put_many("r", 30);
+	later = stand.sim.now_ns + 10 * NS_PER_S;
+	(void)until(is_later, &later);
+	row = copy_row(stand.copy, MP_LIT("r"));
+	ok(!row->head.snapshot && row->head.floor == 1, "one byte too many: the floor stays");
+	is_int(seen.snapshots, 1, "and it is tried once in that time");
+	is_int(compact(&a, "r", 9), PUT_FULL, "who wants the floor to move");
+	is_str(a.why, "the floor rests on a state of the row's check, which may have 8388608 bytes", "is told why it does not");
+	is_int(put(&a, "r", PUT_CELLS, "x"), PUT_COMMITTED, "puts go on");
+	seen.padding = 100;
+	ok(row->check->large_until > stand.sim.now_ns + 30 * NS_PER_S, "the next time is in a minute");
+	row->check->large_until = 0; /* as if it were over */
+	later = stand.sim.now_ns + 5 * NS_PER_S;
+	(void)until(is_later, &later);
+	ok(row->head.snapshot == 31 && row->head.floor == 27, "one that has become smaller is stored, a minute later");
+	end();
+}
+
+/* A check that another member has: it may be set, and puts wait for the shard to move. */
+static void test_elsewhere(void)
+{
+	struct asked a;
+	uint64_t asked_at;
+
+	begin();
+	seen.others = 7;
+	is_int(put(&a, "r", PUT_POLICIES, "other"), PUT_COMMITTED, "a check that another member has");
+	is_int((long)copy_row(stand.copy, MP_LIT("r"))->head.rules, 7, "goes by its rules");
+	asked_at = stand.sim.now_ns;
+	is_int(put(&a, "r", PUT_CELLS, "x"), PUT_UNAVAILABLE, "the shard does not move");
+	ok(stand.sim.now_ns - asked_at >= NS_PER_S, "the put has waited for that");
+	seen.others = 8;
+	asked_at = stand.sim.now_ns;
+	is_int(put(&a, "r", PUT_CELLS, "x"), PUT_UNAVAILABLE, "by other rules nobody can judge");
+	ok(stand.sim.now_ns - asked_at < NS_PER_S, "which is told at once");
+	is_str(a.why, "this member has not the row's check", "with the reason");
+	end();
+}
+
 static void on_meddled(void *ctx, const struct engine_answer *answer)
 {
 	*(bool *)ctx = answer->outcome == ENGINE_COMMITTED;
@@ -564,6 +631,8 @@ int main(void)
 	test_rules();
 	test_snapshot();
 	test_retention();
+	test_large();
+	test_elsewhere();
 	test_damage();
 	return done();
 }

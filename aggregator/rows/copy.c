@@ -387,8 +387,8 @@ uint64_t copy_wake(struct copy *copy)
 		copy->compare_at = now + COMPARE_NS;
 		copy_compare(copy);
 	}
+	/* Rows that wait for others to be read, which goes on with an answer, are no reason to wake. */
 	if (copy->state == COPY_FOLLOWS)
-		return list_empty(&copy->doubtful) || copy->reread_at > copy->compare_at ? copy->compare_at :
-											   copy->reread_at;
+		return copy->reread_at > now && copy->reread_at < copy->compare_at ? copy->reread_at : copy->compare_at;
 	return copy->retry_at ? copy->retry_at : UINT64_MAX;
 }

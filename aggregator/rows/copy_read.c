@@ -281,6 +281,7 @@ void copy_read_doubtful(struct copy *copy)
 
 		if (!r) {
 			list_push_front(&copy->doubtful, link);
+			copy->reread_at = host_now(copy->host) + REREAD_NS;
 			return;
 		}
 		*r = (struct reading){ .copy = copy, .row = LIST_ENTRY_OF(link, struct row, doubt) };

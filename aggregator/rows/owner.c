@@ -465,11 +465,15 @@ static bool add_change(struct owner *owner, uint32_t n)
 /* Takes and releases what is to be, in one transaction. */
 static void change_shards(struct owner *owner)
 {
+	uint64_t now = host_now(owner->host);
 	bool any = false;
 
-	if (owner->taking || host_now(owner->host) < owner->take_at || !copy_follows(owner->copy) ||
-	    !txn_begin(&owner->take, owner->n_shards))
+	if (owner->taking || now < owner->take_at)
 		return;
+	if (!copy_follows(owner->copy) || !txn_begin(&owner->take, owner->n_shards)) {
+		owner->take_at = now + TAKE_BACKOFF_MIN; /* not at once: nothing changes by asking */
+		return;
+	}
 	for (uint32_t n = 0; n < owner->n_shards; n++)
 		any |= add_change(owner, n);
 	if (!any)

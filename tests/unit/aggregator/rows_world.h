@@ -37,6 +37,7 @@ struct member {
 	uint64_t members_at;   /* ns; when it is to be woken */
 	uint64_t timer;        /* its next wake */
 	unsigned life;         /* how often it was started */
+	unsigned hurried;      /* turns, one behind the other, after which it wanted the next at once */
 };
 
 /* A ping on its way. */

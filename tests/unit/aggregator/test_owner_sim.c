@@ -15,6 +15,7 @@
 #include "tests/unit/aggregator/rows_truth.h"
 
 #define RUN_NS (20 * NS_PER_S)  /* of weather */
+#define HURRIED_MAX 100
 #define PUT_NS (2 * NS_PER_S) /* that a member is given for a put */
 #define TENANT MP_LIT("t")
 
@@ -139,6 +140,9 @@ static void member_turn(struct member *m)
 	next = next < other ? next : other;
 	if (m->members && m->members_at < next)
 		next = m->members_at;
+	/* Who has to wait for something must sleep meanwhile. */
+	m->hurried = next > sim->now_ns ? 0 : m->hurried + 1;
+	sim_check(sim, m->hurried < HURRIED_MAX, "%s does not sleep", m->name);
 	sim_cancel(sim, m->timer);
 	m->timer = sim_timer(sim, &m->actor, next > sim->now_ns ? next - sim->now_ns : NS_PER_MS, member_wake, m);
 }

@@ -95,6 +95,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/75-managed-group.t \
 	tests/functional/76-rows-alone.t \
 	tests/functional/77-rows-group.t \
+	tests/functional/77-rows-managed.t \
 	tests/functional/78-rows-partitions.t \
 	tests/functional/79-rows-parcels.t \
 	tests/functional/79-rows-late.t \

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "lib/file.h"
 #include "lib/hex.h"
@@ -15,6 +16,8 @@
 
 #define FILE_MAX ((size_t)32 << 10)
 #define MISTAKES_MAX 8
+#define END_SIZE 2  /* bytes of } and a line's end */
+#define SUM_SIZE 27 /* bytes of ,"sum":"0123456789abcdef"} and a line's end */
 
 static const char *const state_names[] = {
 	[IDENTITY_NONE] = "none",     [IDENTITY_BOOTSTRAPPING] = "bootstrapping", [IDENTITY_JOINING] = "joining",
@@ -44,6 +47,7 @@ static const struct field numbers[] = {
 	{ "cluster_id", offsetof(struct identity, cluster_id), 8 },
 	{ "etcd_id", offsetof(struct identity, etcd_id), 8 },
 	{ "replaces", offsetof(struct identity, replaces), 8 },
+	{ "life", offsetof(struct identity, life), 8 },
 };
 
 #define N_FIELDS (sizeof(fields) / sizeof(fields[0]))
@@ -157,6 +161,27 @@ int identity_read(struct mp_str text, struct identity *ret, struct err *err)
 	return rc;
 }
 
+/* An identity's text, the end of which is cut off, and the sum of that. */
+static int add_with_sum(struct buf *out, struct mp_str text)
+{
+	(void)buf_add_slice(out, text);
+	return buf_printf(out, ",\"sum\":\"%016" PRIx64 "\"}\n", (uint64_t)XXH64(text.ptr, text.len, 0));
+}
+
+/* Any bit of the file may have turned. */
+static int check_sum(struct mp_str text, struct err *err)
+{
+	struct buf whole;
+	bool same;
+
+	buf_init(&whole, FILE_MAX);
+	if (text.len > SUM_SIZE)
+		(void)add_with_sum(&whole, slice_make(text.ptr, text.len - SUM_SIZE));
+	same = slice_eq(buf_slice(&whole), text);
+	buf_fini(&whole);
+	return same ? 0 : err_set(err, -EINVAL, "is damaged: its checksum is wrong");
+}
+
 int identity_load(const char *path, struct identity *ret, struct err *err)
 {
 	struct buf text;
@@ -168,17 +193,23 @@ int identity_load(const char *path, struct identity *ret, struct err *err)
 	if (rc)
 		return rc;
 	rc = identity_read(buf_slice(&text), ret, err);
+	if (rc == 0)
+		rc = check_sum(buf_slice(&text), err);
 	buf_fini(&text);
 	return rc ? err_wrap(err, rc, "%s", path) : 0;
 }
 
 int identity_save(const char *path, const struct identity *identity, struct err *err)
 {
-	struct buf text;
+	struct buf text, body;
 	int rc;
 
 	buf_init(&text, FILE_MAX);
-	rc = identity_write(&text, identity);
+	buf_init(&body, FILE_MAX);
+	rc = identity_write(&body, identity);
+	if (rc == 0)
+		rc = add_with_sum(&text, slice_make(body.ptr, body.len - END_SIZE));
+	buf_fini(&body);
 	if (rc)
 		(void)err_sys(err, rc, path);
 	else

@@ -42,6 +42,7 @@ struct identity {
 	uint64_t cluster_id;             /* etcd's own of the cluster; 0: not known yet */
 	uint64_t etcd_id;                /* of the member of etcd; 0: none yet */
 	uint64_t replaces;               /* etcd id of a life before this one; 0: none */
+	uint64_t life;                   /* of etcd's directory, see life.h; 0: etcd was not started again yet */
 	bool started;                    /* its etcd may have been started with what stands here */
 	char peer[ETCD_URL_SIZE];        /* where the other members of etcd reach it */
 	char client[ETCD_URL_SIZE];      /* where its clients do */
@@ -63,7 +64,7 @@ int identity_write(struct buf *out, const struct identity *identity);
  */
 int identity_read(struct mp_str text, struct identity *ret, struct err *err);
 
-/* The same with a file; one that is not there is IDENTITY_NONE. */
+/* The same with a file, which ends with a checksum; one that is not there is IDENTITY_NONE. */
 int identity_load(const char *path, struct identity *ret, struct err *err);
 
 /* Durable when it returns 0. */

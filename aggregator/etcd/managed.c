@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "aggregator/etcd/life.h"
 #include "aggregator/http/tls.h"
 #include "lib/buf.h"
 #include "lib/log.h"
@@ -61,14 +62,16 @@ static uint32_t list_facts(const struct managed *m)
 
 static uint32_t facts_of(const struct managed *m)
 {
+	bool data = etcd_child_has_data(m->child), running = etcd_child_pid(m->child) != 0;
 	const struct {
 		bool is;
 		uint32_t fact;
 	} all[] = {
-		{ etcd_child_has_data(m->child), FACT_DATA },
+		{ data, FACT_DATA },
+		{ data && !running && life_read(etcd_child_data(m->child)) < m->id.life, FACT_OLD },
 		{ m->id.started, FACT_STARTED },
 		{ m->id.etcd_id != 0, FACT_ADMITTED },
-		{ etcd_child_pid(m->child) != 0, FACT_RUNNING },
+		{ running, FACT_RUNNING },
 		{ m->ready, FACT_READY },
 		{ m->id.endpoints[0] != '\0', FACT_OTHERS },
 		{ m->id.peer[0] && strcmp(m->peer, m->id.peer) != 0, FACT_MOVED },

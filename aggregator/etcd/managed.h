@@ -8,6 +8,7 @@
  *   managed_do.c  what each step does
  *   steps.c       which step is next: a table
  *   identity.c    who it is, on disk
+ *   life.c        whether etcd's directory is that of now
  *   child.c       the process (spawn.c, proc.c: starting and finding it)
  *   flags.c, ports.c  how it is started
  *   cluster.c     requests about members (cluster_answer.c: what comes back)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "aggregator/etcd/flags.h"
+#include "aggregator/etcd/life.h"
 #include "aggregator/etcd/managed_priv.h"
 #include "aggregator/etcd/ports.h"
 #include "lib/hex.h"
@@ -256,6 +257,18 @@ static void warn_of_doors(const struct managed *m)
 			 LOG_STR("--etcd-ca with --etcd-cert and --etcd-key"));
 }
 
+/* A directory that others count on begins another life: first there, then in the identity. */
+static bool begin_life(struct managed *m, struct err *err)
+{
+	const char *dir = etcd_child_data(m->child);
+	uint64_t life = life_read(dir) + 1;
+
+	if (m->id.state != IDENTITY_MEMBER || life_write(dir, life, err) < 0)
+		return m->id.state != IDENTITY_MEMBER;
+	m->id.life = life;
+	return true;
+}
+
 static bool start_etcd(struct managed *m, bool fresh)
 {
 	bool client_moved = strcmp(m->id.client, m->client) != 0;
@@ -266,7 +279,11 @@ static bool start_etcd(struct managed *m, bool fresh)
 		set_text(m->id.peer, sizeof(m->id.peer), m->peer);
 		client_moved = true;
 	}
-	if (!m->id.started || client_moved) {
+	if (!begin_life(m, &err)) {
+		managed_fail(m, "%s", err.text);
+		return false;
+	}
+	if (!m->id.started || client_moved || m->id.state == IDENTITY_MEMBER) {
 		m->id.started = true;
 		set_text(m->id.client, sizeof(m->id.client), m->client);
 		if (!managed_save(m))

@@ -32,6 +32,7 @@ static const struct row {
 	{ FACT_JOINING | FACT_RUNNING, FACT_ADMITTED, STEP_END },
 	{ FACT_JOINING, FACT_ADMITTED, STEP_ASK },
 	{ FACT_JOINING | FACT_STARTED, FACT_DATA | FACT_RUNNING, STEP_FORGET },
+	{ FACT_JOINING | FACT_OLD, FACT_RUNNING, STEP_REFUSE_OLD },
 	{ FACT_JOINING | FACT_FAILED, FACT_RUNNING | FACT_KNOWN | FACT_UNHEARD, STEP_LIST },
 	{ FACT_JOINING | FACT_KNOWN, FACT_LISTED, STEP_REFUSE_REMOVED },
 	{ FACT_JOINING | FACT_MOVED, FACT_RUNNING, STEP_UPDATE },
@@ -48,6 +49,7 @@ static const struct row {
 	{ FACT_MEMBER | FACT_LEAVE, 0, STEP_BEGIN_LEAVE },
 	{ FACT_MEMBER | FACT_JOIN, FACT_DATA | FACT_RUNNING, STEP_BEGIN_JOIN },
 	{ FACT_MEMBER, FACT_DATA | FACT_RUNNING, STEP_REFUSE_EMPTY },
+	{ FACT_MEMBER | FACT_OLD, FACT_RUNNING, STEP_REFUSE_OLD },
 	{ FACT_MEMBER | FACT_FAILED | FACT_OTHERS, FACT_RUNNING | FACT_KNOWN | FACT_UNHEARD, STEP_LIST },
 	{ FACT_MEMBER | FACT_KNOWN, FACT_LISTED, STEP_REFUSE_REMOVED },
 	{ FACT_MEMBER | FACT_MOVED | FACT_OTHERS, FACT_RUNNING, STEP_UPDATE },
@@ -63,7 +65,7 @@ static const struct row {
 	{ FACT_CLIENT, FACT_SERVING, STEP_SERVE },
 
 	/* It leaves. */
-	{ FACT_LEAVING | FACT_DATA, FACT_REMOVED | FACT_RUNNING | FACT_FAILED, STEP_START }, /* its vote may be needed */
+	{ FACT_LEAVING | FACT_DATA, FACT_REMOVED | FACT_RUNNING | FACT_FAILED | FACT_OLD, STEP_START }, /* its vote may be needed */
 	{ FACT_LEAVING, FACT_REMOVED, STEP_REMOVE },
 	{ FACT_LEAVING | FACT_RUNNING, 0, STEP_END },
 	{ FACT_LEAVING, 0, STEP_CLEAN },
@@ -102,6 +104,10 @@ static const struct {
 					  "managed.json back, or move the directory away" },
 	[STEP_REFUSE_EMPTY] = { "refuse", "etcd's directory was emptied, and a member must not come back without "
 					  "what it has acknowledged: join the group anew (--join URL --join-token T)" },
+	[STEP_REFUSE_OLD] = { "refuse", "etcd's directory is that of an earlier time (a backup was put back), and a member "
+					"must not come back with less than it has acknowledged: delete etcd's directory, then "
+					"join the group anew (--join URL --join-token T); to go back with the whole group, "
+					"put back the whole data directory of every member" },
 	[STEP_REFUSE_REMOVED] = { "refuse", "this member was taken out of its group: move its directory away, then "
 					    "join anew (--join URL --join-token T)" },
 	[STEP_REFUSE_LAST] = { "refuse", "the last member cannot leave its group: stop it, and delete its directory "

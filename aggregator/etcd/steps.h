@@ -6,7 +6,8 @@
  * The invariants, which the unit test checks for all facts:
  *  - a fresh cluster is begun by STEP_START_NEW, and only by who bootstraps; nobody is
  *    served before that is over (IDENTITY_MEMBER);
- *  - an etcd whose directory was emptied is never started under its old id;
+ *  - an etcd whose directory was emptied, or is that of an earlier time, is never started
+ *    under its old id;
  *  - no etcd is started while one runs.
  */
 #ifndef AGGREGATOR_ETCD_STEPS_H
@@ -38,9 +39,10 @@ enum fact {
 	FACT_LEAVE = 1 << 19,    /* it is to leave the group */
 	FACT_SERVING = 1 << 20,  /* STEP_SERVE was done */
 	FACT_REMOVED = 1 << 21,  /* leaving: etcd has let it go */
+	FACT_OLD = 1 << 22,      /* DATA: and it is that of an earlier time */
 };
 
-#define FACTS 22
+#define FACTS 23
 
 enum step {
 	STEP_WAIT,          /* nothing: something has to happen first */
@@ -62,6 +64,7 @@ enum step {
 	STEP_CLEAN,         /* empty the directory; that is the end */
 	STEP_REFUSE_STRAY,  /* etcd's data lies there without an identity */
 	STEP_REFUSE_EMPTY,  /* the directory was emptied: it has to join anew */
+	STEP_REFUSE_OLD,    /* somebody put back a directory of an earlier time */
 	STEP_REFUSE_REMOVED, /* somebody took it out of the group */
 	STEP_REFUSE_LAST,   /* the last member cannot leave */
 	STEP_REFUSE_NOTHING, /* there is nothing to leave */

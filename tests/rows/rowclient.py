@@ -129,12 +129,14 @@ class Put:
 class Client:
     """
     members: {name: URL}; writer: history.Writer; rng chooses members, so that a seed
-    repeats the choice; stop: an Event that ends waiting.
+    repeats the choice; stop: an Event that ends waiting; absent: a set of members that are
+    not chosen, which others may change.
     """
 
     def __init__(self, name, members, writer, rng, stop=None, timeout=5.0, token=None,
-                 context=None):
+                 context=None, absent=frozenset()):
         self.name, self.members, self.writer, self.rng = name, members, writer, rng
+        self.absent = absent
         self.stop, self.count = stop or threading.Event(), 0
         self.how = {"timeout": timeout, "token": token, "context": context}
         self.connections = {}  # member: Connection
@@ -151,7 +153,8 @@ class Client:
 
     def other(self, member=None):
         """A member, another one than this if there is one."""
-        names = sorted(set(self.members) - {member}) or [member]
+        there = set(self.members) - self.absent
+        names = sorted(there - {member}) or sorted(there) or [member]
         return self.rng.choice(names)
 
     def base(self, row):
@@ -171,8 +174,9 @@ class Client:
             return UNKNOWN
         for _ in range(tries):
             sent = [self._send_put(put, member)]
-            if twice and put.base is not None and len(self.members) > 1:
-                sent.append(self._send_put(put, self.other(member)))
+            second = self.other(member) if twice and put.base is not None else member
+            if second != member:  # each member has one connection
+                sent.append(self._send_put(put, second))
             statuses = [self._read_put(put, one) for one in sent]
             twice, status = False, next((one for one in statuses if one in (200, 201)),
                                         statuses[0])

@@ -88,26 +88,31 @@ class Workload:
         self.names = ["c%d" % i for i in range(clients)]
         self.writer = Writer(path, seed=seed)
         self.stop = threading.Event()  # ends everything
+        self.calm = threading.Event()  # every fault has had its turn
+        self.absent = set()  # members that are not there at present: nobody is sent to them
         self.counts = {}  # status of puts: how many; for people and for tests
         self.errors = []  # what ended a thread
         self.lock = threading.Lock()
 
     def client(self, name):
         return Client(name, self.members, self.writer,
-                      random.Random("%d/members/%s" % (self.seed, name)), self.stop, **self.how)
+                      random.Random("%d/members/%s" % (self.seed, name)), self.stop, absent=self.absent,
+                      **self.how)
 
     # ------------------------------------------------------------------ all of it
 
     def run(self, calls=None, seconds=None, faults=(), executors=None, gap=0.0):
         """
-        Each client makes `calls` calls, or goes on for `seconds`, with `gap` seconds between.
-        Then the subscribers get what there is, and the final states are read.
+        Each client makes `calls` calls, or goes on for `seconds`, or (neither is given) until the
+        last fault has ended, with `gap` seconds between.  Then the subscribers get what there is,
+        and the final states are read.
         """
         self.make_rows()
         subscribers = [self._subscriber(row) for row in self.rows]
         end = None if seconds is None else time.monotonic() + seconds
         threads = [threading.Thread(target=self._guarded,
-                                    args=(self._client, name, calls, end, gap),
+                                    args=(self._client, name, calls, end, gap,
+                                          calls is None and seconds is None),
                                     daemon=True) for name in self.names]
         over = threading.Event()
         injector = threading.Thread(target=self._guarded, daemon=True,
@@ -153,7 +158,7 @@ class Workload:
             if not subscriber.finish(told.get("highest", 0)):
                 self.errors.append("%s: did not get seq %s" % (subscriber.name, told))
         for row in self.rows:
-            for member in self.members:
+            for member in sorted(set(self.members) - self.absent):
                 try:
                     client.final(row, member)
                 except Broken as broken:
@@ -164,15 +169,16 @@ class Workload:
     def _subscriber(self, row):
         name = "s-" + row
         return Subscriber(name, self.members, self.writer,
-                          random.Random("%d/%s" % (self.seed, name)), row,
+                          random.Random("%d/%s" % (self.seed, name)), row, absent=self.absent,
                           **{key: value for key, value in self.how.items() if key != "timeout"})
 
     # ----------------------------------------------------------------- one client
 
-    def _client(self, name, calls, end, gap):
+    def _client(self, name, calls, end, gap, by_faults):
         client = self.client(name)
         for number, op in enumerate(operations(self.seed, name, self.rows, self.admin)):
-            if self.stop.is_set() or number == calls or (end and time.monotonic() > end):
+            if self.stop.is_set() or number == calls or (end and time.monotonic() > end) or (
+                    by_faults and self.calm.is_set()):
                 break
             status = self._carry_out(client, op)
             with self.lock:
@@ -219,6 +225,12 @@ class Workload:
     # --------------------------------------------------------------------- faults
 
     def _inject(self, faults, executors, over):
+        try:
+            self._inject_all(faults, executors, over)
+        finally:
+            self.calm.set()
+
+    def _inject_all(self, faults, executors, over):
         """Begins and ends each fault in its time; one that is running is always ended."""
         began = time.monotonic()
         for second, kind, target, lasts in faults:

@@ -12,11 +12,13 @@ Standard library only; every process ends with the test.
 import http.client
 import json
 import os
+import select
 import signal
 
 import mp
 
 PROGRAM = os.path.join(mp.BIN, "mp-aggregator")
+START_DEADLINE = 3 * mp.DEADLINE  # one that joins is let in when etcd finds its members well
 
 
 class Aggregator:
@@ -27,7 +29,7 @@ class Aggregator:
     def __init__(self, name="m1", *options, data=None, start=True):
         self.name, self.options = name, list(options)
         self.data = data or os.path.join(mp.workdir(), name)
-        self.address, self.process, self.lives = "127.0.0.1:0", None, 0
+        self.address, self.process, self.lives, self.pipe = "127.0.0.1:0", None, 0, None
         if start:
             self.start()
 
@@ -41,10 +43,24 @@ class Aggregator:
 
     def start(self):
         """Returns when it serves; that it is ready is for wait_ready()."""
+        self.launch()
+        return self.served()
+
+    def launch(self):
+        """Starts it and waits for nothing: served() follows."""
         read, write = os.pipe()
         self.process = mp.Process(self.command(write), pass_fds=[write])
         os.close(write)
-        with os.fdopen(read) as pipe:
+        self.pipe = read
+
+    def served(self):
+        """Waits until it serves, if that was not waited for."""
+        if self.pipe is None:
+            return self
+        pipe, self.pipe = os.fdopen(self.pipe), None
+        with pipe:
+            if not select.select([pipe], [], [], START_DEADLINE)[0]:
+                raise mp.Late("%s does not serve in time: %s" % (self.name, self.process.err[-2000:]))
             address = pipe.readline().strip()
         if not address:
             self.process.wait()

@@ -16,7 +16,8 @@ A direction is cut by a neighbour's entry with a hardware address that nobody ha
 packets get lost in silence, as in a broken switch, and no firewall is needed.  Each
 place knows its neighbours by fixed entries, so that nothing depends on ARP.
 
-Members in places: netns.Group is etcd.Group, netns.Aggregator is aggregator.Aggregator.
+Members in places: netns.Group is etcd.Group, netns.Aggregator is aggregator.Aggregator,
+netns.Managed is managed.Managed.
 One thread calls a Net.  Standard library only.
 """
 
@@ -29,6 +30,7 @@ import sys
 
 import aggregator
 import etcd
+import managed
 import mp
 
 MARK = "MP_TEST_NETNS"
@@ -206,22 +208,40 @@ class Group(etcd.Group):
         return self.places[member].words() + super().command(member)
 
 
-class Aggregator(aggregator.Aggregator):
-    """An aggregator in a place; it serves by TOKEN, since it is not on the loopback."""
+class _Served:
+    """What is served in a place, by TOKEN, since it is not on the loopback."""
 
-    def __init__(self, place, *options, folder):
+    def settle(self, place, folder):
+        """The words that its command line needs."""
         tokens = os.path.join(folder, "tokens.json")
         with open(tokens, "w") as out:
             json.dump([{"token_sha256": hashlib.sha256(TOKEN.encode()).hexdigest(), "name": "test",
                         "rights": [{"prefix": "", "read": True, "put": True, "admin": True}]}], out)
-        self.place = place
-        super().__init__(place.name, "--tokens", tokens, *options, data=os.path.join(folder, place.name),
-                         start=False)
-        self.address = "%s:9780" % place.address
-        self.start()
+        self.place, self.home = place, "%s:9780" % place.address
+        return ["--tokens", tokens]
 
     def command(self, ready):
+        self.address = self.home  # also before the first start
         return self.place.words() + super().command(ready)
 
     def call(self, method, path, body=None, fields=None, timeout=mp.DEADLINE):
         return super().call(method, path, body, dict(fields or {}, Authorization="Bearer " + TOKEN), timeout)
+
+
+class Aggregator(_Served, aggregator.Aggregator):
+    """An aggregator in a place."""
+
+    def __init__(self, place, *options, folder):
+        super().__init__(place.name, *self.settle(place, folder), *options,
+                         data=os.path.join(folder, place.name), start=False)
+        self.start()
+
+
+class Managed(_Served, managed.Managed):
+    """One with an etcd of its own.  name: of the member; the place may serve several in turn."""
+
+    def __init__(self, place, name, *options, folder):
+        words = self.settle(place, folder)
+        super().__init__(name, *words, "--etcd-address", place.address, "--etcd-peer-port", "2380",
+                         "--etcd-client-port", "2379", *options, data=os.path.join(folder, name), start=False)
+        self.address = self.home

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "aggregator/etcd/life.h"
+#include "lib/file.h"
 #include "lib/slice.h"
 #include "tests/lib/tap.h"
 
@@ -17,6 +19,7 @@ static const struct identity member = {
 	.group = "000102030405060708090a0b0c0d0e0f",
 	.cluster_id = UINT64_C(0xfedcba9876543210),
 	.etcd_id = 1,
+	.life = 7,
 	.started = true,
 	.peer = "http://127.0.0.1:2380",
 	.client = "http://127.0.0.1:2379",
@@ -136,11 +139,78 @@ static void test_file(void)
 	(void)rmdir(dir);
 }
 
+/* Without waiting for the disk: there are thousands. */
+static void scribble(const char *path, const char *bytes, size_t size)
+{
+	FILE *out = fopen(path, "w");
+
+	if (out) {
+		(void)fwrite(bytes, 1, size, out);
+		(void)fclose(out); /* what is not there whole fails the test */
+	}
+}
+
+/* Whatever bit turns, and wherever it is cut: it is refused. */
+static void test_damaged(void)
+{
+	char dir[] = "/tmp/identity-XXXXXX", path[64];
+	struct err err = { 0 };
+	struct identity back;
+	struct buf text;
+	char *bytes;
+	unsigned taken = 0, tries = 0;
+
+	if (!ok(mkdtemp(dir) != NULL, "a directory"))
+		return;
+	(void)snprintf(path, sizeof(path), "%s/managed.json", dir);
+	is_int(identity_save(path, &member, &err), 0, "it is saved");
+	is_int(file_read(path, 65536, &text, &err), 0, "and read as bytes");
+	bytes = slice_dup(buf_slice(&text));
+	for (size_t bit = 0; bit < 8 * text.len; bit++, tries++) {
+		bytes[bit / 8] = (char)(bytes[bit / 8] ^ (1 << bit % 8));
+		scribble(path, bytes, text.len);
+		taken += identity_load(path, &back, &err) == 0;
+		bytes[bit / 8] = (char)(bytes[bit / 8] ^ (1 << bit % 8));
+	}
+	free(bytes);
+	for (size_t len = 0; len < text.len; len++, tries++) {
+		scribble(path, buf_str(&text), len);
+		taken += identity_load(path, &back, &err) == 0;
+	}
+	is_int(taken, 0, "of %u damaged ones none is taken", tries);
+	ok(strstr(err.text, "managed.json") != NULL, "and the file is named: %s", err.text);
+	buf_fini(&text);
+	(void)unlink(path);
+	(void)rmdir(dir);
+}
+
+static void test_life(void)
+{
+	char dir[] = "/tmp/life-XXXXXX", path[64];
+	struct err err = { 0 };
+
+	if (!ok(mkdtemp(dir) != NULL, "a directory"))
+		return;
+	(void)snprintf(path, sizeof(path), "%s/life", dir);
+	is_u64(life_read(dir), 0, "a directory without a life");
+	is_int(life_write(dir, 41, &err), 0, "has one");
+	is_u64(life_read(dir), 41, "which is read");
+	is_int(life_write(dir, UINT64_MAX, &err), 0, "and another");
+	is_u64(life_read(dir), UINT64_MAX, "which is read");
+	is_int(file_write_atomic(path, slice_of("0000000000000007 0123456789abcdef\n"), &err), 0, "a damaged one");
+	is_u64(life_read(dir), 0, "is none");
+	(void)unlink(path);
+	is_int(life_write("/nonexistent", 1, &err), -ENOENT, "no directory: %s", err.text);
+	(void)rmdir(dir);
+}
+
 int main(void)
 {
 	test_round_trip();
 	test_wrong();
 	test_long();
 	test_file();
+	test_damaged();
+	test_life();
 	return done();
 }

@@ -22,13 +22,15 @@ static bool can_be(uint32_t facts)
 		return false;
 	if ((facts & (FACT_VOTER | FACT_LAST)) && !(facts & FACT_LISTED))
 		return false;
+	if ((facts & FACT_OLD) && (!(facts & FACT_DATA) || (facts & FACT_RUNNING)))
+		return false;
 	return !(facts & FACT_READY) || (facts & FACT_RUNNING);
 }
 
 /* The invariants of steps.h; counted, since there are millions. */
 static void test_invariants(void)
 {
-	unsigned twice = 0, fresh = 0, emptied = 0, served = 0, cleaned = 0, removed = 0, seen = 0;
+	unsigned twice = 0, fresh = 0, emptied = 0, served = 0, cleaned = 0, removed = 0, seen = 0, old = 0;
 
 	for (uint32_t facts = 0; facts < 1u << FACTS; facts++) {
 		enum step step;
@@ -43,6 +45,7 @@ static void test_invariants(void)
 		fresh += step == STEP_START_NEW && !(facts & FACT_BOOTSTRAPPING);
 		/* Started once, and what it had is gone: never under that id again. */
 		emptied += step == STEP_START && !(facts & FACT_DATA) && (facts & (FACT_STARTED | FACT_MEMBER));
+		old += step == STEP_START && (facts & FACT_OLD);
 		served += step == STEP_SERVE && !(facts & (FACT_MEMBER | FACT_CLIENT));
 		cleaned += step == STEP_CLEAN &&
 			   ((facts & FACT_RUNNING) || ((facts & FACT_LEAVING) && !(facts & FACT_REMOVED)) ||
@@ -54,6 +57,7 @@ static void test_invariants(void)
 	is_u64(twice, 0, "no etcd is started while one runs");
 	is_u64(fresh, 0, "only who bootstraps starts anew");
 	is_u64(emptied, 0, "an emptied directory never comes back under its old id");
+	is_u64(old, 0, "nor does one of an earlier time");
 	is_u64(served, 0, "nobody is served before etcd takes part");
 	is_u64(cleaned, 0, "only a directory that is out of the group is emptied");
 	is_u64(removed, 0, "who was taken out is not started");
@@ -122,6 +126,8 @@ static void test_member(void)
 		{ in | FACT_DATA | FACT_RUNNING | FACT_SERVING | FACT_READY, STEP_WAIT, "all is well" },
 		{ in, STEP_REFUSE_EMPTY, "emptied" },
 		{ in | FACT_JOIN, STEP_BEGIN_JOIN, "emptied, and may join anew" },
+		{ in | FACT_DATA | FACT_OLD, STEP_REFUSE_OLD, "a backup was put back" },
+		{ in | FACT_DATA | FACT_OLD | FACT_JOIN | FACT_OTHERS, STEP_REFUSE_OLD, "and its wish to join changes nothing" },
 		{ in | FACT_DATA | FACT_MOVED | FACT_OTHERS, STEP_UPDATE, "another address: the others are told first" },
 		{ in | FACT_DATA | FACT_MOVED, STEP_START, "another address, alone" },
 		{ in | FACT_DATA | FACT_MOVED | FACT_RUNNING | FACT_SERVING | FACT_READY, STEP_UPDATE, "then it tells itself" },
@@ -147,6 +153,7 @@ static void test_leave(void)
 		{ FACT_LEAVING | FACT_LEAVE | FACT_DATA | FACT_REMOVED, STEP_CLEAN, "etcd has ended" },
 		{ FACT_LEAVING | FACT_DATA, STEP_START, "killed in between: perhaps its vote is needed" },
 		{ FACT_LEAVING | FACT_DATA | FACT_FAILED, STEP_REMOVE, "etcd was taken out, and has ended" },
+		{ FACT_LEAVING | FACT_DATA | FACT_OLD, STEP_REMOVE, "killed, and a backup was put back" },
 		{ FACT_LEAVING, STEP_REMOVE, "killed, and emptied" },
 		{ FACT_CLIENT | FACT_LEAVE, STEP_CLEAN, "a client" },
 		{ FACT_LEAVE, STEP_REFUSE_NOTHING, "nobody" },

@@ -125,6 +125,7 @@ static void ask_status(struct managed *m)
 	if (!m->list.n || cluster_is_busy(&m->status))
 		return;
 	member = &m->list.member[m->turn++ % m->list.n];
+	m->asked = member->id;
 	if (member->client[0] && member->id != m->id.etcd_id)
 		(void)cluster_status(&m->status, member->client, STATUS_MS); /* else in the next round */
 }
@@ -144,14 +145,13 @@ static struct managed_seen *seen_of(struct managed *m, uint64_t id)
 	return free_place;
 }
 
-/* The one that was asked last; it may have another number by now. */
+/* Of the one that was asked; it may have left meanwhile, and nobody else is silent for that. */
 static void on_status(void *ctx, struct cluster_ask *ask)
 {
 	struct managed *m = ctx;
-	const struct cluster_member *member = m->list.n ? &m->list.member[(m->turn - 1) % m->list.n] : NULL;
-	struct managed_seen *seen = member ? seen_of(m, member->id) : NULL;
+	struct managed_seen *seen = cluster_by_id(&m->list, m->asked) ? seen_of(m, m->asked) : NULL;
 
-	if (!seen || (ask->status == 200 && cluster_answered(ask) != member->id))
+	if (!seen || (ask->status == 200 && cluster_answered(ask) != m->asked))
 		return;
 	if (ask->status == 200)
 		seen->silent_since = 0;

@@ -36,6 +36,7 @@ struct managed {
 	struct cluster_list list;   /* read last; n is 0 before */
 	struct managed_seen seen[CLUSTER_MAX];
 	size_t turn;                /* of the member that is asked next whether it lives */
+	uint64_t asked;             /* the one that was asked last */
 	enum step step;             /* that is under way, or was last */
 	bool known;                 /* the list is of now */
 	unsigned unheard;           /* those that did not give it */

@@ -22,6 +22,8 @@ TEST_PROGRAMS += \
 	tests/functional/prog/load.c \
 	tests/functional/prog/processes.c \
 	tests/functional/prog/rows_client.c
+TESTS_SRC += tests/functional/prog/rows_client_call.c tests/functional/prog/rows_client_read.c \
+	tests/functional/prog/rows_client_say.c
 
 # Filters that only tests load: build/*/tests/filters/NAME.so.
 TEST_FILTERS += \
@@ -56,6 +58,7 @@ FUZZ_TARGETS += \
 	tests/fuzz/fuzz_lane.c \
 	tests/fuzz/fuzz_marker.c \
 	tests/fuzz/fuzz_rows_answer.c \
+	tests/fuzz/fuzz_rows_http.c \
 	tests/fuzz/fuzz_members.c \
 	tests/fuzz/fuzz_parcel.c \
 	tests/fuzz/fuzz_snapshot.c \

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What managed etcd reads: lists of members, refusals, wishes to join, tokens'
- * records, its identity, /proc; and what members tell of themselves.  What is taken is within its bounds and fit to
- * become an argument; what is written is read as the same again.
+ * records, its identity, /proc; and what members tell of themselves, of shards and of the
+ * group.  What is taken is within its bounds and fit to become an argument; what is
+ * written is read as the same again.
  *
  * Byte 0: which of them.  With FUZZ_PLANT the target keeps a name where it has no room.
  */
@@ -11,7 +12,10 @@
 
 #include "aggregator/etcd/admit.h"
 #include "aggregator/etcd/proc.h"
+#include "aggregator/rows/keys.h"
 #include "aggregator/rows/members.h"
+#include "aggregator/rows/meta.h"
+#include "aggregator/rows/owner.h"
 #include "lib/slice.h"
 #include "tests/fuzz/replay.h"
 
@@ -133,10 +137,33 @@ static void check_member(struct mp_str text)
 		FUZZ_CHECK(check_name_ok(slice_of(info.check[i].name)) && info.check[i].rules);
 }
 
+static void check_meta(struct mp_str text)
+{
+	struct meta first, again;
+	struct buf out;
+
+	if (meta_read(text, &first, NULL) < 0)
+		return;
+	FUZZ_CHECK(first.generation && first.shards && first.shards <= SHARDS_MAX);
+	buf_init(&out, META_SIZE_MAX);
+	FUZZ_CHECK(meta_write(&out, &first) == 0 && meta_read(buf_slice(&out), &again, NULL) == 0);
+	FUZZ_CHECK(strcmp(first.group, again.group) == 0 && first.generation == again.generation &&
+		   first.shards == again.shards && first.sealed == again.sealed);
+	buf_fini(&out);
+}
+
+static void check_owner(struct mp_str text)
+{
+	struct owner_name name;
+
+	if (owner_text_read(text, &name))
+		FUZZ_CHECK(strlen(name.member) < sizeof(name.member) && name.counter <= INT64_MAX);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const checks[])(struct mp_str) = { check_list, check_judge, check_identity, check_token, check_wish,
-							 check_stat, check_member };
+							 check_stat, check_member, check_meta, check_owner };
 
 	if (size)
 		checks[data[0] % (sizeof(checks) / sizeof(checks[0]))](slice_make(data + 1, size - 1));

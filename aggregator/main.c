@@ -25,6 +25,9 @@ static const struct opt opts[] = {
 	  .env = "MP_AGGREGATOR_GROUP",
 	  .help = "keep the rows in that etcd (3.4 or later), and nothing on disk; \"managed\": in one that it "
 		  "runs itself" },
+	{ .name = "accept-loss", .type = OPT_STRING, .target = &options.accept_loss, .arg = "NUMBER",
+	  .help = "go on although acknowledged cells are missing from the directory: the number that the refusal to "
+		  "start gives, good for that loss alone" },
 	{ .name = "join", .type = OPT_STRING, .target = &options.join, .arg = "URL",
 	  .env = "MP_AGGREGATOR_JOIN",
 	  .help = "managed: take part in the group of that member, unless it does already; without it a group is begun" },

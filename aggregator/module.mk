@@ -7,7 +7,8 @@ AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/checks.c aggregator/ro
 	aggregator/rows/reader.c aggregator/rows/retain.c aggregator/rows/row.c aggregator/rows/row_keys.c \
 	aggregator/rows/snapshot.c aggregator/rows/snapshot_load.c \
 	aggregator/rows/subscribe.c aggregator/serve.c aggregator/serve_managed.c \
-	aggregator/rows/head.c aggregator/rows/keys.c aggregator/rows/sqlite_file.c
+	aggregator/rows/head.c aggregator/rows/keys.c aggregator/rows/sqlite_file.c aggregator/rows/sqlite_kept.c \
+	aggregator/rows/sqlite_log.c aggregator/rows/sqlite_mark.c
 UNIT_TESTS += tests/unit/aggregator/test_batch.c tests/unit/aggregator/test_engine_sqlite.c \
 	tests/unit/aggregator/test_head.c tests/unit/aggregator/test_keys.c
 UNIT_TESTS += tests/unit/aggregator/test_checks.c tests/unit/aggregator/test_checks_sim.c \
@@ -17,7 +18,7 @@ UNIT_TESTS += tests/unit/aggregator/test_row.c tests/unit/aggregator/test_owner_
 TESTS_SRC += tests/lib/sim.c tests/unit/aggregator/engine_sim.c \
 	tests/unit/aggregator/engine_sim_fault.c tests/unit/aggregator/engine_sim_store.c \
 	tests/unit/aggregator/engine_sim_watch.c tests/unit/aggregator/sim_map.c tests/unit/aggregator/faulty_disk.c
-UNIT_TESTS += tests/unit/aggregator/test_engine_faulty.c
+UNIT_TESTS += tests/unit/aggregator/test_engine_faulty.c tests/unit/aggregator/test_engine_kept.c
 AGGREGATOR_SRC += aggregator/rows/engine_etcd.c aggregator/rows/etcd_answer.c aggregator/rows/etcd_body.c \
 	aggregator/rows/etcd_ends.c aggregator/rows/etcd_http.c aggregator/rows/etcd_json.c \
 	aggregator/rows/etcd_judge.c aggregator/rows/etcd_lease.c aggregator/rows/etcd_range.c \

@@ -99,8 +99,9 @@ static int find_member(struct program *p, struct err *err)
 static int open_embedded(struct program *p, struct engine **ret, struct err *err)
 {
 	struct buf path;
-	int r = engine_sqlite_open(&p->loop, &(struct engine_sqlite_options){ .path = below(p, &path, "rows.db") },
-				   ret, err);
+	const struct engine_sqlite_options options = { .path = below(p, &path, "rows.db"),
+						       .accept_loss = p->options->accept_loss };
+	int r = engine_sqlite_open(&p->loop, &options, ret, err);
 
 	buf_fini(&path);
 	return r;
@@ -228,6 +229,7 @@ static int open_group(struct program *p, struct err *err)
 		r = o->group ? open_etcd(p, &options.engine, err) : open_embedded(p, &options.engine, err);
 	if (r < 0)
 		return r;
+	options.lost = !o->group && engine_sqlite_lost(options.engine);
 	if (p->managed) {
 		options.uuid = managed_identity(p->managed)->group;
 		options.limits.bytes = engine_etcd_limits(options.engine).max_bytes * 2 / 3;

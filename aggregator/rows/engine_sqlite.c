@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "aggregator/rows/deliver.h"
-#include "aggregator/rows/sqlite_file.h"
+#include "aggregator/rows/sqlite_kept.h"
 #include "lib/slice.h"
 
 struct engine_sqlite {
@@ -161,6 +161,11 @@ static int finish(struct engine_sqlite *e, struct delivery *d, struct changes *c
 		return answer(e, d, ENGINE_UNKNOWN, e->file.health.text);
 	}
 	sqlite_succeeded(&e->file, true);
+	rc = sqlite_kept_commit(&e->file);
+	if (rc != SQLITE_OK) {
+		sqlite_failed(&e->file, rc); /* the next one may not go on behind it */
+		sqlite_close_file(&e->file);
+	}
 	deliver_changes(&e->deliver, c);
 	return answer(e, d, ENGINE_COMMITTED, "");
 }
@@ -202,6 +207,8 @@ static int engine_commit(struct engine *engine, const struct engine_txn *txn, en
 	if (rc == SQLITE_OK && !txn->n_compares && !txn->n_ops)
 		return look(e, txn, d, ENGINE_COMMITTED, "");
 	changes_init(&changes);
+	if (rc == SQLITE_OK && txn->n_ops)
+		rc = sqlite_kept_count(&e->file);
 	if (rc == SQLITE_OK)
 		rc = apply_all(e, txn, deliver_watched(&e->deliver) ? &changes : NULL);
 	rc = rc == SQLITE_OK ? finish(e, d, &changes) : give_up(e, d, rc);
@@ -321,7 +328,7 @@ int engine_sqlite_open(uv_loop_t *loop, const struct engine_sqlite_options *opti
 
 	if (!e)
 		return err_set(err, -ENOMEM, "out of memory");
-	rc = sqlite_file_init(&e->file, options->path, options->vfs, err);
+	rc = sqlite_file_init(&e->file, options, err);
 	if (rc) {
 		free(e);
 		return rc;
@@ -330,4 +337,9 @@ int engine_sqlite_open(uv_loop_t *loop, const struct engine_sqlite_options *opti
 	deliver_init(&e->deliver, loop);
 	*ret = &e->engine;
 	return 0;
+}
+
+bool engine_sqlite_lost(const struct engine *engine)
+{
+	return of(engine)->file.accepted;
 }

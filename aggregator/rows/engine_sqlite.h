@@ -22,13 +22,18 @@
 struct engine_sqlite_options {
 	const char *path; /* the file; made when it is not there */
 	const char *vfs;  /* NULL: SQLite's default; a test's own otherwise */
+	const char *accept_loss; /* number of a loss that is accepted, see sqlite_kept.h; NULL: none */
 };
 
 /*
- * Opens and checks the file (PRAGMA quick_check).  0 and *ret; -EBUSY: another
- * process has it; -EINVAL: it is damaged or none of ours; -EIO, -ENOMEM.
+ * Opens and checks the file (PRAGMA quick_check, and sqlite_kept.h).  0 and *ret; -EBUSY: another
+ * process has it; -EINVAL: it is damaged, or none of ours, or something that was acknowledged is
+ * missing; -EIO, -ENOMEM.
  */
 int engine_sqlite_open(uv_loop_t *loop, const struct engine_sqlite_options *options,
 		       struct engine **ret, struct err *err);
+
+/* Something was missing, and that was accepted. */
+bool engine_sqlite_lost(const struct engine *engine);
 
 #endif

@@ -10,6 +10,7 @@
 #include "aggregator/rows/group.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -342,6 +343,40 @@ static void make_meta(struct group *g)
 		g->asked++;
 }
 
+static void on_generation(void *ctx, const struct engine_answer *answer)
+{
+	struct group *g = ctx;
+
+	if (!answered(g))
+		return;
+	g->options.lost = answer->outcome != ENGINE_COMMITTED;
+	meta_later(g); /* it is read, and is what it is now */
+}
+
+/* Whoever still has the generation before commits nothing. */
+static void next_generation(struct group *g, struct mp_str text)
+{
+	struct engine_compare same = { .key = buf_slice(&g->meta_key), .value = text };
+	struct engine_op put = { .kind = ENGINE_PUT, .key = same.key };
+	struct engine_txn txn = { .compares = &same, .n_compares = 1, .ops = &put, .n_ops = 1 };
+	struct err err = { 0 };
+	struct meta meta;
+
+	if (meta_read(text, &meta, &err) < 0) {
+		fail(g, err.text);
+		return;
+	}
+	meta.generation++;
+	buf_reset(&g->meta_text);
+	(void)meta_write(&g->meta_text, &meta);
+	put.value = buf_slice(&g->meta_text);
+	log_warn("a loss was accepted", "group=%s generation=%" PRIu64, meta.group, meta.generation);
+	if (g->engine->ops->commit(g->engine, &txn, on_generation, g) < 0)
+		meta_later(g);
+	else
+		g->asked++;
+}
+
 static void on_meta(void *ctx, const struct engine_answer *answer)
 {
 	struct group *g = ctx;
@@ -350,6 +385,8 @@ static void on_meta(void *ctx, const struct engine_answer *answer)
 		return;
 	if (answer->outcome != ENGINE_COMMITTED)
 		meta_later(g);
+	else if (answer->n_items && g->options.lost)
+		next_generation(g, answer->items[0].value);
 	else if (answer->n_items)
 		begin(g, answer->items[0].value);
 	else

@@ -30,6 +30,7 @@ struct group_options {
 	bool alone;             /* nobody else takes part: all shards are taken at once */
 	const char *url;        /* where others reach this member; not alone; borrowed */
 	struct members_net net; /* not alone */
+	bool lost;              /* something that was acknowledged is missing, and that was accepted: a new generation */
 	const char *uuid;       /* which group it is, 32 hex digits; NULL: whichever is there, or is made */
 };
 

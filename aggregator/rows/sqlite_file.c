@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aggregator/rows/sqlite_kept.h"
 #include "lib/slice.h"
 
 #define APPLICATION_ID 0x4d505231 /* "MPR1", in the file's head */
@@ -127,51 +128,52 @@ static int identify(struct sqlite_file *f)
 	/* At once: half of it would be a file of somebody else.  A failure closes the file, and that rolls back. */
 	return execute(f, "BEGIN IMMEDIATE;"
 		      "CREATE TABLE kv (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;"
-		      "PRAGMA application_id = 0x4d505231; PRAGMA user_version = 1; COMMIT");
+		      "PRAGMA application_id = 0x4d505231; COMMIT");
 }
 
 /*
- * Makes it durable that the log was emptied.  SQLite leaves that to the next
- * commit.  But after a failed fsync the log may hold less on the disk than what
- * was read from it: a crash would bring that back, and it would be written over
- * the newer pages of the file.
+ * Exclusive locking keeps other processes out and needs no shared memory.  Closing
+ * leaves the log as it is: what may be done with it is known when it is opened.
  */
-static int sync_log(struct sqlite_file *f)
-{
-	sqlite3_file *log = NULL;
-	int rc = sqlite3_file_control(f->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
-
-	if (rc != SQLITE_OK || !log || !log->pMethods)
-		return rc;
-	return log->pMethods->xSync(log, SQLITE_SYNC_FULL);
-}
-
-/*
- * Exclusive locking keeps other processes out and needs no shared memory; the
- * checkpoint writes down what a crash or a failed commit left in the log.
- */
-static int open_file(struct sqlite_file *f)
+static int open_database(struct sqlite_file *f)
 {
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
 		    SQLITE_OPEN_EXRESCODE;
 	int rc = sqlite3_open_v2(f->path, &f->db, flags, f->vfs);
 
 	if (rc == SQLITE_OK)
+		rc = sqlite3_db_config(f->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	if (rc == SQLITE_OK)
 		rc = execute(f, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
 			    "PRAGMA synchronous = FULL; BEGIN IMMEDIATE; COMMIT");
+	return rc;
+}
+
+/* Nothing of it may be missing; then what a crash or a failed commit left in the log is written down. */
+static int open_file(struct sqlite_file *f)
+{
+	int rc = sqlite_kept_there(f);
+
+	if (rc == SQLITE_OK)
+		rc = open_database(f);
+	if (rc == SQLITE_OK)
+		rc = sqlite_kept_all(f);
 	if (rc == SQLITE_OK)
 		rc = identify(f);
 	if (rc == SQLITE_OK)
-		rc = execute(f, "PRAGMA wal_checkpoint(TRUNCATE); SELECT count(*) FROM sqlite_schema");
+		rc = sqlite_kept_fold(f);
 	if (rc == SQLITE_OK)
-		rc = sync_log(f);
+		rc = execute(f, "SELECT count(*) FROM sqlite_schema");
 	for (size_t i = 0; rc == SQLITE_OK && i < STATEMENTS; i++)
 		rc = sqlite3_prepare_v3(f->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT,
 					&f->statement[i], NULL);
-	if (rc != SQLITE_OK) {
-		sqlite_failed(f, rc);
-		sqlite_close_file(f);
+	if (rc == SQLITE_OK) {
+		sqlite_kept_begin(f);
+		return rc;
 	}
+	if (!f->health.damaged)
+		sqlite_failed(f, rc);
+	sqlite_close_file(f);
 	return rc;
 }
 
@@ -238,12 +240,24 @@ static int open_failed(const struct sqlite_file *f, int primary, struct err *err
 	return err_set(err, f->health.damaged ? -EINVAL : -EIO, "%s", f->health.text);
 }
 
-int sqlite_file_init(struct sqlite_file *f, const char *path, const char *vfs, struct err *err)
+static char *copy_of(const char *text)
+{
+	return text ? strdup(text) : NULL;
+}
+
+int sqlite_file_init(struct sqlite_file *f, const struct engine_sqlite_options *options, struct err *err)
 {
 	int rc;
 
-	*f = (struct sqlite_file){ .path = strdup(path), .vfs = vfs ? strdup(vfs) : NULL };
-	rc = f->path && (f->vfs || !vfs) ? open_file(f) : SQLITE_NOMEM;
+	*f = (struct sqlite_file){ .path = copy_of(options->path), .vfs = copy_of(options->vfs),
+				   .accept = copy_of(options->accept_loss) };
+	rc = f->path && !f->vfs == !options->vfs && !f->accept == !options->accept_loss ? SQLITE_OK : SQLITE_NOMEM;
+	if (rc == SQLITE_OK)
+		rc = sqlite_mark_open(&f->mark, f->path, f->vfs);
+	if (rc == SQLITE_OK)
+		rc = open_file(f);
+	else
+		sqlite_failed(f, rc);
 	if (rc == SQLITE_OK && !quick_check(f)) {
 		sqlite_failed(f, SQLITE_CORRUPT);
 		rc = SQLITE_CORRUPT;
@@ -259,8 +273,11 @@ int sqlite_file_init(struct sqlite_file *f, const char *path, const char *vfs, s
 
 void sqlite_file_fini(struct sqlite_file *f)
 {
+	sqlite_kept_end(f);
 	sqlite_close_file(f);
+	sqlite_mark_close(&f->mark);
 	free(f->path);
 	free(f->vfs);
-	f->path = f->vfs = NULL;
+	free(f->accept);
+	f->path = f->vfs = f->accept = NULL;
 }

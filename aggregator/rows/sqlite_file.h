@@ -4,14 +4,16 @@
  * statements, and what its failures mean.  For engine_sqlite.c only.
  *
  * WAL with synchronous=FULL and exclusive locking.  A file in doubt is closed; who
- * wants to go on asks sqlite_ready(), which opens, checkpoints and reads it.
+ * wants to go on asks sqlite_ready(), which opens, checkpoints and reads it.  Each opening
+ * looks whether something that was acknowledged is missing: see sqlite_kept.h.
  */
 #ifndef AGGREGATOR_ROWS_SQLITE_FILE_H
 #define AGGREGATOR_ROWS_SQLITE_FILE_H
 
 #include <sqlite3.h>
 
-#include "aggregator/rows/engine.h"
+#include "aggregator/rows/engine_sqlite.h"
+#include "aggregator/rows/sqlite_mark.h"
 
 enum statement {
 	GET,          /* value of a key */
@@ -32,10 +34,17 @@ struct sqlite_file {
 	sqlite3 *db; /* NULL: closed, see sqlite_ready() */
 	sqlite3_stmt *statement[STATEMENTS];
 	struct engine_health health;
+	struct sqlite_mark mark; /* what of it is known to have been acknowledged */
+	char *accept;        /* the number of a loss that is accepted; NULL: none */
+	bool accepted;       /* it was that one */
+	uint32_t frames;     /* of the log, as the commit left it that was last; 0: it has written none */
+	bool counting;       /* the transaction under way raises the count */
+	bool uncounted;      /* the last commit has not raised it */
+	uint64_t counted_at; /* ns; when one last did */
 };
 
 /* Opens and checks it: see engine_sqlite_open() for the results.  sqlite_file_fini() is due on success. */
-int sqlite_file_init(struct sqlite_file *file, const char *path, const char *vfs, struct err *err);
+int sqlite_file_init(struct sqlite_file *file, const struct engine_sqlite_options *options, struct err *err);
 void sqlite_file_fini(struct sqlite_file *file);
 
 /* Opens the file when it is closed.  False: it cannot be read or written now; health says why. */

@@ -86,11 +86,14 @@ static void close_engine(void)
 
 static void remove_file(void)
 {
-	char wal[80];
+	static const char *const behind[] = { "", "-wal", "-mark" };
 
-	(void)snprintf(wal, sizeof(wal), "%s-wal", path);
-	(void)unlink(path); /* either may not be there */
-	(void)unlink(wal);
+	for (size_t i = 0; i < sizeof(behind) / sizeof(behind[0]); i++) {
+		char name[80];
+
+		(void)snprintf(name, sizeof(name), "%s%s", path, behind[i]);
+		(void)unlink(name); /* it may not be there */
+	}
 }
 
 static struct engine_health health(void)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/checks.c aggregator/rows/members.c aggregator/rows/members_checks.c aggregator/rows/copy.c aggregator/rows/copy_read.c \
+AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/checks.c aggregator/rows/members.c aggregator/rows/members_checks.c aggregator/rows/members_few.c aggregator/rows/copy.c aggregator/rows/copy_read.c \
 	aggregator/rows/deliver.c aggregator/rows/engine_sqlite.c aggregator/rows/flight.c \
 	aggregator/rows/group.c aggregator/rows/http.c aggregator/rows/http_forward.c aggregator/rows/http_members.c aggregator/rows/http_put.c \
 	aggregator/rows/http_read.c aggregator/rows/http_state.c aggregator/rows/http_snapshot.c aggregator/rows/http_subscribe.c \
@@ -28,7 +28,7 @@ UNIT_TESTS += tests/unit/aggregator/test_engine_etcd.c tests/unit/aggregator/tes
 AGGREGATOR_SRC += aggregator/rows/http_check.c aggregator/rows/http_export.c aggregator/rows/http_import.c \
 	aggregator/rows/http_lines.c
 AGGREGATOR_SRC += aggregator/rows/http_metrics.c aggregator/rows/limits.c
-UNIT_TESTS += tests/unit/aggregator/test_limits.c tests/unit/aggregator/test_members.c
+UNIT_TESTS += tests/unit/aggregator/test_limits.c tests/unit/aggregator/test_members.c tests/unit/aggregator/test_members_sim.c
 AGGREGATOR_SRC += aggregator/rows/http_receive.c aggregator/rows/http_send.c aggregator/rows/parcel.c
 UNIT_TESTS += tests/unit/aggregator/test_parcel.c
 GENERATED_MAN += $(B)/share/man/man8/mp-aggregator.8

@@ -232,6 +232,7 @@ static int open_group(struct program *p, struct err *err)
 	options.lost = !o->group && engine_sqlite_lost(options.engine);
 	if (p->managed) {
 		options.uuid = managed_identity(p->managed)->group;
+		options.runs_engine = managed_identity(p->managed)->state != IDENTITY_CLIENT;
 		options.limits.bytes = engine_etcd_limits(options.engine).max_bytes * 2 / 3;
 	} else if (o->group) {
 		options.limits.rows = ETCD_ROWS;

@@ -48,7 +48,8 @@ static const struct opt_command members_command = {
 	.name = "middlepipe rows members",
 	.usage = "[OPTION]...",
 	.summary = "list the aggregators of the group",
-	.text = "When they run an etcd of their own its members follow.",
+	.text = "In a group of more than five, three own all shards, and the others forward puts to them. When they run an "
+		"etcd of their own its members follow.",
 	.opts = plain_options,
 	.exit_codes = ROWS_EXIT_CODES,
 };
@@ -209,12 +210,14 @@ static const char *state_of(const json_t *member)
 {
 	if (json_is_true(json_object_get(member, "suspected")))
 		return "does not answer";
-	return json_is_true(json_object_get(member, "draining")) ? "drains" : "takes part";
+	if (json_is_true(json_object_get(member, "draining")))
+		return "drains";
+	return json_is_false(json_object_get(member, "chosen")) ? "forwards" : "takes part";
 }
 
 static void print_aggregators(const json_t *members)
 {
-	static const char *const head[] = { "MEMBER", "URL", "STATE", "VERSION", NULL };
+	static const char *const head[] = { "MEMBER", "URL", "STATE", ">SHARDS", "VERSION", NULL };
 	struct table table;
 
 	table_init(&table, head);
@@ -224,6 +227,7 @@ static void print_aggregators(const json_t *members)
 		table_add(&table, "%s", rows_text(member, "member"));
 		table_add(&table, "%s", rows_text(member, "url"));
 		table_add(&table, "%s", state_of(member));
+		table_add(&table, "%" JSON_INTEGER_FORMAT, rows_number(member, "shards"));
 		table_add(&table, "%s", rows_text(member, "version"));
 	}
 	finish(&table);

@@ -243,7 +243,8 @@ static struct members *build_members(struct group *g)
 	struct members_options options = {
 		.engine = g->engine, .copy = g->copy, .owner = g->owner, .host = &g->host,
 		.net = g->options.net, .n_shards = g->meta.shards,
-		.self = { .version = MIDDLEPIPE_VERSION, .nonce = g->nonce, .since_ms = host_wall(g) },
+		.self = { .version = MIDDLEPIPE_VERSION, .nonce = g->nonce, .since_ms = host_wall(g),
+			  .engine = g->options.runs_engine },
 	};
 
 	(void)snprintf(options.self.id, sizeof(options.self.id), "%s", buf_str(&g->member));

@@ -65,10 +65,11 @@ static uint32_t n_shards(const struct rows_http *http, const char *id)
 
 static void add_member(struct buf *out, const struct rows_http *http, const struct member_info *m, bool first)
 {
-	(void)buf_printf(out, "%s{\"member\":\"%s\",\"here\":%s,\"draining\":%s,\"suspected\":%s,\"shards\":%" PRIu32
-			 ",\"nonce\":\"%016" PRIx64 "\",\"since\":%" PRIu64 ",\"version\":", first ? "" : ",", m->id,
+	(void)buf_printf(out, "%s{\"member\":\"%s\",\"here\":%s,\"draining\":%s,\"suspected\":%s,\"chosen\":%s,\"engine\":%s"
+			 ",\"shards\":%" PRIu32 ",\"nonce\":\"%016" PRIx64 "\",\"since\":%" PRIu64 ",\"version\":", first ? "" : ",", m->id,
 			 strcmp(m->id, http->member) == 0 ? "true" : "false", m->draining ? "true" : "false",
-			 m->suspected ? "true" : "false", n_shards(http, m->id), m->nonce, m->since_ms);
+			 m->suspected ? "true" : "false", m->chosen ? "true" : "false", m->engine ? "true" : "false",
+			 n_shards(http, m->id), m->nonce, m->since_ms);
 	(void)json_text_add(out, slice_of(m->version));
 	(void)buf_add_str(out, ",\"url\":");
 	(void)json_text_add(out, slice_of(m->url));

@@ -204,6 +204,7 @@ void rows_metrics(void *ctx, struct http_req *req)
 	owner = group_owner(http->group);
 	buf_init(&body, ANSWER_MAX);
 	add_owner(&body, &f.owner);
+	metric(&body, "chosen", "gauge", "1: shards go to this member; 0: it forwards puts to others.", f.chosen);
 	if (owner) {
 		add_histograms(&body, owner_commit_time(owner), owner_batch_cells(owner));
 		add_refusals(&body, owner_refusals(owner));

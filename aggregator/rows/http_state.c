@@ -33,6 +33,7 @@ void rows_figures(const struct rows_http *http, struct figures *ret)
 	if (!group_copy(group))
 		return;
 	ret->follows = copy_follows(group_copy(group));
+	ret->chosen = !group_members(group) || members_is_chosen(group_members(group));
 	copy_count(group_copy(group), &ret->copy);
 	owner_count(group_owner(group), &ret->owner);
 	reader_count(group_reader(group), &ret->reader);
@@ -146,8 +147,8 @@ void rows_status(void *ctx, struct http_req *req)
 	(void)buf_printf(&body, "{\"member\":\"%s\",\"group\":\"%s\",\"ready\":%s,\"why\":", http->member,
 			 group_uuid(http->group), ready ? "true" : "false");
 	(void)json_text_add(&body, slice_of(why));
-	(void)buf_printf(&body, ",\"uptime_ms\":%" PRIu64 ",\"now\":%" PRIu64 ",\"version\":\"" MIDDLEPIPE_VERSION "\",",
-			 (group_now(http->group) - http->started_ns) / NS_PER_MS, clock_wall_now() / NS_PER_MS);
+	(void)buf_printf(&body, ",\"chosen\":%s,\"uptime_ms\":%" PRIu64 ",\"now\":%" PRIu64 ",\"version\":\"" MIDDLEPIPE_VERSION
+			 "\",", f.chosen ? "true" : "false", (group_now(http->group) - http->started_ns) / NS_PER_MS, clock_wall_now() / NS_PER_MS);
 	add_data(&body, http);
 	add_engine(&body, http, &f);
 	(void)buf_printf(&body, "\"shards\":{\"all\":%" PRIu32 ",\"owned\":%" PRIu32 ",\"taken\":%" PRIu64

@@ -17,6 +17,7 @@ struct figures {
 	uint64_t rows, bytes; /* held; values of batches */
 	uint64_t doubtful;    /* rows that are being read again */
 	bool follows;
+	bool chosen;          /* shards go to this member; else it forwards */
 };
 
 /* Zeros for what there is not yet. */

@@ -33,8 +33,9 @@ static int write_text(struct members *m)
 
 	buf_reset(&m->text);
 	(void)buf_printf(&m->text, "{\"format\":1,\"member\":\"%s\",\"nonce\":\"%016" PRIx64 "\",\"since\":%" PRIu64
-			 ",\"draining\":%s,\"version\":\"%s\",\"url\":", self->id, self->nonce, self->since_ms,
-			 self->draining ? "true" : "false", self->version);
+			 ",\"draining\":%s,\"engine\":%s,\"version\":\"%s\",\"url\":", self->id, self->nonce,
+			 self->since_ms, self->draining ? "true" : "false", self->engine ? "true" : "false",
+			 self->version);
 	(void)json_text_add(&m->text, slice_of(self->url));
 	(void)buf_add_str(&m->text, ",\"checks\":{");
 	for (size_t i = 0; i < self->n_checks; i++)
@@ -78,15 +79,17 @@ bool member_text_read(struct mp_str text, struct member_info *ret)
 	CLEANUP_JSON json_t *value = NULL;
 	const char *id, *nonce, *url, *version;
 	json_int_t since;
-	int draining;
+	int draining, engine = false; /* an older program does not say */
 
 	*ret = (struct member_info){ .id = "" };
 	if (!text.ptr || json_load_text(text, TEXT_MAX, 2, &value, NULL) ||
-	    json_unpack(value, "{s:s, s:s, s:s, s:s, s:I, s:b}", "member", &id, "nonce", &nonce, "url", &url,
-			"version", &version, "since", &since, "draining", &draining))
+	    json_unpack(value, "{s:s, s:s, s:s, s:s, s:I, s:b, s?b}", "member", &id, "nonce", &nonce, "url", &url,
+			"version", &version, "since", &since, "draining", &draining, "engine",
+			&engine))
 		return false;
 	ret->since_ms = since < 0 ? 0 : (uint64_t)since;
 	ret->draining = draining;
+	ret->engine = engine;
 	return hex_number(slice_of(nonce), 16, &ret->nonce) && read_checks(json_object_get(value, "checks"), ret) &&
 	       take_text(ret->id, sizeof(ret->id), id) &&
 	       take_text(ret->url, sizeof(ret->url), url) &&
@@ -249,7 +252,7 @@ void members_key(struct members *members, const struct key *key, struct mp_str v
 	struct member_info info;
 	struct peer *peer;
 
-	members->woken = true;
+	members->woken = members->choose = true;
 	if (!member_text_read(value, &info)) {
 		forget(members, key->name);
 		if (!value.ptr && !strcmp(key->name, members->self.id) && !members->leaving)
@@ -274,6 +277,7 @@ void members_key(struct members *members, const struct key *key, struct mp_str v
 		peer->ping_at = 0;
 	}
 	info.suspected = peer->info.nonce == info.nonce && peer->info.suspected;
+	info.chosen = peer->info.chosen; /* until that is looked at again */
 	peer->info = info;
 	members_count_checks(members, peer);
 }
@@ -286,7 +290,7 @@ void members_pong(struct members *members, const char *id, enum pong pong)
 
 	if (!peer)
 		return;
-	members->woken = true;
+	members->woken |= pong != PONG_ALIVE || peer->lost;
 	peer->asked = false;
 	peer->lost = pong == PONG_ALIVE ? 0 : peer->lost + 1;
 	peer->info.suspected = pong == PONG_REFUSED || peer->lost >= LOST_PINGS;
@@ -313,7 +317,11 @@ static bool is_before(const struct members *m, const struct peer *a, const struc
 {
 	unsigned fit_a = members_fitness(m, a, shard), fit_b = members_fitness(m, b, shard);
 
-	return fit_a != fit_b ? fit_a > fit_b : weight(&a->info, shard) > weight(&b->info, shard);
+	if (fit_a != fit_b)
+		return fit_a > fit_b;
+	if (a->info.chosen != b->info.chosen)
+		return a->info.chosen;
+	return weight(&a->info, shard) > weight(&b->info, shard);
 }
 
 /* How many members come before this one for the shard; SIZE_MAX: it does not want any. */
@@ -334,27 +342,23 @@ static size_t rank_of_self(const struct members *m, uint32_t shard)
 
 const struct member_info *members_owner(const struct members *members, uint32_t shard)
 {
-	struct owner_name name;
-	struct peer *peer;
+	const struct owner_name *name = &members->moves[shard].owner;
+	const struct peer *peer = name->nonce ? find(members, name->member) : NULL;
 
-	if (!owner_text_read(copy_owner(members->copy, shard), &name))
-		return NULL;
-	peer = find(members, name.member);
-	return peer && peer->info.nonce == name.nonce ? &peer->info : NULL;
+	return peer && peer->info.nonce == name->nonce ? &peer->info : NULL;
 }
 
 void members_shard_changed(struct members *members, uint32_t shard)
 {
 	struct moves *moves = &members->moves[shard];
-	struct owner_name name = { .nonce = 0 };
-	uint64_t now = host_now(members->host);
+	uint64_t before = moves->owner.nonce, now = host_now(members->host);
 
 	members->woken = true;
+	if (!owner_text_read(copy_owner(members->copy, shard), &moves->owner))
+		moves->owner.nonce = 0;
 	/* An owner that kills a flight rewrites its key: that is no move. */
-	(void)owner_text_read(copy_owner(members->copy, shard), &name);
-	if (name.nonce == moves->owner_nonce)
+	if (moves->owner.nonce == before)
 		return;
-	moves->owner_nonce = name.nonce;
 	if (now - moves->moved_at > CALM_NS)
 		moves->hold_ns = MOVE_NS;
 	else if (moves->moved_at)
@@ -371,14 +375,14 @@ static bool look(struct members *m, uint32_t shard, uint64_t now)
 
 	if (owner && is_self(m, owner)) {
 		moves->orphan_at = 0;
-		if (!m->self.draining && !owner_has(m->owner, shard))
-			owner_want(m->owner, shard, true); /* it took it, and has lost sight of it */
+		if (!m->self.draining)
+			owner_want(m->owner, shard, true); /* also when it took it, and has lost sight of it */
 		return false;
 	}
 	if (owner && !owner->suspected) {
 		moves->orphan_at = 0;
-		if (rank == 0 && now - moves->moved_at >= moves->hold_ns)
-			owner_want(m->owner, shard, true);
+		/* What it wanted while there was nobody it does not want any more. */
+		owner_want(m->owner, shard, rank == 0 && now - moves->moved_at >= moves->hold_ns);
 		return rank == 0;
 	}
 	if (!moves->orphan_at)
@@ -411,6 +415,9 @@ uint64_t members_wake(struct members *members)
 
 	members->woken = false;
 	write_key(members);
+	if (members->choose)
+		members_choose(members);
+	members->choose = false;
 	if (!copy_follows(members->copy))
 		return next;
 	members_look_at_rows(members, now);
@@ -424,6 +431,13 @@ uint64_t members_wake(struct members *members)
 bool members_is_woken(const struct members *members)
 {
 	return members->woken;
+}
+
+bool members_is_chosen(const struct members *members)
+{
+	const struct peer *self = find(members, members->self.id);
+
+	return self && self->info.chosen;
 }
 
 const struct member_info *members_at(const struct members *members, size_t i)

@@ -25,6 +25,8 @@
 #define MEMBERS_MAX 256      /* of a group */
 #define MEMBER_URL_MAX 255   /* bytes */
 #define MEMBER_PING_MS 250   /* from ping to ping, and for an answer */
+#define MEMBERS_SMALL 5      /* a group of so many: all own shards */
+#define MEMBERS_FEW 3        /* that own shards in a larger one */
 #define MEMBER_CHECKS_MAX 64 /* that a member tells of, and that are told apart in a group */
 
 struct members;
@@ -43,7 +45,9 @@ struct member_info {
 	uint64_t nonce;               /* of its process */
 	uint64_t since_ms;            /* when that began, since 1970 */
 	bool draining;                /* it wants no shards */
+	bool engine;                  /* it runs a member of the engine itself */
 	bool suspected;               /* does not answer, as far as this member sees */
+	bool chosen;                  /* one of those that shards go to, likewise; the others forward */
 	struct member_check check[MEMBER_CHECKS_MAX]; /* that it has, as far as it says */
 	size_t n_checks;              /* of them */
 };
@@ -99,6 +103,9 @@ bool members_is_woken(const struct members *members);
 
 /* The members in the order of their ids; NULL behind the last. */
 const struct member_info *members_at(const struct members *members, size_t i);
+
+/* Is this member one of those that shards go to?  Not before others can see it. */
+bool members_is_chosen(const struct members *members);
 
 /* The owner of a shard, when it is a member that is known; or NULL. */
 const struct member_info *members_owner(const struct members *members, uint32_t shard);

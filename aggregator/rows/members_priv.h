@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside members.c and members_checks.c; their tests look here, too. */
+/* Inside members.c, members_checks.c and members_few.c; their tests look here, too. */
 #ifndef AGGREGATOR_ROWS_MEMBERS_PRIV_H
 #define AGGREGATOR_ROWS_MEMBERS_PRIV_H
 
@@ -16,7 +16,7 @@ struct peer {
 
 /* What is remembered of a shard. */
 struct moves {
-	uint64_t owner_nonce; /* whose it is; 0: nobody's */
+	struct owner_name owner; /* as its key says; nonce 0: nobody */
 	uint64_t moved_at;  /* ns; it got its present owner */
 	uint64_t hold_ns;   /* how long it stays with an owner that lives */
 	uint64_t orphan_at; /* ns; since when it has no owner that lives; 0: it has one */
@@ -36,6 +36,7 @@ struct members {
 	struct member_check wanted[MEMBER_CHECKS_MAX]; /* checks that rows have, as they were met */
 	size_t n_wanted;               /* of them */
 	uint64_t wants[SHARDS_MAX];    /* by shard: those of its rows, as bits likewise */
+	bool choose;                   /* members have changed: members_choose() is due */
 	uint64_t look_at;              /* ns; when to look at all rows for them; 0: never done */
 	struct buf key;                /* this member's */
 	struct buf text;               /* what it writes there */
@@ -58,5 +59,8 @@ void members_count_checks(const struct members *m, struct peer *peer); /* its ke
 void members_look_at_rows(struct members *m, uint64_t now);            /* when that is due */
 /* How many of the checks of the shard's rows it has. */
 unsigned members_fitness(const struct members *m, const struct peer *peer, uint32_t shard);
+
+/* members_few.c: who of them is chosen. */
+void members_choose(struct members *m);
 
 #endif

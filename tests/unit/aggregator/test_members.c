@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What members tell of themselves: today's texts, older ones and wrong ones. */
+/* What members tell of themselves: today's texts, older ones and wrong ones; and who of them is chosen. */
 #include <stdio.h>
 #include <string.h>
 
-#include "aggregator/rows/members.h"
+#include "aggregator/rows/members_priv.h"
 #include "lib/slice.h"
 #include "tests/lib/tap.h"
 
@@ -62,8 +62,115 @@ static void test_many(void)
 	   "of more than are kept, the first ones");
 }
 
+static void test_engine(void)
+{
+	ok(reads("") && !info.engine, "of an older program it is not known whether it runs an engine");
+	ok(reads(",\"engine\":true") && info.engine, "one that does");
+	ok(reads(",\"engine\":false") && !info.engine, "one that does not");
+	ok(!reads(",\"engine\":1"), "one that does not know");
+}
+
+/* -------------------------------------------------------------------- who is chosen */
+
+static struct peer peers[MEMBERS_MAX];
+
+/* So many members, m0 and so on; those below `engines` run one. */
+static struct members *group_of(unsigned n, unsigned engines)
+{
+	static struct members m;
+
+	memset(&m, 0, sizeof(m));
+	memset(peers, 0, sizeof(peers));
+	for (unsigned i = 0; i < n; i++) {
+		(void)snprintf(peers[i].info.id, sizeof(peers[i].info.id), "m%u", i);
+		peers[i].info.engine = i < engines;
+		m.peer[m.n_peers++] = &peers[i];
+	}
+	members_choose(&m);
+	return &m;
+}
+
+static unsigned count_chosen(unsigned from, unsigned to)
+{
+	unsigned n = 0;
+
+	for (unsigned i = from; i < to; i++)
+		n += peers[i].info.chosen;
+	return n;
+}
+
+static void test_small(void)
+{
+	for (unsigned n = 1; n <= MEMBERS_SMALL; n++) {
+		(void)group_of(n, 0);
+		is_int(count_chosen(0, n), n, "of %u members all", n);
+	}
+	(void)group_of(MEMBERS_SMALL + 1, 0);
+	is_int(count_chosen(0, MEMBERS_SMALL + 1), MEMBERS_FEW, "of one more a few");
+	(void)group_of(MEMBERS_MAX, 0);
+	is_int(count_chosen(0, MEMBERS_MAX), MEMBERS_FEW, "of very many no more");
+}
+
+static void test_engines(void)
+{
+	(void)group_of(20, 5);
+	is_int(count_chosen(0, 5), MEMBERS_FEW, "those that run an engine come first");
+	(void)group_of(20, 1);
+	ok(peers[0].info.chosen && count_chosen(0, 20) == MEMBERS_FEW, "also when they are less than a few");
+}
+
+static void test_draining(void)
+{
+	struct members *m = group_of(20, 0);
+	bool before[20];
+	unsigned gone = 0, changed = 0;
+
+	while (!peers[gone].info.chosen)
+		gone++;
+	for (unsigned i = 0; i < 20; i++)
+		before[i] = peers[i].info.chosen;
+	peers[gone].info.suspected = true;
+	members_choose(m);
+	ok(peers[gone].info.chosen && count_chosen(0, 20) == MEMBERS_FEW, "who is suspected stays one of them");
+	peers[gone].info.draining = true;
+	members_choose(m);
+	for (unsigned i = 0; i < 20; i++)
+		changed += peers[i].info.chosen != before[i];
+	ok(!peers[gone].info.chosen && count_chosen(0, 20) == MEMBERS_FEW, "who drains does not");
+	is_int(changed, 2, "one comes for it, the others stay");
+	m = group_of(MEMBERS_SMALL + 1, 0);
+	peers[0].info.draining = true;
+	members_choose(m);
+	is_int(count_chosen(0, MEMBERS_SMALL + 1), MEMBERS_SMALL, "and does not count as a member");
+}
+
+/* Each member that comes changes one of them at most. */
+static void test_growing(void)
+{
+	unsigned most = 0;
+
+	for (unsigned n = MEMBERS_SMALL + 1; n < 100; n++) {
+		bool before[100];
+		unsigned went = 0;
+
+		(void)group_of(n, 0);
+		for (unsigned i = 0; i < n; i++)
+			before[i] = peers[i].info.chosen;
+		(void)group_of(n + 1, 0);
+		for (unsigned i = 0; i < n; i++)
+			went += before[i] && !peers[i].info.chosen;
+		most = went > most ? went : most;
+	}
+	is_int(most, 1, "a member that comes replaces one at most");
+}
+
 int main(void)
 {
+	test_engine();
+	test_small();
+	test_engines();
+	test_draining();
+	test_growing();
 	test_old();
 	test_checks();
 	test_wrong();

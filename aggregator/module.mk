@@ -5,7 +5,7 @@ AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/checks.c aggregator/ro
 	aggregator/rows/http_read.c aggregator/rows/http_state.c aggregator/rows/http_snapshot.c aggregator/rows/http_subscribe.c \
 	aggregator/rows/meta.c aggregator/rows/owner.c aggregator/rows/owner_txn.c aggregator/rows/plan.c aggregator/rows/plan_snapshot.c aggregator/rows/put.c \
 	aggregator/rows/reader.c aggregator/rows/retain.c aggregator/rows/row.c aggregator/rows/row_keys.c \
-	aggregator/rows/snapshot.c aggregator/rows/snapshot_load.c \
+	aggregator/rows/snapshot.c aggregator/rows/snapshot_load.c aggregator/rows/snapshot_try.c \
 	aggregator/rows/subscribe.c aggregator/serve.c aggregator/serve_managed.c \
 	aggregator/rows/head.c aggregator/rows/keys.c aggregator/rows/sqlite_file.c aggregator/rows/sqlite_kept.c \
 	aggregator/rows/sqlite_log.c aggregator/rows/sqlite_mark.c

@@ -23,8 +23,8 @@ static const struct opt_command command = {
 	.usage = "[OPTION]...",
 	.summary = "verify the checksums of all that is stored",
 	.text = "An aggregator reads every row's head and batches from the engine, verifies their checksums\n"
-		"and looks for cells that are missing. It goes on serving meanwhile. The exit code is 0 when\n"
-		"all is whole.",
+		"and looks for cells that are missing; of rows with a check the state snapshot, too. It goes on\n"
+		"serving meanwhile. The exit code is 0 when all is whole.",
 	.opts = options,
 	.exit_codes = "0  all is whole\n1  something is not, or it could not be told\n2  wrong usage\n"
 		      "4  the aggregator refuses it",

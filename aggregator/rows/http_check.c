@@ -2,17 +2,22 @@
 /*
  * GET /v1/check: reads all that the engine has of the rows, and says what of it
  * is not whole: heads and batches that cannot be read or whose checksum is
- * wrong, and cells that are missing (rows.md 7); see docs/rows-api.md.
+ * wrong, cells that are missing (rows.md 7), and the state snapshots of checks; see
+ * docs/rows-api.md.
  *
  * Row by row: its head, then its batches in pages, small enough that the loop is
- * not held up.  Rows change meanwhile: what seems to be missing is missing only
- * when the head still says so.
+ * not held up, then the snapshot that its floor rests on.  Rows change meanwhile: what
+ * seems to be missing is missing only when the head still says so.
  */
+#include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "aggregator/rows/http_lines.h"
+#include "aggregator/rows/snapshot_load.h"
+#include "aggregator/rows/snapshot_try.h"
 #include "lib/clock.h"
 #include "lib/json_text.h"
 #include "lib/slice.h"
@@ -27,7 +32,7 @@
 
 /* What was seen so far. */
 struct seen {
-	uint64_t rows, deleted, batches, cells, bytes, bad, changing;
+	uint64_t rows, deleted, batches, cells, bytes, snapshots, bad, changing;
 };
 
 struct check {
@@ -43,6 +48,11 @@ struct check {
 	struct head head;        /* of the row */
 	uint64_t first, next;    /* seqs: of the row's first batch, and behind the last one */
 	unsigned tries;          /* at this row */
+	struct {
+		const char *what;    /* as in the finding */
+		uint64_t seq;
+		char why[192];
+	} suspect;               /* what seems to be wrong, while the head is read again */
 	bool in_row;             /* its batches are being read */
 	size_t page;             /* batches that are read at a time */
 	uint64_t told_ns;        /* when it last said how far it is */
@@ -59,8 +69,8 @@ static void add_counts(struct check *c)
 	const struct seen *s = &c->seen;
 
 	(void)buf_printf(&c->lines.out, "\"rows\":%" PRIu64 ",\"deleted\":%" PRIu64 ",\"batches\":%" PRIu64 ",\"cells\":%"
-			 PRIu64 ",\"bytes\":%" PRIu64 ",\"bad\":%" PRIu64 ",\"changing\":%" PRIu64 "}\n", s->rows,
-			 s->deleted, s->batches, s->cells, s->bytes, s->bad, s->changing);
+			 PRIu64 ",\"bytes\":%" PRIu64 ",\"snapshots\":%" PRIu64 ",\"bad\":%" PRIu64 ",\"changing\":%" PRIu64
+			 "}\n", s->rows, s->deleted, s->batches, s->cells, s->bytes, s->snapshots, s->bad, s->changing);
 }
 
 static void tell_progress(struct check *c)
@@ -74,7 +84,7 @@ static void tell_progress(struct check *c)
 	add_counts(c);
 }
 
-/* what: "head", "batch" or "cells"; seq: 0 for a head. */
+/* what: "head", "batch", "cells" or "snapshot"; seq: 0 for a head. */
 static void tell_bad(struct check *c, const char *what, uint64_t seq, const char *why)
 {
 	const struct key *key = c->at_row < c->n_rows ? &c->row[c->at_row].key : NULL;
@@ -171,8 +181,16 @@ static void row_done(struct check *c)
 }
 
 static void begin_row(struct check *c);
+static void check_snapshot(struct check *c);
 
-/* The head once more: does it still say what the batches lack? */
+/* Does the head say what it said when something seemed to be wrong? */
+static bool is_as_before(const struct check *c, const struct head *now)
+{
+	return now->incarnation == c->head.incarnation && now->deleted == c->head.deleted &&
+	       (strcmp(c->suspect.what, "snapshot") ? now->floor == c->head.floor : now->snapshot == c->head.snapshot);
+}
+
+/* The head once more: does it still say what is not there? */
 static void on_head_again(void *ctx, const struct engine_answer *answer)
 {
 	struct check *c = ctx;
@@ -180,10 +198,12 @@ static void on_head_again(void *ctx, const struct engine_answer *answer)
 
 	if (!take_answer(c, answer))
 		return;
-	if (answer->n_items && head_read(answer->items[0].value, &now, NULL) == 0 &&
-	    now.incarnation == c->head.incarnation && now.floor == c->head.floor && now.deleted == c->head.deleted) {
-		tell_bad(c, "cells", c->next ? c->next : c->head.floor, "cells are missing that the head speaks of");
-		row_done(c);
+	if (answer->n_items && head_read(answer->items[0].value, &now, NULL) == 0 && is_as_before(c, &now)) {
+		tell_bad(c, c->suspect.what, c->suspect.seq, c->suspect.why);
+		if (strcmp(c->suspect.what, "snapshot"))
+			check_snapshot(c);
+		else
+			row_done(c);
 		return;
 	}
 	/* It has changed: from the start, with the new one. */
@@ -199,12 +219,16 @@ static void on_head_again(void *ctx, const struct engine_answer *answer)
 	}
 }
 
-static void look_again(struct check *c)
+/* That seems to be wrong: on_head_again() tells whether it is. */
+static void look_again(struct check *c, const char *what, uint64_t seq, const char *why)
 {
 	const struct key *key = &c->row[c->at_row].key;
 	struct engine_range range = { .limit = 1 };
 	struct buf text;
 
+	c->suspect.what = what;
+	c->suspect.seq = seq;
+	(void)snprintf(c->suspect.why, sizeof(c->suspect.why), "%s", why);
 	buf_init(&text, KEY_MAX);
 	(void)key_head(&text, buf_slice(&c->prefix), slice_make(key->name, key->name_size));
 	range.from = buf_slice(&text);
@@ -235,9 +259,9 @@ static void on_batches(void *ctx, const struct engine_answer *answer)
 		if (lines_flush(&c->lines))
 			read_batches(c);
 	} else if (c->seen.bad != c->before.bad || is_whole(c)) {
-		row_done(c);
+		check_snapshot(c);
 	} else {
-		look_again(c);
+		look_again(c, "cells", c->next ? c->next : c->head.floor, "cells are missing that the head speaks of");
 	}
 }
 
@@ -262,6 +286,57 @@ static void begin_row(struct check *c)
 	(void)key_cells(&c->cells_from, prefix, name, c->head.incarnation, 1);
 	(void)key_cells(&c->cells_end, prefix, name, c->head.incarnation, WALK_MAX);
 	read_batches(c);
+}
+
+/* ---------------------------------------------------------------------- snapshots */
+
+static void on_snapshot(void *ctx, int r, struct mp_str bytes, uint32_t rules, const char *why)
+{
+	struct check *c = ctx;
+	struct err err = { 0 };
+
+	(void)rules; /* the head's count: it is judged by them */
+	c->lines.busy = false;
+	if (lines_ended(&c->lines)) {
+		lines_free(&c->lines);
+		return;
+	}
+	if (r == -EAGAIN || r == -ENOMEM) {
+		lines_break(&c->lines, why && why[0] ? why : "out of memory");
+		return;
+	}
+	if (r == 0) {
+		c->seen.snapshots++;
+		r = snapshot_try(c->lines.http->halves, c->head.check, c->head.rules, bytes, &err);
+		why = err.text;
+	}
+	if (r == -ENOMEM)
+		lines_break(&c->lines, "out of memory");
+	else if (r == 0 || r == -ENOENT) /* without the half its sums have to do */
+		row_done(c);
+	else
+		look_again(c, "snapshot", c->head.snapshot, why);
+}
+
+/* The snapshot that the row's floor rests on, when it has a check. */
+static void check_snapshot(struct check *c)
+{
+	const struct key *key = &c->row[c->at_row].key;
+	const struct head *head = &c->head;
+	const struct snapshot_id id = { buf_slice(&c->prefix), slice_make(key->name, key->name_size), head->incarnation,
+					head->snapshot };
+
+	if (head->check[0] && head->floor > head->snapshot + 1)
+		tell_bad(c, "snapshot", head->snapshot, "the floor is above the cells that a state snapshot holds");
+	if (!head->check[0] || !head->snapshot) {
+		row_done(c);
+		return;
+	}
+	c->lines.busy = true;
+	if (snapshot_load(c->engine, &id, on_snapshot, c))
+		return;
+	c->lines.busy = false;
+	lines_break(&c->lines, "out of memory");
 }
 
 /* ------------------------------------------------------------------------- heads */

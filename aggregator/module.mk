@@ -26,6 +26,7 @@ AGGREGATOR_SRC += aggregator/rows/engine_etcd.c aggregator/rows/etcd_answer.c ag
 UNIT_TESTS += tests/unit/aggregator/test_engine_etcd.c tests/unit/aggregator/test_engine_etcd_group.c \
 	tests/unit/aggregator/test_engine_etcd_hostile.c tests/unit/aggregator/test_engine_etcd_secure.c
 AGGREGATOR_SRC += aggregator/rows/http_check.c aggregator/rows/http_export.c aggregator/rows/http_import.c \
+	aggregator/rows/http_import_state.c \
 	aggregator/rows/http_lines.c
 AGGREGATOR_SRC += aggregator/rows/http_metrics.c aggregator/rows/limits.c
 UNIT_TESTS += tests/unit/aggregator/test_limits.c tests/unit/aggregator/test_members.c tests/unit/aggregator/test_members_sim.c

@@ -88,7 +88,7 @@ static int take_line(struct taker *t, struct mp_str line)
 		t->rows++;
 	else if (slice_starts(json, MP_LIT("{\"gone\":")))
 		t->gone++;
-	else
+	else if (!slice_starts(json, MP_LIT("{\"state\":")))
 		rc = take_end(t, line);
 	t->lines++;
 	t->bytes += line.len + 1;

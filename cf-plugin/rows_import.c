@@ -4,7 +4,7 @@
  *
  * A file is read twice: first to see that it is whole, so that nothing is put
  * of one that is not.  Then it is sent in pieces, cut where no atomic put is cut
- * in two; a piece whose answer got lost is sent again, which does no harm
+ * in two, and no row from its state; a piece whose answer got lost is sent again, which does no harm
  * (aggregator/rows/http_import.c).
  */
 #include <errno.h>
@@ -47,7 +47,8 @@ static const struct opt_command command = {
 	.text = "Rows get their policies, and their cells one by one with their keys, times and origins, past\n"
 		"the same checks as any put. Cells that are there already are passed over, so an import that\n"
 		"broke off can be done again; where a row has other cells it ends, and nothing is overwritten.\n"
-		"Seqs count from 1 again in rows whose first cells were let go.\n\n"
+		"Seqs count from 1 again in rows whose first cells were let go. Rows with a check begin behind\n"
+		"the state that those cells came to, and keep their seqs; without it in the file they are refused.\n\n"
 		"A file is looked through first; of standard input (-) it is known only at the end.",
 	.opts = options,
 	.examples = "middlepipe rows import rows-2026-11-21.mprows",
@@ -284,6 +285,8 @@ static bool belongs(const struct importer *im, const struct export_line *line)
 {
 	const struct export_cell *cell = &line->is.cell;
 
+	if (line->kind == EXPORT_STATE)
+		return true; /* to its row's line */
 	return line->kind == EXPORT_CELL && im->key_len && cell->at == im->at + 1 && cell->time_ms == im->time_ms &&
 	       slice_eq(cell->key, slice_make(im->key, im->key_len)) && slice_eq(cell->row, slice_of(im->row));
 }

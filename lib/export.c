@@ -107,6 +107,18 @@ int export_write_cell(struct buf *out, uint64_t *sum, const struct export_cell *
 	return end_line(out, from, sum);
 }
 
+int export_write_state(struct buf *out, uint64_t *sum, const struct export_state *state)
+{
+	size_t from = begin_line(out);
+
+	add_text(out, "{\"state\":", state->row);
+	(void)buf_printf(out, ",\"seq\":%" PRIu64 ",\"rules\":%" PRIu64 ",\"part\":%" PRIu64 ",\"parts\":%" PRIu64
+			 ",\"data\":\"", state->seq, state->rules, state->part, state->parts);
+	(void)base64_encode(out, state->content);
+	(void)buf_add_str(out, "\"}");
+	return end_line(out, from, sum);
+}
+
 int export_write_gone(struct buf *out, uint64_t *sum, struct mp_str row)
 {
 	size_t from = begin_line(out);
@@ -286,6 +298,26 @@ static void read_cell(const struct json_at *at, struct export_line *line, struct
 		json_errs_add(errs, &member, "is longer than 1 MiB");
 }
 
+static void read_state(const struct json_at *at, struct export_line *line, struct json_errs *errs)
+{
+	struct json_at member = json_at_member(at, "data"), part = json_at_member(at, "part");
+	struct export_state *state = &line->is.state;
+	const char *data = "";
+
+	(void)json_only(at, errs, "state", "seq", "rules", "part", "parts", "data", NULL);
+	get_name(at, "state", &state->row, errs);
+	get_number(at, "seq", 1, &state->seq, errs);
+	get_number(at, "rules", 1, &state->rules, errs);
+	get_number(at, "part", 0, &state->part, errs);
+	get_number(at, "parts", 1, &state->parts, errs);
+	if (state->parts > EXPORT_PARTS_MAX || state->part >= state->parts)
+		json_errs_add(errs, &part, "is none of 1 to %d parts", EXPORT_PARTS_MAX);
+	(void)json_get_str(at, "data", JSON_REQUIRED, &data, errs);
+	if (base64_decode(&line->bytes, slice_of(data)) || line->bytes.len > EXPORT_DATA_MAX)
+		json_errs_add(errs, &member, "is not base64, or longer than 1 MiB");
+	state->content = buf_slice(&line->bytes);
+}
+
 static void read_gone(const struct json_at *at, struct export_line *line, struct json_errs *errs)
 {
 	(void)json_only(at, errs, "gone", NULL);
@@ -316,12 +348,14 @@ static const struct {
 	[EXPORT_BEGIN] = { "export", read_begin }, [EXPORT_ROW] = { "row", read_row },
 	[EXPORT_CELL] = { "cell", read_cell },     [EXPORT_GONE] = { "gone", read_gone },
 	[EXPORT_ERROR] = { "error", read_error },  [EXPORT_END] = { "end", read_end },
+	[EXPORT_STATE] = { "state", read_state },
 };
 
 static int read_document(struct export_line *line, struct err *err)
 {
 	struct json_at root = json_at_root(line->document);
 	struct json_errs errs;
+	json_int_t format;
 	size_t i = 0;
 	int rc;
 
@@ -330,10 +364,10 @@ static int read_document(struct export_line *line, struct err *err)
 	if (i == sizeof(kinds) / sizeof(kinds[0]))
 		return err_set(err, -EINVAL, "is no line of an export");
 	line->kind = (enum export_kind)i;
-	if (line->kind == EXPORT_BEGIN &&
-	    json_integer_value(json_object_get(line->document, "export")) != EXPORT_FORMAT)
-		return err_set(err, -EPROTONOSUPPORT, "has format %" JSON_INTEGER_FORMAT "; this program knows %d",
-			       json_integer_value(json_object_get(line->document, "export")), EXPORT_FORMAT);
+	format = json_integer_value(json_object_get(line->document, "export"));
+	if (line->kind == EXPORT_BEGIN && (format < 1 || format > EXPORT_FORMAT))
+		return err_set(err, -EPROTONOSUPPORT, "has format %" JSON_INTEGER_FORMAT "; this program knows 1 to %d",
+			       format, EXPORT_FORMAT);
 	json_errs_init(&errs, MISTAKES_MAX);
 	kinds[i].read(&root, line, &errs);
 	rc = json_errs_result(&errs, err);

@@ -4,9 +4,10 @@
  *
  *	<sum, 16 hex digits> <JSON object>\n
  *
- *	{"export":1,"group":"...","time":1795000000000,"prefix":"chains/"}
+ *	{"export":2,"group":"...","time":1795000000000,"prefix":"chains/"}
  *	{"row":"chains/shop","incarnation":"...","highest":17,"floor":1,"check":"","partition":"safe",
  *	 "keep_cells":0,"keep_bytes":0,"keep_ms":0}
+ *	{"state":"chains/shop","seq":9,"rules":1,"part":0,"parts":1,"data":"..."}
  *	{"cell":"chains/shop","at":1,"seq":1,"kind":1,"time":...,"key":"k","origin":"10.0.0.7","data":"aGVsbG8="}
  *	{"gone":"chains/shop"}
  *	{"error":"why it ends here"}
@@ -16,6 +17,8 @@
  * for the first): a line that was changed, left out or moved is found at
  * once, and the last sum stands for all that came before.  It finds damage, it
  * is no signature.  Key and origin are percent-encoded, since they are bytes.
+ * Lines of `state` stand behind that of a row with a check whose first cells are gone: the
+ * snapshot that its check goes on from, in parts; `at` is the seq then.  Format 1 had none.
  *
  * For the aggregator, which writes and takes them, and the command line, which
  * looks whether they are whole.  What is read may be anything.  Pure.
@@ -30,13 +33,14 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 
-#define EXPORT_FORMAT 1
+#define EXPORT_FORMAT 2                    /* is written; those before it are read */
 #define EXPORT_LINE_MAX ((size_t)2 << 20)  /* bytes of a line; a cell has 1 MiB at most */
 #define EXPORT_NAME_MAX 256                /* bytes of a row's name */
-#define EXPORT_DATA_MAX ((size_t)1 << 20)  /* bytes of a cell */
+#define EXPORT_DATA_MAX ((size_t)1 << 20)  /* bytes of a cell, or of a part of a state */
+#define EXPORT_PARTS_MAX 64                /* of a state */
 #define EXPORT_SUM_SIZE 16                 /* digits */
 
-enum export_kind { EXPORT_BEGIN, EXPORT_ROW, EXPORT_CELL, EXPORT_GONE, EXPORT_ERROR, EXPORT_END };
+enum export_kind { EXPORT_BEGIN, EXPORT_ROW, EXPORT_CELL, EXPORT_GONE, EXPORT_ERROR, EXPORT_END, EXPORT_STATE };
 
 struct export_begin {
 	const char *group;  /* 32 hex digits, whose rows these are */
@@ -54,10 +58,19 @@ struct export_row {
 
 struct export_cell {
 	struct mp_str row;      /* its name */
-	uint64_t at;            /* the how-manieth of the row in this export, from 1 */
+	uint64_t at;            /* the how-manieth of the row in this export, from 1; its seq behind a state */
 	uint64_t seq, time_ms;
 	uint8_t kind;           /* as batches have it */
 	struct mp_str key, origin, content; /* bytes */
+};
+
+/* A part of a state snapshot. */
+struct export_state {
+	struct mp_str row;      /* its name */
+	uint64_t seq;           /* of the last cell in it */
+	uint64_t rules;         /* of the check that wrote it */
+	uint64_t part, parts;   /* which one, from 0; of how many */
+	struct mp_str content;  /* bytes */
 };
 
 struct export_end {
@@ -68,6 +81,7 @@ struct export_end {
 int export_write_begin(struct buf *out, uint64_t *sum, const struct export_begin *begin);
 int export_write_row(struct buf *out, uint64_t *sum, const struct export_row *row);
 int export_write_cell(struct buf *out, uint64_t *sum, const struct export_cell *cell);
+int export_write_state(struct buf *out, uint64_t *sum, const struct export_state *state);
 int export_write_gone(struct buf *out, uint64_t *sum, struct mp_str row);
 int export_write_error(struct buf *out, uint64_t *sum, const char *why);
 int export_write_end(struct buf *out, uint64_t *sum, const struct export_end *end);
@@ -79,12 +93,13 @@ struct export_line {
 		struct export_begin begin;
 		struct export_row row;
 		struct export_cell cell;
+		struct export_state state;
 		struct mp_str gone;  /* name of the row */
 		const char *error;
 		struct export_end end;
 	} is;
 	json_t *document;  /* that texts stand in, owned */
-	struct buf bytes;  /* key, origin and content of a cell, owned */
+	struct buf bytes;  /* key, origin and content of a cell, content of a state; owned */
 };
 
 /*

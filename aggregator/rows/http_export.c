@@ -5,18 +5,23 @@
  *
  * Each row is as it is when its turn comes: it is read so that everything
  * answered before is in it, and its cells up to then follow from the copy, a
- * slice at a time.
+ * slice at a time.  Of a row with a check whose first cells are gone the state snapshot
+ * is read before, and stands between its line and its cells.
  */
+#include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "aggregator/rows/http_lines.h"
+#include "aggregator/rows/snapshot_load.h"
 #include "lib/clock.h"
 #include "lib/export.h"
 #include "lib/slice.h"
 
 #define NAMES_MAX ((size_t)1 << 30) /* bytes of all names */
+#define TRIES 5                     /* to read a state, while newer ones take its place */
 
 struct export {
 	struct lines lines;       /* first */
@@ -27,11 +32,26 @@ struct export {
 	struct row *row;          /* whose cells are being written; NULL: none */
 	uint64_t incarnation;     /* its life */
 	uint64_t seq, last;       /* next cell, and the last one */
-	uint64_t at;              /* cells of the row so far */
+	uint64_t at;              /* cells of the row so far; behind a state: seq of the last one */
+	struct buf state;         /* of the row's check, what is left of it to be written */
+	uint64_t state_seq;       /* of the last cell in it; 0: the row has none in the export */
+	uint64_t state_life;      /* incarnation of the row that it is read for */
+	uint32_t state_rules;     /* of the check that wrote it */
+	uint64_t part, parts;     /* the next one, and how many there are */
+	unsigned tries;           /* to read it */
 	struct export_end so_far; /* rows and cells */
 };
 
 static void next_row(struct export *e);
+
+/* Ends it at that row. */
+static void break_at(struct export *e, const char *why, const char *more)
+{
+	char text[512];
+
+	(void)snprintf(text, sizeof(text), "row %.*s: %s%s", SLICE_ARG(e->read.name), why, more);
+	lines_break(&e->lines, text);
+}
 
 /* ------------------------------------------------------------------------- cells */
 
@@ -74,14 +94,38 @@ static void write_cells(struct export *e)
 		next_row(e);
 		return;
 	}
-	if (e->seq < head->floor)
+	if (e->seq < head->floor && !e->state_seq)
 		e->seq = head->floor; /* they went meanwhile */
+	if (e->state_seq && e->seq <= e->last && e->seq < row_first(e->row)) {
+		/* Without them what follows is nothing that its check could go on to. */
+		break_at(e, "its cells went while they were written", "");
+		return;
+	}
 	if (!write_slice(e))
 		return;
 	if (e->seq <= e->last)
 		read_row(e); /* the copy lacks some just now: it is whole after a read */
 	else
 		next_row(e);
+}
+
+/* The state first, as far as the client reads. */
+static void write_rest(struct export *e)
+{
+	while (e->part < e->parts) {
+		struct mp_str content = buf_slice(&e->state);
+		struct export_state out;
+
+		content.len = content.len < EXPORT_DATA_MAX ? content.len : EXPORT_DATA_MAX;
+		out = (struct export_state){ row_name(e->row), e->state_seq, e->state_rules, e->part, e->parts, content };
+		(void)export_write_state(&e->lines.out, &e->sum, &out);
+		buf_consume(&e->state, content.len);
+		e->part++;
+		if (!lines_flush(&e->lines))
+			return;
+	}
+	buf_reset(&e->state);
+	write_cells(e);
 }
 
 static void go_on(struct lines *lines)
@@ -91,7 +135,7 @@ static void go_on(struct lines *lines)
 	if (!lines_flush(lines))
 		return;
 	if (e->row)
-		write_cells(e);
+		write_rest(e);
 	else
 		next_row(e);
 }
@@ -117,6 +161,55 @@ static void write_head(struct export *e, struct row *row)
 	(void)export_write_row(&e->lines.out, &e->sum, &out);
 }
 
+/* Its line, and what follows. */
+static void begin_row(struct export *e, struct row *row)
+{
+	write_head(e, row);
+	if (e->state_seq)
+		e->at = e->seq - 1;
+	if (lines_flush(&e->lines))
+		write_rest(e);
+}
+
+/* It was read; or a newer one has taken its place meanwhile, then the row is read again. */
+static void on_state(void *ctx, int r, struct mp_str bytes, uint32_t rules, const char *why)
+{
+	struct export *e = ctx;
+	struct row *row = copy_row(group_copy(e->lines.http->group), e->read.name);
+	bool same = row && row_exists(row) && row->head.incarnation == e->state_life;
+
+	e->lines.busy = false;
+	if (lines_ended(&e->lines)) {
+		lines_free(&e->lines);
+	} else if (!same || ((r == -EINVAL || r == 0) && row->head.snapshot != e->state_seq && e->tries < TRIES)) {
+		e->tries++;
+		read_row(e);
+	} else if (r < 0) {
+		break_at(e, "the state of its check cannot be read: ", why ? why : "");
+	} else if (buf_add_slice(&e->state, bytes)) {
+		lines_break(&e->lines, "out of memory");
+	} else {
+		e->state_rules = rules;
+		e->parts = (bytes.len + EXPORT_DATA_MAX - 1) / EXPORT_DATA_MAX;
+		e->parts += !e->parts; /* an empty one is one, too */
+		begin_row(e, row);
+	}
+}
+
+static void read_state(struct export *e, const struct row *row)
+{
+	const struct snapshot_id id = { copy_prefix(group_copy(e->lines.http->group)), row_name(row),
+					row->head.incarnation, row->head.snapshot };
+
+	e->state_seq = row->head.snapshot;
+	e->state_life = row->head.incarnation;
+	e->lines.busy = true;
+	if (snapshot_load(group_engine(e->lines.http->group), &id, on_state, e))
+		return;
+	e->lines.busy = false;
+	lines_break(&e->lines, "out of memory");
+}
+
 static void on_read(struct read *read, struct row *row, const char *why)
 {
 	struct export *e = (struct export *)(void *)((char *)read - offsetof(struct export, read));
@@ -128,12 +221,13 @@ static void on_read(struct read *read, struct row *row, const char *why)
 		lines_break(&e->lines, why);
 	} else if (e->row) {
 		write_cells(e);
-	} else if (row_exists(row)) {
-		write_head(e, row);
-		if (lines_flush(&e->lines))
-			write_cells(e);
-	} else {
+	} else if (!row_exists(row)) {
 		next_row(e);
+	} else if (row->head.check[0] && row->head.floor > 1) {
+		read_state(e, row);
+	} else {
+		e->state_seq = 0;
+		begin_row(e, row);
 	}
 }
 
@@ -149,6 +243,8 @@ static void read_row(struct export *e)
 static void next_row(struct export *e)
 {
 	e->row = NULL;
+	e->tries = 0;
+	e->part = e->parts = e->state_seq = 0;
 	if (!lines_flush(&e->lines))
 		return;
 	if (e->next_name >= e->names.len) {
@@ -195,6 +291,7 @@ static void export_free(struct lines *lines)
 	struct export *e = (struct export *)lines;
 
 	buf_fini(&e->names);
+	buf_fini(&e->state);
 	free(e);
 }
 
@@ -225,6 +322,7 @@ void rows_export(void *ctx, struct http_req *req)
 	e->lines = (struct lines){ .http = http, .req = req, .go_on = go_on, .last_word = last_word,
 				   .free = export_free };
 	buf_init(&e->names, NAMES_MAX);
+	buf_init(&e->state, SNAPSHOT_SIZE_MAX);
 	(void)snprintf(text, sizeof(text), "%.*s", SLICE_ARG(prefix));
 	begin.prefix = text;
 	if (!collect(e, prefix)) {

@@ -10,6 +10,9 @@
  * conflict (409), and nothing is ever overwritten.  Cells that were put
  * together (same key, time, origin and kind, one behind the other) go together.
  *
+ * A row with a check whose first cells are gone begins behind the state that its check goes on
+ * from: its line and those of the state are one thing, and come in one piece.
+ *
  * All sums are checked before the first line is taken.
  */
 #include <errno.h>
@@ -18,46 +21,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "aggregator/rows/http.h"
-#include "lib/export.h"
+#include "aggregator/rows/http_import_priv.h"
+#include "aggregator/rows/snapshot.h"
 #include "lib/hex.h"
 #include "lib/json_text.h"
 #include "lib/slice.h"
-
-#define GROUP_CELLS 4096               /* that go together at most, as in a put */
-#define TRIES 3                        /* when somebody else puts into the row meanwhile */
-
-struct import {
-	struct http_req *req;
-	struct rows_http *http;
-	struct mp_str rest;        /* of the body: lines that were not read yet */
-	uint64_t sum;              /* of the last line that is done */
-	uint64_t lines, rows, cells, passed; /* done: lines; of them rows, cells put, cells that were there */
-	struct export_line line;   /* the one at hand */
-	bool has_line;
-
-	/* Cells that go together. */
-	struct buf bytes;          /* their contents, behind one another */
-	size_t *end;               /* where each ends in them, owned; GROUP_CELLS */
-	struct mp_str *content;    /* the same as slices, owned; GROUP_CELLS */
-	size_t n;                  /* of them */
-	uint64_t at;               /* place of the first in the row */
-	uint64_t group_lines;      /* theirs */
-	uint64_t group_sum;        /* of the last of them */
-	char name[EXPORT_NAME_MAX + 1]; /* of the row */
-	char key[CELL_KEY_MAX], origin[CELL_ORIGIN_MAX];
-	size_t key_len, origin_len;
-	uint64_t time_ms, last_seq;
-	uint8_t kind;
-
-	struct read read;          /* of the row */
-	struct put put;            /* of the cells, or the policies */
-	uint64_t highest;          /* of the row named `known`, as we know it */
-	char known[EXPORT_NAME_MAX + 1]; /* "": of none */
-	unsigned tries;            /* to put this group */
-};
-
-static void step(struct import *im);
 
 /* ------------------------------------------------------------------------ answers */
 
@@ -66,6 +34,7 @@ static void import_free(struct import *im)
 	if (im->has_line)
 		export_line_fini(&im->line);
 	buf_fini(&im->bytes);
+	buf_fini(&im->state);
 	free(im->end);
 	free(im->content);
 	free(im);
@@ -78,7 +47,7 @@ static void add_figures(struct buf *body, const struct import *im)
 }
 
 /* Ends it.  code NULL: all of it is done. */
-static void answer(struct import *im, int status, const char *code, const char *row, const char *why)
+void import_answer(struct import *im, int status, const char *code, const char *row, const char *why)
 {
 	struct buf body;
 
@@ -117,7 +86,7 @@ static void answer_elsewhere(struct import *im, const char *row)
 	import_free(im);
 }
 
-static void answer_put(struct import *im, const char *row, const struct put_answer *a)
+void import_answer_put(struct import *im, const char *row, const struct put_answer *a)
 {
 	static const struct { enum put_code code; const char *name; } names[] = {
 		{ PUT_REFUSED, "refused" }, { PUT_GONE, "gone" }, { PUT_PRECONDITION, "precondition" },
@@ -131,13 +100,13 @@ static void answer_put(struct import *im, const char *row, const struct put_answ
 	if (a->code == PUT_ELSEWHERE)
 		answer_elsewhere(im, row);
 	else
-		answer(im, (int)a->code, name, row, a->why);
+		import_answer(im, (int)a->code, name, row, a->why);
 }
 
 /* ------------------------------------------------------------------------- lines */
 
 /* 1: the next line is at hand; 0: there is none; else a negative errno and err. */
-static int peek(struct import *im, struct err *err)
+int import_peek(struct import *im, struct err *err)
 {
 	struct mp_str line, rest;
 	int rc;
@@ -151,7 +120,7 @@ static int peek(struct import *im, struct err *err)
 }
 
 /* It is done with: the next one is to be read. */
-static void pass(struct import *im, uint64_t *sum)
+void import_pass(struct import *im, uint64_t *sum)
 {
 	struct mp_str line;
 
@@ -170,7 +139,7 @@ static bool check_sums(struct import *im)
 	char text[320];
 
 	if (rest.len && rest.ptr[rest.len - 1] != '\n') {
-		answer(im, 400, "damaged", "", "the last line is not whole");
+		import_answer(im, 400, "damaged", "", "the last line is not whole");
 		return false;
 	}
 	for (; rest.len; n++) {
@@ -178,7 +147,7 @@ static bool check_sums(struct import *im)
 		if (!export_check(line, &sum, &err))
 			continue;
 		(void)snprintf(text, sizeof(text), "line %" PRIu64 " of this piece %s", n + 1, err.text);
-		answer(im, 400, "damaged", "", text);
+		import_answer(im, 400, "damaged", "", text);
 		return false;
 	}
 	return true;
@@ -189,7 +158,7 @@ static bool may(struct import *im, struct mp_str name)
 	struct err err = { 0 };
 
 	if (row_name_check(name, &err) < 0) {
-		answer(im, 400, "bad_request", "", err.text);
+		import_answer(im, 400, "bad_request", "", err.text);
 		return false;
 	}
 	if (http_may(im->req, RIGHT_PUT, name) && http_may(im->req, RIGHT_ADMIN, name))
@@ -206,13 +175,17 @@ static void on_policies(struct put *put, const struct put_answer *a)
 	struct import *im = (struct import *)(void *)((char *)put - offsetof(struct import, put));
 
 	if (a->code != PUT_COMMITTED && a->code != PUT_REPEATED) {
-		answer_put(im, im->name, a);
+		import_answer_put(im, im->name, a);
+		return;
+	}
+	if (im->wants_state) {
+		import_begin_state(im);
 		return;
 	}
 	im->rows++;
 	im->lines++;
-	pass(im, &im->sum);
-	step(im);
+	import_pass(im, &im->sum);
+	import_step(im);
 }
 
 static void put_policies(struct import *im)
@@ -225,12 +198,14 @@ static void put_policies(struct import *im)
 	if (!may(im, row->name))
 		return;
 	if (row->check[0] && !check_name_ok(slice_of(row->check))) {
-		answer(im, 400, "bad_request", "", "that is no name of a check");
+		import_answer(im, 400, "bad_request", "", "that is no name of a check");
 		return;
 	}
 	(void)snprintf(policies.check, sizeof(policies.check), "%s", row->check);
 	policies.partition = strcmp(row->partition, "live") ? ROW_SAFE : ROW_LIVE;
 	(void)snprintf(im->name, sizeof(im->name), "%.*s", SLICE_ARG(row->name));
+	(void)snprintf(im->check, sizeof(im->check), "%s", row->check);
+	im->wants_state = row->check[0] && row->floor > 1;
 	im->known[0] = '\0';
 	im->put = (struct put){ .kind = PUT_POLICIES, .row = slice_of(im->name), .policies = policies,
 				.origin = slice_of(http_peer(im->req)), .done = on_policies,
@@ -250,7 +225,7 @@ static bool belongs(const struct import *im, const struct export_line *line)
 {
 	const struct export_cell *cell = &line->is.cell;
 
-	return line->kind == EXPORT_CELL && im->n < GROUP_CELLS && cell->content.len <= im->http->cell_max &&
+	return line->kind == EXPORT_CELL && im->n < IMPORT_CELLS && cell->content.len <= im->http->cell_max &&
 	       im->bytes.len + cell->content.len <= im->http->request_max && slice_eq(cell->row, slice_of(im->name)) &&
 	       cell->seq == im->last_seq + 1 && cell->at == im->at + im->n && cell->time_ms == im->time_ms &&
 	       cell->kind == im->kind && same(cell->key, im->key, im->key_len) &&
@@ -265,7 +240,7 @@ static void add_cell(struct import *im)
 	im->end[im->n++] = im->bytes.len;
 	im->last_seq = cell->seq;
 	im->group_lines++;
-	pass(im, &im->group_sum);
+	import_pass(im, &im->group_sum);
 }
 
 static void begin_group(struct import *im)
@@ -296,7 +271,7 @@ static void group_done(struct import *im, size_t put)
 	im->passed += im->n - put;
 	im->lines += im->group_lines;
 	im->sum = im->group_sum;
-	step(im);
+	import_step(im);
 }
 
 static void place(struct import *im);
@@ -308,11 +283,11 @@ static void on_put(struct put *put, const struct put_answer *a)
 	if (a->code == PUT_COMMITTED) {
 		im->highest = a->seq + put->n - 1;
 		group_done(im, put->n);
-	} else if (a->code == PUT_PRECONDITION && ++im->tries < TRIES) {
+	} else if (a->code == PUT_PRECONDITION && ++im->tries < IMPORT_TRIES) {
 		im->known[0] = '\0'; /* somebody else has put there */
 		place(im);
 	} else {
-		answer_put(im, im->name, a);
+		import_answer_put(im, im->name, a);
 	}
 }
 
@@ -351,7 +326,7 @@ static void on_read(struct read *read, struct row *row, const char *why)
 	char text[160];
 
 	if (!row) {
-		answer(im, 503, "unavailable", im->name, why);
+		import_answer(im, 503, "unavailable", im->name, why);
 		return;
 	}
 	im->highest = row_exists(row) ? row->head.last : 0;
@@ -360,13 +335,13 @@ static void on_read(struct read *read, struct row *row, const char *why)
 		if (is_there(im, row, skip))
 			continue;
 		(void)snprintf(text, sizeof(text), "the row has another cell at %" PRIu64 " already", im->at + skip);
-		answer(im, 409, "conflict", im->name, text);
+		import_answer(im, 409, "conflict", im->name, text);
 		return;
 	}
 	if (im->at + skip > im->highest + 1) {
 		(void)snprintf(text, sizeof(text), "the row has no cell %" PRIu64 ": what comes before has to be "
 			       "imported first", im->highest + 1);
-		answer(im, 409, "gap", im->name, text);
+		import_answer(im, 409, "gap", im->name, text);
 	} else if (skip == im->n) {
 		group_done(im, 0);
 	} else {
@@ -398,14 +373,14 @@ static void take_cells(struct import *im)
 	if (im->line.is.cell.content.len > im->http->cell_max) {
 		(void)snprintf(text, sizeof(text), "a cell may have %zu bytes", im->http->cell_max);
 		(void)snprintf(im->name, sizeof(im->name), "%.*s", SLICE_ARG(im->line.is.cell.row));
-		answer(im, 413, "too_large", im->name, text);
+		import_answer(im, 413, "too_large", im->name, text);
 		return;
 	}
 	begin_group(im);
-	while (peek(im, &err) == 1 && belongs(im, &im->line))
+	while (import_peek(im, &err) == 1 && belongs(im, &im->line))
 		add_cell(im);
 	if (im->bytes.error)
-		answer(im, 503, "unavailable", im->name, "out of memory");
+		import_answer(im, 503, "unavailable", im->name, "out of memory");
 	else
 		place(im); /* a line that cannot be read is told when its turn comes */
 }
@@ -413,13 +388,17 @@ static void take_cells(struct import *im)
 /* ------------------------------------------------------------------------ the way */
 
 /* Takes lines until one has to wait for something. */
-static void step(struct import *im)
+void import_step(struct import *im)
 {
 	struct err err = { 0 };
 	char text[320];
 	int rc;
 
-	while ((rc = peek(im, &err)) == 1) {
+	while ((rc = import_peek(im, &err)) == 1) {
+		if (im->line.kind == EXPORT_STATE) {
+			import_answer(im, 400, "bad_request", "", "a state stands behind its row's line, in the same piece");
+			return;
+		}
 		if (im->line.kind == EXPORT_ROW) {
 			put_policies(im);
 			return;
@@ -429,14 +408,14 @@ static void step(struct import *im)
 			return;
 		}
 		im->lines++; /* begin, gone, error and end: for whoever reads the whole */
-		pass(im, &im->sum);
+		import_pass(im, &im->sum);
 	}
 	if (!rc) {
-		answer(im, 200, NULL, NULL, NULL);
+		import_answer(im, 200, NULL, NULL, NULL);
 		return;
 	}
 	(void)snprintf(text, sizeof(text), "line %" PRIu64 " of this piece %s", im->lines + 1, err.text);
-	answer(im, rc == -ENOMEM ? 503 : 400, "bad_request", "", text);
+	import_answer(im, rc == -ENOMEM ? 503 : 400, "bad_request", "", text);
 }
 
 void rows_import(void *ctx, struct http_req *req)
@@ -455,18 +434,19 @@ void rows_import(void *ctx, struct http_req *req)
 	im->req = req;
 	im->http = http;
 	im->rest = http_body(req);
-	im->end = calloc(GROUP_CELLS, sizeof(*im->end));
-	im->content = calloc(GROUP_CELLS, sizeof(*im->content));
+	im->end = calloc(IMPORT_CELLS, sizeof(*im->end));
+	im->content = calloc(IMPORT_CELLS, sizeof(*im->content));
 	buf_init(&im->bytes, ROWS_REQUEST_MAX + EXPORT_DATA_MAX);
+	buf_init(&im->state, SNAPSHOT_SIZE_MAX);
 	if (!im->end || !im->content) {
-		answer(im, 503, "unavailable", "", "out of memory");
+		import_answer(im, 503, "unavailable", "", "out of memory");
 		return;
 	}
 	if (http_query(req, "after", &after) && !hex_number(after, EXPORT_SUM_SIZE, &im->sum)) {
-		answer(im, 400, "bad_request", "", "after wants the sum of the line before: 16 hex digits");
+		import_answer(im, 400, "bad_request", "", "after wants the sum of the line before: 16 hex digits");
 		return;
 	}
 	http_audit(req, "import", "bytes=%zu", im->rest.len);
 	if (check_sums(im))
-		step(im);
+		import_step(im);
 }

@@ -35,6 +35,8 @@ struct storing {
 	uint64_t seq;     /* of the last cell in it; 0: none is stored, others go */
 	uint64_t life;    /* incarnation of the row */
 	uint32_t rules;   /* of the check */
+	bool given;       /* it came from elsewhere, and the row begins behind it */
+	char check[CHECK_NAME_MAX + 1]; /* given: that of the row */
 	uint32_t n_parts; /* in all */
 	uint32_t next;    /* part that is not known to be there */
 	struct buf bytes; /* all of it */
@@ -157,9 +159,12 @@ void plan_return(struct owned *owned); /* likewise, and its puts wait again, in 
 
 /*
  * plan_snapshot.c.  begin: 0: it is being stored; -EAGAIN: later, and why not as
- * the check says.  due: retention would like one.
+ * the check says.  give: likewise that of a PUT_STATE; -E2BIG.  due: retention would like one.
  */
 int snapshot_begin(struct owner *owner, struct owned *owned);
+int snapshot_give(struct owner *owner, struct owned *owned, const struct put *put);
+bool snapshot_begins_row(const struct owned *owned); /* the flight names one that was given ... */
+bool snapshot_is(const struct owned *owned, const struct put *put); /* ... and it is that one */
 bool snapshot_due(const struct owner *owner, const struct row *row, uint64_t now_ms);
 void snapshot_drop(struct owned *owned);
 /* The next step of storing it; and for a life of the row that has ended: all of them go. */

@@ -174,6 +174,26 @@ static enum put_code judge_floor(struct owner *owner, struct owned *owned, const
 	return ret->code = PUT_UNAVAILABLE;
 }
 
+/* The row begins behind that snapshot when it is stored, and no cell has come meanwhile. */
+static enum put_code judge_state(struct owner *owner, struct owned *owned, const struct put *put,
+				 struct put_answer *ret)
+{
+	const struct head *head = &owned->row->head;
+	int r;
+
+	if (head->last || !head->check[0]) {
+		ret->why = head->last ? "the row has cells" : "the row has no check whose state that could be";
+		return ret->code = PUT_REFUSED;
+	}
+	if (snapshot_is(owned, put))
+		return PUT_COMMITTED;
+	r = snapshot_give(owner, owned, put);
+	if (r == 0)
+		return PUT_LATER;
+	ret->why = r == -E2BIG ? limits_reach(&owner->bounds, LIMIT_SNAPSHOT) : "out of memory";
+	return ret->code = r == -E2BIG ? PUT_TOO_LARGE : PUT_UNAVAILABLE;
+}
+
 /*
  * As put_judge(), behind what is on the flight already.  What only that speaks
  * against is PUT_LATER: nothing is refused because of what may yet fail.
@@ -183,6 +203,10 @@ static enum put_code judge(struct owner *owner, struct owned *owned, const struc
 {
 	enum put_code code = put_judge(put, owned->row, ret);
 
+	if (code == PUT_COMMITTED && put->kind == PUT_STATE)
+		code = judge_state(owner, owned, put, ret);
+	else if (code == PUT_COMMITTED && snapshot_begins_row(owned))
+		return PUT_LATER; /* it is judged behind that */
 	if (code == PUT_COMMITTED && put->kind == PUT_CELLS)
 		code = judge_room(owner, owned, put, ret);
 	if (code == PUT_COMMITTED && put->kind == PUT_CELLS)
@@ -257,11 +281,18 @@ static bool add_delete(struct owner *owner, struct owned *owned, struct put *put
 	return true;
 }
 
+static bool add_state(struct owner *owner, struct owned *owned, struct put *put)
+{
+	(void)owner, (void)owned, (void)put; /* snapshot_name() has done it */
+	return true;
+}
+
 static bool (*const add[])(struct owner *owner, struct owned *owned, struct put *put) = {
 	[PUT_CELLS] = add_cells,
 	[PUT_POLICIES] = add_policies,
 	[PUT_FLOOR] = add_floor,
 	[PUT_DELETE] = add_delete,
+	[PUT_STATE] = add_state,
 };
 
 /* --------------------------------------------------------------------- a row */

@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "aggregator/rows/owner_priv.h"
 #include "aggregator/rows/retain.h"
@@ -90,6 +91,44 @@ int snapshot_begin(struct owner *owner, struct owned *owned)
 	return 0;
 }
 
+int snapshot_give(struct owner *owner, struct owned *owned, const struct put *put)
+{
+	const struct head *head = &owned->row->head;
+	struct storing *s = owned->storing;
+
+	if (s && s->seq)
+		return 0; /* that one, or another whose turn is over soon */
+	if (put->state.len > SNAPSHOT_SIZE_MAX)
+		return -E2BIG;
+	s = storing_of(owned);
+	if (!s)
+		return -ENOMEM;
+	buf_reset(&s->bytes);
+	if (buf_add_slice(&s->bytes, put->state)) {
+		snapshot_drop(owned);
+		return -ENOMEM;
+	}
+	s->given = true;
+	s->seq = put->state_seq;
+	s->life = head->incarnation;
+	s->rules = (uint32_t)head->rules;
+	memcpy(s->check, head->check, sizeof(s->check));
+	s->next = 0;
+	s->n_parts = snapshot_parts(s->bytes.len, part_size(owner));
+	return 0;
+}
+
+bool snapshot_begins_row(const struct owned *owned)
+{
+	return owned->storing && owned->storing->given && owned->storing->names;
+}
+
+bool snapshot_is(const struct owned *owned, const struct put *put)
+{
+	return snapshot_begins_row(owned) && owned->storing->seq == put->state_seq &&
+	       slice_eq(buf_slice(&owned->storing->bytes), put->state);
+}
+
 /* Bytes of the cells behind that seq, as far as they are worth counting. */
 static uint64_t bytes_since(const struct row *row, uint64_t seq, uint64_t enough)
 {
@@ -139,15 +178,23 @@ static void plan_removal(struct owner *owner, struct owned *owned, uint64_t life
 		buf_reset(&s->end); /* with the next one */
 }
 
+/* What it is for is not there any more: another life of the row, another check, a newer snapshot. */
+static bool is_idle(const struct owned *owned)
+{
+	const struct storing *s = owned->storing;
+	const struct head *head = &owned->row->head;
+
+	return !row_exists(owned->row) || head->incarnation != s->life || head->snapshot >= s->seq ||
+	       head->rules != s->rules || (s->given && (head->last || strcmp(head->check, s->check) != 0));
+}
+
 void snapshot_plan(struct owner *owner, struct owned *owned)
 {
 	struct storing *s = owned->storing;
-	const struct head *head = &owned->row->head;
 
 	if (!s || !s->seq || owner->snapshot_aboard || owner->alone)
 		return;
-	if (!row_exists(owned->row) || head->incarnation != s->life || head->snapshot >= s->seq ||
-	    head->rules != s->rules) {
+	if (is_idle(owned)) {
 		snapshot_drop(owned);
 	} else if (s->next < s->n_parts) {
 		plan_part(owner, owned);
@@ -177,8 +224,15 @@ size_t snapshot_size(const struct owned *owned)
 
 void snapshot_name(struct owned *owned)
 {
-	if (owned->storing && owned->storing->names)
-		owned->next.snapshot = owned->storing->seq;
+	const struct storing *s = owned->storing;
+
+	if (!s || !s->names)
+		return;
+	owned->next.snapshot = s->seq;
+	if (!s->given)
+		return;
+	owned->next.last = s->seq;
+	owned->next.floor = s->seq + 1;
 }
 
 void snapshot_forget(struct owned *owned)

@@ -41,6 +41,7 @@ enum put_kind {
 	PUT_POLICIES, /* makes the row when there is none */
 	PUT_FLOOR,    /* moves the floor up */
 	PUT_DELETE,
+	PUT_STATE,    /* a row with a check and without cells begins behind a state snapshot from elsewhere */
 };
 
 /* The row as it was when the put was first made. */
@@ -89,6 +90,8 @@ struct put {
 	uint64_t if_match;            /* highest seq that it goes with */
 	struct policies policies;     /* PUT_POLICIES */
 	uint64_t floor;               /* PUT_FLOOR: the new one */
+	struct mp_str state;          /* PUT_STATE: the snapshot, which the row's check takes ... */
+	uint64_t state_seq;           /* ... and the seq of the last cell in it, at least 1: the next one follows it */
 	uint64_t deadline;            /* ns of host_now(): answered by then */
 	void (*done)(struct put *put, const struct put_answer *answer);
 

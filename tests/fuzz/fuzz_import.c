@@ -43,6 +43,7 @@ static int write_line(struct buf *out, const struct export_line *line)
 	case EXPORT_GONE: return export_write_gone(out, &sum, line->is.gone);
 	case EXPORT_ERROR: return export_write_error(out, &sum, line->is.error);
 	case EXPORT_END: return export_write_end(out, &sum, &line->is.end);
+	case EXPORT_STATE: return export_write_state(out, &sum, &line->is.state);
 	}
 	return -1;
 }
@@ -50,7 +51,12 @@ static int write_line(struct buf *out, const struct export_line *line)
 static void check_bounds(const struct export_line *line)
 {
 	const struct export_cell *cell = &line->is.cell;
+	const struct export_state *state = &line->is.state;
 
+	if (line->kind == EXPORT_STATE)
+		FUZZ_CHECK(state->row.len && state->row.len <= EXPORT_NAME_MAX && state->seq && state->rules &&
+			   state->part < state->parts && state->parts <= EXPORT_PARTS_MAX &&
+			   state->content.len <= EXPORT_DATA_MAX);
 	if (line->kind != EXPORT_CELL)
 		return;
 	plant(cell);

@@ -567,6 +567,51 @@ static void test_large(void)
 	end();
 }
 
+static enum put_code give(struct asked *a, const char *row, uint64_t n, uint64_t seq)
+{
+	char state[200] = { 0 };
+
+	memcpy(state, &n, sizeof(n));
+	ask(a, row, PUT_STATE, "");
+	a->put.state = slice_make(state, sizeof(state));
+	a->put.state_seq = seq;
+	return answer_of(a);
+}
+
+/* A row begins behind a state from elsewhere. */
+static void test_given(void)
+{
+	struct asked a, b, c;
+	const struct head *head;
+
+	begin();
+	is_int(give(&a, "r", 40, 40), PUT_NOT_THERE, "a state for no row");
+	(void)put(&a, "plain", PUT_POLICIES, "");
+	is_int(give(&a, "plain", 40, 40), PUT_REFUSED, "for one without a check");
+	(void)put(&a, "r", PUT_POLICIES, "count");
+	is_int(give(&a, "r", 40, 40), PUT_COMMITTED, "for one with a check and no cells");
+	head = &copy_row(stand.copy, MP_LIT("r"))->head;
+	ok(head->last == 40 && head->floor == 41 && head->snapshot == 40, "it begins behind that");
+	is_int(n_stored(), 3, "the snapshot is there, in three parts");
+	is_int(put(&a, "r", PUT_CELLS, "no"), PUT_REFUSED, "its check goes on from there");
+	is_str(a.why, "behind 40 and 0", "from that state");
+	is_int(put(&a, "r", PUT_CELLS, "x"), PUT_COMMITTED, "a cell is put");
+	is_int((long)a.answer.seq, 41, "at the next seq");
+	is_int(give(&a, "r", 50, 50), PUT_REFUSED, "a second state is refused");
+	own_anew();
+	is_int(put(&a, "r", PUT_CELLS, "no"), PUT_REFUSED, "whoever owns it next");
+	is_str(a.why, "behind 41 and 0", "goes on from there, too");
+	(void)put(&a, "s", PUT_POLICIES, "count");
+	ask(&b, "s", PUT_STATE, "");
+	b.put.state = MP_LIT("12345678");
+	b.put.state_seq = 9;
+	ask(&c, "s", PUT_CELLS, "x");
+	ok(answer_of(&b) == PUT_REFUSED && answer_of(&c) == PUT_COMMITTED && c.answer.seq == 1,
+	   "a cell that comes while it is stored was first");
+	is_int(copy_row(stand.copy, MP_LIT("s"))->head.snapshot, 0, "and there is no snapshot");
+	end();
+}
+
 /* A check that another member has: it may be set, and puts wait for the shard to move. */
 static void test_elsewhere(void)
 {
@@ -632,6 +677,7 @@ int main(void)
 	test_snapshot();
 	test_retention();
 	test_large();
+	test_given();
 	test_elsewhere();
 	test_damage();
 	return done();

@@ -21,12 +21,15 @@ static uint64_t write_all(void)
 					  MP_LIT("k 1%\x80\"\\"), MP_LIT("10.0.0.7"),
 					  slice_make(CELL_BYTES, sizeof(CELL_BYTES) - 1) };
 	const struct export_end end = { 1, 1 };
+	const struct export_state state = { MP_LIT("chains/\"shop\""), 9, 2, 1, 3,
+					    slice_make(CELL_BYTES, sizeof(CELL_BYTES) - 1) };
 	uint64_t sum = 0;
 
 	buf_reset(&text);
 	is_int(export_write_begin(&text, &sum, &begin) | export_write_row(&text, &sum, &row) |
 	       export_write_cell(&text, &sum, &cell) | export_write_gone(&text, &sum, MP_LIT("other")) |
-	       export_write_error(&text, &sum, "no disk") | export_write_end(&text, &sum, &end), 0, "is written");
+	       export_write_error(&text, &sum, "no disk") | export_write_end(&text, &sum, &end) |
+	       export_write_state(&text, &sum, &state), 0, "is written");
 	return sum;
 }
 
@@ -42,6 +45,7 @@ static void check_line(const struct export_line *line)
 {
 	const struct export_row *row = &line->is.row;
 	const struct export_cell *cell = &line->is.cell;
+	const struct export_state *state = &line->is.state;
 
 	switch (line->kind) {
 	case EXPORT_BEGIN:
@@ -65,6 +69,11 @@ static void check_line(const struct export_line *line)
 		break;
 	case EXPORT_END:
 		ok(line->is.end.rows == 1 && line->is.end.cells == 1, "the end");
+		break;
+	case EXPORT_STATE:
+		ok(slice_eq(state->row, MP_LIT("chains/\"shop\"")) && state->seq == 9 && state->rules == 2 &&
+		   state->part == 1 && state->parts == 3 &&
+		   slice_eq(state->content, slice_make(CELL_BYTES, sizeof(CELL_BYTES) - 1)), "a state");
 		break;
 	}
 }
@@ -136,6 +145,7 @@ static void test_damage(void)
 static void test_wrong(void)
 {
 #define S "0000000000000000 "
+#define STATE "{\"state\":\"r\",\"seq\":1,\"rules\":1,"
 #define CELL "{\"cell\":\"r\",\"at\":1,\"seq\":1,\"kind\":1,\"time\":1,"
 	static const struct { const char *line; int rc; const char *name; } wrong[] = {
 		{ "", -EINVAL, "nothing" },
@@ -143,8 +153,14 @@ static void test_wrong(void)
 		{ S, -EINVAL, "no JSON" },
 		{ S "{}", -EINVAL, "no kind" },
 		{ S "[]", -EINVAL, "no object" },
-		{ S "{\"export\":2,\"group\":\"\",\"time\":0,\"prefix\":\"\",\"new\":[]}", -EPROTONOSUPPORT, "a newer format" },
+		{ S "{\"export\":3,\"group\":\"\",\"time\":0,\"prefix\":\"\",\"new\":[]}", -EPROTONOSUPPORT, "a newer format" },
 		{ S "{\"export\":1,\"group\":\"\",\"time\":-1,\"prefix\":\"\"}", -EINVAL, "a time before 1970" },
+		{ S "{\"export\":0,\"group\":\"\",\"time\":0,\"prefix\":\"\"}", -EPROTONOSUPPORT, "a format that never was" },
+		{ S "{\"export\":1,\"group\":\"\",\"time\":0,\"prefix\":\"\"}", 0, "the first format is read" },
+		{ S STATE "\"part\":0,\"parts\":1,\"data\":\"\"}", 0, "an empty state is one" },
+		{ S STATE "\"part\":1,\"parts\":1,\"data\":\"\"}", -EINVAL, "a part behind the last" },
+		{ S STATE "\"part\":0,\"parts\":65,\"data\":\"\"}", -EINVAL, "too many parts" },
+		{ S STATE "\"part\":0,\"parts\":1,\"data\":\"a\"}", -EINVAL, "a part that is no base64" },
 		{ S "{\"gone\":\"\"}", -EINVAL, "an empty name" },
 		{ S "{\"gone\":3}", -EINVAL, "a name of another type" },
 		{ S "{\"end\":true,\"rows\":1.5,\"cells\":1}", -EINVAL, "half a row" },

@@ -48,7 +48,7 @@ void queue_push(struct http_req *req)
 	} while (!atomic_compare_exchange_weak_explicit(&s->queue, &first, req,
 							memory_order_release,
 							memory_order_relaxed));
-	if (!first)
+	if (!first && !req->worker->by_loop)
 		bell_ring(s->bell);
 }
 
@@ -70,6 +70,7 @@ static void take(struct http_server *s, struct http_req *req)
 	}
 	req->handed = true;
 	req->handed_at = uv_now(s->loop);
+	calm_owed(s);
 	list_push_back(&s->open, &req->open);
 	rights_find(req);
 	req->route->row->handler(s->ctx, req);
@@ -95,6 +96,7 @@ void req_drop(struct http_req *req)
 {
 	list_remove(&req->open);
 	req->done = true;
+	req->server->owed -= !req->stream.open;
 	req_unref(req);
 }
 

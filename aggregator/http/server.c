@@ -57,6 +57,7 @@ static void forget(struct http_server *s)
 	if (s->bell >= 0)
 		(void)close(s->bell); /* nothing was promised about it */
 	free(s->unix_path);
+	free(s->polls);
 	free(s);
 }
 
@@ -66,7 +67,7 @@ static void on_closed(uv_handle_t *handle)
 	void (*stopped)(void *ctx) = s->stopped;
 	void *ctx = s->stopped_ctx;
 
-	if (--s->closing)
+	if (--s->handles)
 		return;
 	forget(s);
 	if (stopped)
@@ -75,7 +76,7 @@ static void on_closed(uv_handle_t *handle)
 
 static void close_handles(struct http_server *s)
 {
-	s->closing = 2;
+	s->closing = true;
 	uv_close((uv_handle_t *)&s->wake, on_closed);
 	uv_close((uv_handle_t *)&s->sweep, on_closed);
 }
@@ -110,6 +111,7 @@ static void on_sweep(uv_timer_t *timer)
 	struct http_server *s = timer->data;
 
 	conns_sweep(&s->conns);
+	calm_beat(s);
 	if (++s->beats % ASK_EVERY == 0 && !s->stopping) {
 		queue_sweep(s, false);
 		reload_look(&s->reload, s->loop);
@@ -206,11 +208,14 @@ static int start(struct http_server *s, int fd, struct err *err)
 		return err_set(err, rc, "the loop: %s", uv_strerror(rc));
 	uv_timer_init(s->loop, &s->sweep); /* cannot fail */
 	s->wake.data = s->sweep.data = s;
+	s->handles = 2;
 	uv_poll_start(&s->wake, UV_READABLE, on_wake);
 	rc = start_workers(s, fd, err);
-	if (!rc)
-		uv_timer_start(&s->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
-	return rc;
+	if (rc)
+		return rc;
+	calm_init(s);
+	uv_timer_start(&s->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+	return 0;
 }
 
 static int check_reach(struct http_server *s, int fd, struct err *err)
@@ -333,6 +338,7 @@ void http_server_stop(struct http_server *s, int grace_ms, void (*stopped)(void 
 	s->stopped_ctx = ctx;
 	s->stop_at = uv_now(s->loop) + (uint64_t)(grace_ms > 0 ? grace_ms : 0);
 	atomic_store(&s->conns.draining, true);
+	calm_end(s, on_closed);
 	for (size_t i = 0; i < s->n_workers; i++)
 		worker_quiesce(&s->workers[i]);
 	if (s->unix_path)

@@ -43,6 +43,14 @@ struct http_server {
 	int bell;                        /* eventfd: there is something in `queue` */
 	uv_poll_t wake;                  /* hears it */
 	uv_timer_t sweep;                /* looks after deadlines and clients that went */
+	_Atomic bool calm;               /* the loop drives the workers' libmicrohttpd: calm.c */
+	bool can_be_calm;                /* that may be at all */
+	uv_poll_t *polls;                /* then they hear of events, one for each worker; owned */
+	size_t n_polls;                  /* of them, open */
+	uv_prepare_t prepare;            /* then it sends answers before the loop goes on */
+	uv_idle_t again;                 /* runs when there is more to do */
+	size_t owed;                     /* requests whose handlers owe an answer, or a stream */
+	size_t owed_most;                /* that there were in this beat */
 	_Atomic(struct http_req *) queue; /* newest first: for the loop */
 	struct list open;                /* of http_req.open: with their handlers */
 	struct reload reload;            /* reads the files again */
@@ -55,7 +63,8 @@ struct http_server {
 	bool stopping;                   /* http_server_stop() was called */
 	uint64_t stop_at;                /* then what is open is given up; loop's milliseconds */
 	unsigned beats;                  /* sweeps so far */
-	int closing;                     /* handles that have not closed yet */
+	int handles;                     /* that have not closed yet */
+	bool closing;                    /* the last of them are closed */
 	void (*stopped)(void *ctx);      /* as given */
 	void *stopped_ctx;               /* of it */
 	_Atomic uint64_t held;           /* bytes of bodies and answers */
@@ -69,9 +78,12 @@ struct http_server {
 /* A thread with a libmicrohttpd; its server is the `cls` of all callbacks. */
 struct worker {
 	struct http_server *server;         /* its own */
-	struct MHD_Daemon *daemon;          /* driven by its thread only */
+	struct MHD_Daemon *daemon;          /* used by who has `driving` */
 	pthread_t thread;                   /* see worker.c */
 	int bell;                           /* eventfd: something was asked of it */
+	pthread_mutex_t driving;            /* who drives has it: its thread, or the loop (calm.c) */
+	bool by_loop;                       /* the loop has it */
+	bool again;                         /* the loop's: libmicrohttpd has more to do */
 	_Atomic(struct http_req *) resumes; /* newest first: to be resumed */
 	_Atomic bool quiesce;               /* it is to listen no more ... */
 	bool quiet;                         /* ... and does not; its thread's */
@@ -214,8 +226,22 @@ void worker_quiesce(struct worker *worker);
 /* Ends and joins; no connection may be suspended, but for those in its queue. */
 void worker_stop(struct worker *worker);
 
-/* The connection goes on: it was suspended, and nobody else asks the same.  Any thread. */
+/* The connection goes on: it was suspended, and nobody else asks the same.  The loop's thread. */
 void worker_resume(struct http_req *req);
+
+/* The loop does what there is to do for the worker; true when there is more.  When it is calm. */
+bool worker_drive(struct worker *worker);
+bool worker_has_answers(struct worker *worker);
+int worker_fd(struct worker *worker); /* readable when there is something to do */
+
+/* calm.c: the loop has one more to answer; there is an answer while it is calm. */
+void calm_owed(struct http_server *server);
+void calm_answer(struct http_server *server);
+
+/* Its life; calm_end() closes handles, and what it is given is called for each. */
+void calm_init(struct http_server *server);
+void calm_beat(struct http_server *server);
+void calm_end(struct http_server *server, uv_close_cb closed);
 
 /* intake.c: libmicrohttpd's callbacks, with the worker as their cls. */
 enum MHD_Result intake_accept(void *cls, const struct sockaddr *from, socklen_t size);

@@ -5,8 +5,8 @@
  * would not do: 0.9.75 waits for events again when it has got exactly 128, so
  * that a thread with as many busy connections can sleep on all of them.
  *
- * Answers come back through a queue, many at one wake-up; their connections are
- * resumed by the thread that suspended them.
+ * Answers come back through a queue, many at one wake-up.  While it is calm the
+ * loop does all of that itself, and the threads sleep (calm.c).
  */
 #include <poll.h>
 #include <stdlib.h>
@@ -29,8 +29,17 @@ void worker_resume(struct http_req *req)
 	} while (!atomic_compare_exchange_weak_explicit(&w->resumes, &first, req,
 							memory_order_release,
 							memory_order_relaxed));
-	if (!first)
+	if (first)
+		return;
+	if (atomic_load_explicit(&w->server->calm, memory_order_relaxed))
+		calm_answer(w->server);
+	else
 		bell_ring(w->bell);
+}
+
+bool worker_has_answers(struct worker *w)
+{
+	return atomic_load_explicit(&w->resumes, memory_order_relaxed);
 }
 
 static void resume_all(struct worker *w)
@@ -53,12 +62,9 @@ static void stop_listening(struct worker *w)
 		(void)close(fd); /* nothing was promised about it */
 }
 
-static void hear(struct worker *w, bool rung)
+int worker_fd(struct worker *w)
 {
-	if (rung)
-		bell_hear(w->bell);
-	if (atomic_load(&w->quiesce))
-		stop_listening(w);
+	return MHD_get_daemon_info(w->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
 }
 
 /* Milliseconds until libmicrohttpd has something to do by itself; -1: never. */
@@ -71,20 +77,46 @@ static int timeout_of(struct MHD_Daemon *daemon)
 	return ms > 60000 ? 60000 : (int)ms;
 }
 
+bool worker_drive(struct worker *w)
+{
+	pthread_mutex_lock(&w->driving);
+	w->by_loop = true;
+	resume_all(w);
+	MHD_run(w->daemon);
+	w->again = !timeout_of(w->daemon);
+	w->by_loop = false;
+	pthread_mutex_unlock(&w->driving);
+	return w->again;
+}
+
+/* The thread does, unless the loop has taken over; then it sleeps on these events, so long. */
+static void run(struct worker *w, struct pollfd *events, int *ret_ms)
+{
+	pthread_mutex_lock(&w->driving);
+	if (atomic_load(&w->quiesce))
+		stop_listening(w);
+	if (atomic_load(&w->server->calm)) {
+		events->fd = *ret_ms = -1;
+	} else {
+		resume_all(w);
+		MHD_run(w->daemon);
+		events->fd = worker_fd(w);
+		*ret_ms = timeout_of(w->daemon);
+	}
+	pthread_mutex_unlock(&w->driving);
+}
+
 static void *work(void *arg)
 {
 	struct worker *w = arg;
-	struct pollfd fds[2] = {
-		{ .fd = MHD_get_daemon_info(w->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,
-		  .events = POLLIN },
-		{ .fd = w->bell, .events = POLLIN },
-	};
+	struct pollfd fds[2] = { { .events = POLLIN }, { .fd = w->bell, .events = POLLIN } };
+	int ms;
 
 	while (!atomic_load(&w->stop)) {
-		(void)poll(fds, 2, timeout_of(w->daemon)); /* interrupted: nothing has come */
-		hear(w, fds[1].revents != 0);
-		resume_all(w);
-		MHD_run(w->daemon);
+		run(w, &fds[0], &ms);
+		(void)poll(fds, 2, ms); /* interrupted: nothing has come */
+		if (fds[1].revents)
+			bell_hear(w->bell);
 	}
 	resume_all(w);
 	MHD_stop_daemon(w->daemon);
@@ -145,6 +177,7 @@ int worker_start(struct worker *w, struct http_server *server, int listen_fd, st
 
 	memset(w, 0, sizeof(*w));
 	w->server = server;
+	pthread_mutex_init(&w->driving, NULL); /* cannot fail on Linux */
 	w->bell = bell_new();
 	if (fd < 0 || w->bell < 0) {
 		rc = errno;
@@ -177,5 +210,6 @@ void worker_stop(struct worker *w)
 	atomic_store(&w->stop, true);
 	bell_ring(w->bell);
 	pthread_join(w->thread, NULL);
+	pthread_mutex_destroy(&w->driving);
 	(void)close(w->bell); /* nothing was promised about it */
 }

@@ -465,6 +465,47 @@ def part_stop():
            "of %d requests none is answered by half, or given up" % counts["good"])
 
 
+def switches(front):
+    """How often the threads that take in and send went to sleep."""
+    folder, n = "/proc/%d/task" % front.pid, 0
+    for task in os.listdir(folder):
+        with open("%s/%s/status" % (folder, task), encoding="ascii") as status:
+            fields = dict(line.split(":", 1) for line in status)
+        n += 0 if int(task) == front.pid else int(fields["voluntary_ctxt_switches"])
+    return n
+
+
+def woken(front, work):
+    """How often they did while that was done."""
+    before = switches(front)
+    work()
+    return switches(front) - before
+
+
+def part_calm():
+    front = Front()
+    clients = [front.connect() for _ in range(16)]
+
+    def lone():
+        for _ in range(20):
+            if clients[0].get("/fast").body != b"hello\n":
+                raise AssertionError("no answer")
+
+    def many():
+        for client in clients:
+            client.send(b"GET /late?ms=50 HTTP/1.1\r\n" + HOST + b"\r\n")
+        return [client.answer().body for client in clients]
+
+    for turn in ("at first", "again"):
+        mp.wait_for(lambda: woken(front, lone) == 0, "the loop to do it all by itself")
+        mp.ok(True, "%s one request after the other wakes no other thread" % turn)
+        answers = []
+        mp.ok(woken(front, lambda: answers.extend(many())) > 0, "many at once do")
+        mp.is_(answers, [b"late\n"] * 16, "and all are answered")
+    mp.wait_for(lambda: woken(front, lone) == 0, "calm")
+    mp.is_([front.stop(), [client.ended() for client in clients]], [0, [True] * 16], "it stops out of that")
+
+
 def part_unix():
     path = os.path.join(mp.workdir(), "http.sock")
     front = Front("--address", path)
@@ -483,7 +524,7 @@ only = sys.argv[1:]
 shared = None
 for part in (part_answers, part_pipelining, part_smuggling, part_sizes, part_early_close,
              part_deadlines, part_limits, part_idle, part_bodies, part_gone, part_streams, part_stop,
-             part_unix):
+             part_calm, part_unix):
     if only and part is not part_answers and part.__name__[5:] not in only:
         continue
     took = time.monotonic()

@@ -25,6 +25,8 @@ TEST_PROGRAMS += \
 TESTS_SRC += tests/functional/prog/rows_client_call.c tests/functional/prog/rows_client_read.c \
 	tests/functional/prog/rows_client_say.c
 
+TESTS_SRC += tests/bench/rows/bare_commit.c
+
 # Filters that only tests load: build/*/tests/filters/NAME.so.
 TEST_FILTERS += \
 	tests/filters/badload.c \

@@ -5,16 +5,13 @@
  *	bare_disk fdatasync|sqlite FOLDER SECONDS
  *
  * fdatasync writes 4 KiB behind one another into a file of the folder and syncs
- * each.  sqlite commits one row a transaction: the table, the pragmas and the
- * statement of aggregator/rows/sqlite_file.c, a key as long as a batch's, a value
- * as large as a batch of one cell of 128 bytes.
+ * each.  sqlite commits one row a transaction, see bare_commit.h.
  *
  * Prints one JSON object: p50 and p99 in milliseconds, a second, and how many.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +19,8 @@
 
 #include "lib/clock.h"
 #include "lib/hist.h"
+#include "tests/bench/rows/bare_commit.h"
 
-#define VALUE_SIZE 216 /* batch head, cell head, key, origin, content */
 #define PAGE 4096
 
 static struct hist times;
@@ -57,48 +54,20 @@ static void sync_once(uint64_t n)
 
 /* --------------------------------------------------------------------- SQLite */
 
-static sqlite3 *db;
-static sqlite3_stmt *begin, *insert, *commit;
-
-static sqlite3_stmt *prepare(const char *sql)
-{
-	sqlite3_stmt *statement = NULL;
-
-	if (sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL) != SQLITE_OK)
-		die(sqlite3_errmsg(db));
-	return statement;
-}
-
 static void sqlite_begin(void)
 {
-	if (sqlite3_open(path, &db) != SQLITE_OK ||
-	    sqlite3_exec(db, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-			 "CREATE TABLE kv (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID", NULL, NULL,
-			 NULL) != SQLITE_OK)
-		die(sqlite3_errmsg(db));
-	begin = prepare("BEGIN IMMEDIATE");
-	insert = prepare("INSERT INTO kv (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2");
-	commit = prepare("COMMIT");
-}
+	const char *wrong = bare_commit_open(path);
 
-static void step(sqlite3_stmt *statement)
-{
-	if (sqlite3_step(statement) != SQLITE_DONE)
-		die(sqlite3_errmsg(db));
-	sqlite3_reset(statement);
+	if (wrong)
+		die(wrong);
 }
 
 static void sqlite_once(uint64_t n)
 {
-	static const char value[VALUE_SIZE];
-	char key[64];
-	int size = snprintf(key, sizeof(key), "middlepipe/default/cells/r0/00000000000000ff/%016" PRIx64, n);
+	const char *wrong = bare_commit(n);
 
-	step(begin);
-	sqlite3_bind_blob(insert, 1, key, size, SQLITE_STATIC);
-	sqlite3_bind_blob(insert, 2, value, VALUE_SIZE, SQLITE_STATIC);
-	step(insert);
-	step(commit);
+	if (wrong)
+		die(wrong);
 }
 
 /* ------------------------------------------------------------------------- all */

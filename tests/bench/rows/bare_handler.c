@@ -4,7 +4,10 @@
  * behind it, and nothing in between.  A request is suspended, its connection
  * put into a queue, and resumed by that thread with an answer of 201.
  *
- *	bare_handler [THREADS]     prints its port, ends with its standard input
+ *	bare_handler [THREADS [FOLDER]]     prints its port, ends with its standard input
+ *
+ * With a folder that thread commits before it answers (bare_commit.h), once for all
+ * that wait: the least that a put which is stored can take.
  *
  * A thread of libmicrohttpd 0.9.75 that gets exactly 128 events at once waits for
  * more before it looks at them: with one thread and 256 connections this program
@@ -21,6 +24,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "tests/bench/rows/bare_commit.h"
+
 static const char text[] = "{\"row\":\"bench\",\"seq\":1}";
 
 /* A request on its way through the second thread. */
@@ -33,6 +38,7 @@ struct call {
 static _Atomic(struct call *) queue;
 static int bell = -1;
 static struct MHD_Response *response;
+static bool commits; /* before it answers */
 
 static void push(struct call *call)
 {
@@ -49,11 +55,14 @@ static void push(struct call *call)
 static void *answer_all(void *unused)
 {
 	struct call *call, *next;
-	uint64_t n;
+	uint64_t n, number = 0;
 
 	(void)unused;
 	while (read(bell, &n, sizeof(n)) == (ssize_t)sizeof(n)) {
-		for (call = atomic_exchange(&queue, NULL); call; call = next) {
+		call = atomic_exchange(&queue, NULL);
+		if (commits && call && bare_commit(++number))
+			abort();
+		for (; call; call = next) {
 			next = call->next;
 			call->answered = true;
 			MHD_resume_connection(call->connection);
@@ -94,6 +103,14 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **ct
 	*ctx = NULL;
 }
 
+static bool open_file(const char *folder)
+{
+	char path[4096];
+
+	(void)snprintf(path, sizeof(path), "%s/bare-handler-%d", folder, (int)getpid());
+	return !bare_commit_open(path);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned threads = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 2;
@@ -102,6 +119,9 @@ int main(int argc, char **argv)
 	pthread_t thread;
 	char byte;
 
+	commits = argc > 2;
+	if (commits && !open_file(argv[2]))
+		return 1;
 	bell = eventfd(0, EFD_CLOEXEC);
 	response = MHD_create_response_from_buffer(sizeof(text) - 1, (void *)(uintptr_t)text,
 						   MHD_RESPMEM_PERSISTENT);

@@ -79,10 +79,11 @@ def etcd_gets(group):
 
 
 class Handler(Load):
-    """libmicrohttpd alone: the least that a request costs here."""
+    """libmicrohttpd alone: the least that a request costs here.  With commits: and one of SQLite before the answer."""
 
-    def __init__(self):
-        self.process = subprocess.Popen([os.path.join(TOOLS, "bare_handler")], stdin=subprocess.PIPE,
+    def __init__(self, commits=False):
+        folder = [mp.workdir()] if commits else []
+        self.process = subprocess.Popen([os.path.join(TOOLS, "bare_handler"), "2", *folder], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE)
         super().__init__(["127.0.0.1:%d" % int(self.process.stdout.readline())], "--method", "POST", "--key", "--body",
                          file_of(os.urandom(CELL)))

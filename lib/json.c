@@ -366,3 +366,27 @@ int json_only(const struct json_at *at, struct json_errs *errs, ...)
 	va_end(args);
 	return json_only_names(at, names, errs);
 }
+
+int json_read_kind(struct mp_str text, const struct json_kind *kind, void *ret, struct err *err)
+{
+	CLEANUP_JSON json_t *value = NULL;
+	struct json_errs errs;
+	struct json_at root;
+	int64_t format = 0;
+	int rc = json_load_text(text, kind->size_max, 2, &value, err);
+
+	if (rc)
+		return rc == -ENOMEM ? rc : -EINVAL;
+	root = json_at_root(value);
+	json_errs_init(&errs, kind->mistakes);
+	json_get_int(&root, "format", JSON_REQUIRED, 1, INT32_MAX, &format, &errs);
+	if (!errs.count && (format < kind->oldest || format > kind->newest))
+		rc = err_set(err, -EPROTONOSUPPORT, "%s of format %d, and this program knows %d", kind->what, (int)format,
+			     kind->newest);
+	else
+		kind->read(&root, (int)format, ret, &errs);
+	if (!rc)
+		rc = json_errs_result(&errs, err);
+	json_errs_fini(&errs);
+	return rc;
+}

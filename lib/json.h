@@ -69,6 +69,22 @@ struct json_errs {
 int json_load_text(struct mp_str text, size_t max_size, size_t max_depth,
 		   json_t **ret, struct err *err);
 
+/* A text of our own that has the number of its format: {"format":1,...}, with nothing nested in it. */
+struct json_kind {
+	const char *what;  /* for messages: "an identity" */
+	int oldest, newest; /* formats that are known */
+	size_t size_max;   /* bytes */
+	size_t mistakes;   /* lines of them that are kept */
+	/* Reads the other members. */
+	void (*read)(const struct json_at *root, int format, void *ret, struct json_errs *errs);
+};
+
+/*
+ * Reads it into *ret, of which nothing counts without 0.  -EINVAL: none of ours;
+ * -EPROTONOSUPPORT: a format that is not known; -ENOMEM; err says what is wrong.
+ */
+int json_read_kind(struct mp_str text, const struct json_kind *kind, void *ret, struct err *err);
+
 struct json_at json_at_root(const json_t *value);
 
 /* The member or element; its value is NULL when there is none. */

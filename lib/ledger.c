@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "lib/buf.h"
+#include "lib/le.h"
 #include "lib/slice.h"
 
 #define HEAD_SIZE 16  /* before the numbers */
@@ -328,10 +329,9 @@ int32_t ledger_apply(void *self, const struct mp_cell *cell)
 
 static void add_number(struct buf *out, uint64_t number, unsigned size)
 {
-	unsigned char bytes[8];
+	char bytes[8];
 
-	for (unsigned i = 0; i < size; i++)
-		bytes[i] = (unsigned char)(number >> (8 * i));
+	le_put(bytes, number, size);
 	buf_add(out, bytes, size);
 }
 
@@ -408,10 +408,8 @@ int32_t ledger_snapshot(void *self, struct mp_sink *sink)
 /* Takes a number off the front; 0 when there is not so much. */
 static uint64_t take_number(struct mp_str *bytes, unsigned size)
 {
-	uint64_t number = 0;
+	uint64_t number = size <= bytes->len ? le_get(bytes->ptr, size) : 0;
 
-	for (unsigned i = 0; i < size && size <= bytes->len; i++)
-		number |= (uint64_t)(unsigned char)bytes->ptr[i] << (8 * i);
 	*bytes = slice_skip(*bytes, size);
 	return number;
 }

@@ -5,22 +5,13 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "lib/le.h"
 #include "lib/slice.h"
 
 #define HEAD 40     /* bytes before the name */
 #define LENGTH 4    /* bytes that tell how many follow */
 #define KEY_MAX 64    /* of a cell */
 #define ROW_MAX 256   /* of a row */
-
-/* So many bytes, little-endian. */
-static uint64_t number(const char *at, size_t bytes)
-{
-	uint64_t value = 0;
-
-	for (size_t i = bytes; i-- > 0;)
-		value = value << 8 | (unsigned char)at[i];
-	return value;
-}
 
 /* The next so many bytes of the rest. */
 static struct mp_str take(struct mp_str *rest, size_t len)
@@ -44,7 +35,7 @@ static int check(const struct rows_frame *frame, struct err *err)
 
 int rows_frame_read(struct mp_str bytes, struct rows_frame *ret, struct err *err)
 {
-	uint64_t size = bytes.len >= LENGTH ? number(bytes.ptr, LENGTH) + LENGTH : 0;
+	uint64_t size = bytes.len >= LENGTH ? le_get(bytes.ptr, LENGTH) + LENGTH : 0;
 	size_t name, key, origin, content;
 	struct mp_str rest;
 
@@ -54,15 +45,15 @@ int rows_frame_read(struct mp_str bytes, struct rows_frame *ret, struct err *err
 		return err_set(err, -EPROTO, "a frame of %llu bytes", (unsigned long long)size);
 	if (bytes.len < size)
 		return 0;
-	name = (size_t)number(bytes.ptr + 6, 2);
+	name = (size_t)le_get(bytes.ptr + 6, 2);
 	key = (unsigned char)bytes.ptr[32];
-	origin = (size_t)number(bytes.ptr + 34, 2);
-	content = (size_t)number(bytes.ptr + 36, 4);
+	origin = (size_t)le_get(bytes.ptr + 34, 2);
+	content = (size_t)le_get(bytes.ptr + 36, 4);
 	if (HEAD + (uint64_t)name + key + origin + content != size)
 		return err_set(err, -EPROTO, "a frame whose parts are not its whole");
 	*ret = (struct rows_frame){ .kind = (uint8_t)bytes.ptr[4], .cell_kind = (uint8_t)bytes.ptr[5],
-				    .incarnation = number(bytes.ptr + 8, 8), .seq = number(bytes.ptr + 16, 8),
-				    .time = number(bytes.ptr + 24, 8) };
+				    .incarnation = le_get(bytes.ptr + 8, 8), .seq = le_get(bytes.ptr + 16, 8),
+				    .time = le_get(bytes.ptr + 24, 8) };
 	rest = slice_skip(bytes, HEAD);
 	ret->row = take(&rest, name);
 	ret->key = take(&rest, key);

@@ -119,10 +119,13 @@ static void check_whole(const struct json_at *at, const struct identity *id, str
 		json_errs_add(errs, at, "lacks the ids of its etcd");
 }
 
-static void get_all(const struct json_at *at, struct identity *ret, struct json_errs *errs)
+static void get_all(const struct json_at *at, int format, void *identity, struct json_errs *errs)
 {
 	int state = IDENTITY_NONE;
+	struct identity *ret = identity;
 
+	(void)format; /* there is one */
+	*ret = (struct identity){ .state = IDENTITY_NONE };
 	json_get_choice(at, "state", JSON_REQUIRED, state_names, &state, errs);
 	json_get_bool(at, "started", JSON_REQUIRED, &ret->started, errs);
 	for (size_t i = 0; i < N_NUMBERS; i++)
@@ -138,27 +141,10 @@ static void get_all(const struct json_at *at, struct identity *ret, struct json_
 
 int identity_read(struct mp_str text, struct identity *ret, struct err *err)
 {
-	CLEANUP_JSON json_t *value = NULL;
-	struct json_errs errs;
-	struct json_at root;
-	int64_t format = 0;
-	int rc = json_load_text(text, FILE_MAX, 2, &value, err);
+	static const struct json_kind kind = { "an identity", IDENTITY_FORMAT, IDENTITY_FORMAT, FILE_MAX, MISTAKES_MAX,
+					       get_all };
 
-	if (rc)
-		return rc == -ENOMEM ? rc : -EINVAL;
-	root = json_at_root(value);
-	*ret = (struct identity){ .state = IDENTITY_NONE };
-	json_errs_init(&errs, MISTAKES_MAX);
-	json_get_int(&root, "format", JSON_REQUIRED, 1, INT32_MAX, &format, &errs);
-	if (!errs.count && format != IDENTITY_FORMAT)
-		rc = err_set(err, -EPROTONOSUPPORT, "an identity of format %d, and this program knows %d", (int)format,
-			     IDENTITY_FORMAT);
-	else
-		get_all(&root, ret, &errs);
-	if (!rc)
-		rc = json_errs_result(&errs, err);
-	json_errs_fini(&errs);
-	return rc;
+	return json_read_kind(text, &kind, ret, err);
 }
 
 /* An identity's text, the end of which is cut off, and the sum of that. */

@@ -5,25 +5,11 @@
 #include <isa-l/crc.h>
 #include <string.h>
 
+#include "lib/le.h"
 #include "lib/slice.h"
 
 /* Offsets in the head. */
 enum { AT_CRC = 0, AT_FORMAT = 4, AT_ID = 8, AT_FIRST = 24, AT_N = 32, AT_SIZE = 36 };
-
-static void put_number(char *at, uint64_t value, size_t bytes)
-{
-	for (size_t i = 0; i < bytes; i++)
-		at[i] = (char)(value >> 8 * i);
-}
-
-static uint64_t get_number(const char *at, size_t bytes)
-{
-	uint64_t value = 0;
-
-	for (size_t i = bytes; i-- > 0;)
-		value = value << 8 | (unsigned char)at[i];
-	return value;
-}
 
 static char *put_text(char *at, struct mp_str text)
 {
@@ -48,7 +34,7 @@ int batch_begin(struct buf *out, const struct batch_id *id, uint64_t first_seq)
 
 	head[AT_FORMAT] = BATCH_FORMAT;
 	memcpy(head + AT_ID, id->bytes, BATCH_ID_SIZE);
-	put_number(head + AT_FIRST, first_seq, 8);
+	le_put(head + AT_FIRST, first_seq, 8);
 	return buf_add(out, head, sizeof(head));
 }
 
@@ -70,21 +56,21 @@ int batch_add(struct buf *out, const struct cell *cell)
 		return out->error;
 	at[0] = (char)cell->kind;
 	at[1] = (char)cell->key.len;
-	put_number(at + 2, cell->origin.len, 2);
-	put_number(at + 4, cell->content.len, 4);
-	put_number(at + 8, cell->time_ms, 8);
+	le_put(at + 2, cell->origin.len, 2);
+	le_put(at + 4, cell->content.len, 4);
+	le_put(at + 8, cell->time_ms, 8);
 	at += BATCH_CELL_HEAD_SIZE;
 	at = put_text(at, cell->key);
 	at = put_text(at, cell->origin);
 	(void)put_text(at, cell->content);
 	buf_commit(out, size);
-	put_number(out->ptr + AT_N, get_number(out->ptr + AT_N, 4) + 1, 4);
+	le_put(out->ptr + AT_N, le_get(out->ptr + AT_N, 4) + 1, 4);
 	return 0;
 }
 
 void batch_sum(struct buf *out)
 {
-	put_number(out->ptr + AT_CRC, checksum(out->ptr, out->len), 4);
+	le_put(out->ptr + AT_CRC, checksum(out->ptr, out->len), 4);
 }
 
 int batch_end(struct buf *out)
@@ -93,7 +79,7 @@ int batch_end(struct buf *out)
 		return out->error;
 	if (out->len <= BATCH_HEAD_SIZE || out->len > INT32_MAX)
 		return -EINVAL;
-	put_number(out->ptr + AT_SIZE, out->len - BATCH_HEAD_SIZE, 4);
+	le_put(out->ptr + AT_SIZE, out->len - BATCH_HEAD_SIZE, 4);
 	batch_sum(out);
 	return 0;
 }
@@ -109,9 +95,9 @@ static bool take(struct mp_str *rest, struct cell *ret)
 		return false;
 	ret->kind = (uint8_t)at[0];
 	ret->key.len = (uint8_t)at[1];
-	ret->origin.len = get_number(at + 2, 2);
-	ret->content.len = get_number(at + 4, 4);
-	ret->time_ms = get_number(at + 8, 8);
+	ret->origin.len = le_get(at + 2, 2);
+	ret->content.len = le_get(at + 4, 4);
+	ret->time_ms = le_get(at + 8, 8);
 	if (!cell_ok(ret) || batch_cell_size(ret) > rest->len)
 		return false;
 	ret->key.ptr = at + BATCH_CELL_HEAD_SIZE;
@@ -145,8 +131,8 @@ static bool cells_ok(const struct batch *batch)
 void batch_view(struct mp_str value, struct batch *ret)
 {
 	memcpy(ret->id.bytes, value.ptr + AT_ID, BATCH_ID_SIZE);
-	ret->first = ret->seq = get_number(value.ptr + AT_FIRST, 8);
-	ret->n = (uint32_t)get_number(value.ptr + AT_N, 4);
+	ret->first = ret->seq = le_get(value.ptr + AT_FIRST, 8);
+	ret->n = (uint32_t)le_get(value.ptr + AT_N, 4);
 	ret->rest = slice_skip(value, BATCH_HEAD_SIZE);
 }
 
@@ -155,13 +141,13 @@ int batch_open(struct mp_str value, struct batch *ret, struct err *err)
 	const char *at = value.ptr;
 
 	if (value.len < BATCH_HEAD_SIZE || value.len > INT32_MAX ||
-	    get_number(at + AT_CRC, 4) != checksum(at, value.len))
+	    le_get(at + AT_CRC, 4) != checksum(at, value.len))
 		return err_set(err, -EINVAL, "damaged: the checksum of the batch is wrong");
 	if (at[AT_FORMAT] != BATCH_FORMAT)
 		return err_set(err, -EPROTONOSUPPORT, "a batch of format %u, and this program knows %u",
 			       (unsigned)(unsigned char)at[AT_FORMAT], BATCH_FORMAT);
 	batch_view(value, ret);
-	if (get_number(at + AT_SIZE, 4) != ret->rest.len || !cells_ok(ret))
+	if (le_get(at + AT_SIZE, 4) != ret->rest.len || !cells_ok(ret))
 		return err_set(err, -EINVAL, "damaged: the cells of the batch do not fit its head");
 	return 0;
 }

@@ -278,11 +278,14 @@ static void get_incarnation(const struct json_at *at, const char *key, bool requ
 		*ret = *ret << 8 | bytes[i];
 }
 
-/* Everything but the format; full: all members have to be there. */
-static void get_all(const struct json_at *at, bool full, struct head *ret, struct json_errs *errs)
+/* Everything but the format; in the full one all members have to be there. */
+static void get_all(const struct json_at *at, int format, void *head, struct json_errs *errs)
 {
+	bool full = format == FULL_FORMAT;
 	int partition = ROW_SAFE;
+	struct head *ret = head;
 
+	*ret = (struct head){ 0 };
 	get_incarnation(at, "incarnation", JSON_REQUIRED, &ret->incarnation, errs);
 	get_incarnation(at, "before", full, &ret->before, errs);
 	get_hex(at, "batch", JSON_REQUIRED, ret->batch.bytes, sizeof(ret->batch.bytes), errs);
@@ -295,32 +298,9 @@ static void get_all(const struct json_at *at, bool full, struct head *ret, struc
 		json_errs_add(errs, at, "floor or snapshot do not fit the last seq, or rules not the check");
 }
 
-static int read_json(struct mp_str text, struct head *ret, struct err *err)
-{
-	CLEANUP_JSON json_t *value = NULL;
-	struct json_errs errs;
-	struct json_at root;
-	int64_t format = 0;
-	int rc = json_load_text(text, HEAD_SIZE_MAX, 2, &value, err);
-
-	if (rc)
-		return rc == -ENOMEM ? rc : -EINVAL;
-	root = json_at_root(value);
-	*ret = (struct head){ 0 };
-	json_errs_init(&errs, MISTAKES_MAX);
-	json_get_int(&root, "format", JSON_REQUIRED, 1, INT32_MAX, &format, &errs);
-	if (!errs.count && format > HEAD_FORMAT)
-		rc = err_set(err, -EPROTONOSUPPORT, "a head of format %d, and this program knows %d",
-			     (int)format, HEAD_FORMAT);
-	else
-		get_all(&root, format == FULL_FORMAT, ret, &errs);
-	if (!rc)
-		rc = json_errs_result(&errs, err);
-	json_errs_fini(&errs);
-	return rc;
-}
-
 int head_read(struct mp_str text, struct head *ret, struct err *err)
 {
-	return read_plain(text, ret) ? 0 : read_json(text, ret, err);
+	static const struct json_kind kind = { "a head", 1, HEAD_FORMAT, HEAD_SIZE_MAX, MISTAKES_MAX, get_all };
+
+	return read_plain(text, ret) ? 0 : json_read_kind(text, &kind, ret, err);
 }

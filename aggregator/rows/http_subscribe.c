@@ -15,6 +15,7 @@
 #include "aggregator/rows/http.h"
 #include "aggregator/rows/subscribe.h"
 #include "lib/json_text.h"
+#include "lib/le.h"
 #include "lib/slice.h"
 
 #define HEARTBEAT_MS 5000
@@ -96,28 +97,22 @@ static void sse_end(struct buf *out, const char *code, const char *why, uint64_t
 
 enum frame_kind { FRAME_CELL = 1, FRAME_HEARTBEAT = 2, FRAME_END = 3 };
 
-static void put_number(char *at, uint64_t value, size_t bytes)
-{
-	for (size_t i = 0; i < bytes; i++)
-		at[i] = (char)(value >> 8 * i);
-}
-
 /* A frame with what is common to all; the cell's fields as the kind has them. */
 static void frame(struct buf *out, enum frame_kind kind, const struct row *row, const struct cell *cell)
 {
 	struct mp_str name = row ? row_name(row) : (struct mp_str){ 0 };
 	char head[FRAME_HEAD] = { 0 };
 
-	put_number(head, FRAME_HEAD - 4 + name.len + cell->key.len + cell->origin.len + cell->content.len, 4);
+	le_put(head, FRAME_HEAD - 4 + name.len + cell->key.len + cell->origin.len + cell->content.len, 4);
 	head[4] = (char)kind;
 	head[5] = (char)cell->kind;
-	put_number(head + 6, name.len, 2);
-	put_number(head + 8, row ? row->head.incarnation : 0, 8);
-	put_number(head + 16, cell->seq, 8);
-	put_number(head + 24, cell->time_ms, 8);
+	le_put(head + 6, name.len, 2);
+	le_put(head + 8, row ? row->head.incarnation : 0, 8);
+	le_put(head + 16, cell->seq, 8);
+	le_put(head + 24, cell->time_ms, 8);
 	head[32] = (char)cell->key.len;
-	put_number(head + 34, cell->origin.len, 2);
-	put_number(head + 36, cell->content.len, 4);
+	le_put(head + 34, cell->origin.len, 2);
+	le_put(head + 36, cell->content.len, 4);
 	(void)buf_add(out, head, sizeof(head));
 	(void)buf_add_slice(out, name);
 	(void)buf_add_slice(out, cell->key);

@@ -21,13 +21,16 @@ int meta_write(struct buf *out, const struct meta *meta)
 			  meta->sealed ? "true" : "false");
 }
 
-static void get_all(const struct json_at *at, struct meta *ret, struct json_errs *errs)
+static void get_all(const struct json_at *at, int format, void *meta, struct json_errs *errs)
 {
 	struct json_at member = json_at_member(at, "group");
 	int64_t generation = 0, shards = 0;
 	const char *group = "";
+	struct meta *ret = meta;
 	uint8_t bytes[16];
 
+	(void)format; /* there is one */
+	*ret = (struct meta){ 0 };
 	if (!json_get_str(at, "group", JSON_REQUIRED, &group, errs) &&
 	    !hex_decode(slice_of(group), bytes, sizeof(bytes)))
 		json_errs_add(errs, &member, "wants 32 lower-case hex digits, not %s", JSON_QUOTE(group));
@@ -43,25 +46,7 @@ static void get_all(const struct json_at *at, struct meta *ret, struct json_errs
 
 int meta_read(struct mp_str text, struct meta *ret, struct err *err)
 {
-	CLEANUP_JSON json_t *value = NULL;
-	struct json_errs errs;
-	struct json_at root;
-	int64_t format = 0;
-	int rc = json_load_text(text, META_SIZE_MAX, 2, &value, err);
+	static const struct json_kind kind = { "rows", META_FORMAT, META_FORMAT, META_SIZE_MAX, MISTAKES_MAX, get_all };
 
-	if (rc)
-		return rc == -ENOMEM ? rc : -EINVAL;
-	root = json_at_root(value);
-	*ret = (struct meta){ 0 };
-	json_errs_init(&errs, MISTAKES_MAX);
-	json_get_int(&root, "format", JSON_REQUIRED, 1, INT32_MAX, &format, &errs);
-	if (!errs.count && format != META_FORMAT)
-		rc = err_set(err, -EPROTONOSUPPORT, "rows of format %d, and this program knows %d", (int)format,
-			     META_FORMAT);
-	else
-		get_all(&root, ret, &errs);
-	if (!rc)
-		rc = json_errs_result(&errs, err);
-	json_errs_fini(&errs);
-	return rc;
+	return json_read_kind(text, &kind, ret, err);
 }

@@ -2,58 +2,14 @@
 /* See parcel.h. */
 #include "aggregator/rows/parcel.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
 #include "aggregator/rows/keys.h"
+#include "lib/le.h"
 #include "lib/slice.h"
 
 #define SIZE_FIELD 4 /* bytes of the first number, which do not count */
-
-static void put_16(char *at, size_t value)
-{
-	uint16_t number = htole16((uint16_t)value);
-
-	memcpy(at, &number, sizeof(number));
-}
-
-static void put_32(char *at, size_t value)
-{
-	uint32_t number = htole32((uint32_t)value);
-
-	memcpy(at, &number, sizeof(number));
-}
-
-static void put_64(char *at, uint64_t value)
-{
-	value = htole64(value);
-	memcpy(at, &value, sizeof(value));
-}
-
-static uint16_t get_16(const char *at)
-{
-	uint16_t number;
-
-	memcpy(&number, at, sizeof(number));
-	return le16toh(number);
-}
-
-static uint32_t get_32(const char *at)
-{
-	uint32_t number;
-
-	memcpy(&number, at, sizeof(number));
-	return le32toh(number);
-}
-
-static uint64_t get_64(const char *at)
-{
-	uint64_t number;
-
-	memcpy(&number, at, sizeof(number));
-	return le64toh(number);
-}
 
 /* ------------------------------------------------------------------------ puts */
 
@@ -67,16 +23,16 @@ int parcel_add(struct buf *out, const struct put *put, uint32_t left_ms)
 		size += parts[i]->len;
 	if (size > UINT32_MAX || !buf_reserve(out, size))
 		return out->error ? out->error : -E2BIG;
-	put_32(head, size - SIZE_FIELD);
+	le_put(head, size - SIZE_FIELD, 4);
 	head[4] = (char)put->base.kind;
 	head[5] = (char)put->key.len;
-	put_16(head + 6, put->row.len);
-	put_16(head + 8, put->origin.len);
+	le_put(head + 6, put->row.len, 2);
+	le_put(head + 8, put->origin.len, 2);
 	head[10] = put->has_if_match;
-	put_32(head + 12, left_ms);
-	put_64(head + 16, put->base.incarnation);
-	put_64(head + 24, put->base.seq);
-	put_64(head + 32, put->if_match);
+	le_put(head + 12, left_ms, 4);
+	le_put(head + 16, put->base.incarnation, 8);
+	le_put(head + 24, put->base.seq, 8);
+	le_put(head + 32, put->if_match, 8);
 	(void)buf_add(out, head, sizeof(head)); /* there is room */
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		(void)buf_add_slice(out, *parts[i]);
@@ -102,10 +58,10 @@ int parcel_next(struct mp_str *rest, struct put *ret, struct mp_str *ret_content
 		return 0;
 	if (rest->len < PARCEL_PUT_HEAD)
 		return -EINVAL;
-	size = SIZE_FIELD + (size_t)get_32(head);
+	size = SIZE_FIELD + (size_t)le_get(head, 4);
 	key = (uint8_t)head[5];
-	name = get_16(head + 6);
-	origin = get_16(head + 8);
+	name = (size_t)le_get(head + 6, 2);
+	origin = (size_t)le_get(head + 8, 2);
 	if (size > rest->len || size < PARCEL_PUT_HEAD + name + key + origin || key > CELL_KEY_MAX ||
 	    name > ROW_NAME_MAX || origin > CELL_ORIGIN_MAX || (uint8_t)head[4] > BASE_SEEN || (uint8_t)head[10] > 1 ||
 	    size - PARCEL_PUT_HEAD - name - key - origin > PARCEL_CONTENT_MAX)
@@ -113,10 +69,10 @@ int parcel_next(struct mp_str *rest, struct put *ret, struct mp_str *ret_content
 	body = slice_skip(cut(rest, size), PARCEL_PUT_HEAD);
 	*ret = (struct put){ .kind = PUT_CELLS, .row = cut(&body, name), .key = cut(&body, key),
 			     .origin = cut(&body, origin), .n = 1, .cell_kind = CELL_DATA,
-			     .base = { (enum base_kind)head[4], get_64(head + 16), get_64(head + 24) },
-			     .has_if_match = head[10], .if_match = get_64(head + 32) };
+			     .base = { (enum base_kind)head[4], le_get(head + 16, 8), le_get(head + 24, 8) },
+			     .has_if_match = head[10], .if_match = le_get(head + 32, 8) };
 	*ret_content = body;
-	*ret_left_ms = get_32(head + 12);
+	*ret_left_ms = (uint32_t)le_get(head + 12, 4);
 	return 1;
 }
 
@@ -131,13 +87,13 @@ int parcel_add_answer(struct buf *out, uint32_t which, const struct put_answer *
 		why.len = PARCEL_WHY_MAX;
 	if (!buf_reserve(out, sizeof(head) + why.len))
 		return out->error;
-	put_32(head, sizeof(head) - SIZE_FIELD + why.len);
-	put_32(head + 4, which);
-	put_16(head + 8, (size_t)code);
-	put_64(head + 16, answer->incarnation);
-	put_64(head + 24, answer->seq);
-	put_64(head + 32, answer->highest);
-	put_64(head + 40, answer->floor);
+	le_put(head, sizeof(head) - SIZE_FIELD + why.len, 4);
+	le_put(head + 4, which, 4);
+	le_put(head + 8, (size_t)code, 2);
+	le_put(head + 16, answer->incarnation, 8);
+	le_put(head + 24, answer->seq, 8);
+	le_put(head + 32, answer->highest, 8);
+	le_put(head + 40, answer->floor, 8);
 	(void)buf_add(out, head, sizeof(head)); /* there is room */
 	return buf_add_slice(out, why);
 }
@@ -164,20 +120,20 @@ int parcel_next_answer(struct mp_str *rest, struct parcel_answer *ret)
 
 	if (rest->len < SIZE_FIELD)
 		return 0;
-	size = SIZE_FIELD + (size_t)get_32(head);
+	size = SIZE_FIELD + (size_t)le_get(head, 4);
 	if (size < PARCEL_ANSWER_HEAD || size > PARCEL_ANSWER_HEAD + PARCEL_WHY_MAX)
 		return -EINVAL;
 	if (size > rest->len)
 		return 0;
-	if (!code_ok(get_16(head + 8)))
+	if (!code_ok(le_get(head + 8, 2)))
 		return -EINVAL;
 	why = slice_skip(cut(rest, size), PARCEL_ANSWER_HEAD);
 	memcpy(ret->why, why.ptr, why.len);
 	ret->why[why.len] = '\0';
-	ret->which = get_32(head + 4);
-	ret->denied = get_16(head + 8) == PARCEL_DENIED;
-	*answer = (struct put_answer){ .code = ret->denied ? PUT_UNAVAILABLE : (enum put_code)get_16(head + 8),
-				       .incarnation = get_64(head + 16), .seq = get_64(head + 24),
-				       .highest = get_64(head + 32), .floor = get_64(head + 40), .why = ret->why };
+	ret->which = (uint32_t)le_get(head + 4, 4);
+	ret->denied = le_get(head + 8, 2) == PARCEL_DENIED;
+	*answer = (struct put_answer){ .code = ret->denied ? PUT_UNAVAILABLE : (enum put_code)le_get(head + 8, 2),
+				       .incarnation = le_get(head + 16, 8), .seq = le_get(head + 24, 8),
+				       .highest = le_get(head + 32, 8), .floor = le_get(head + 40, 8), .why = ret->why };
 	return 1;
 }

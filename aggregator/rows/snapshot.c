@@ -5,25 +5,11 @@
 #include <errno.h>
 #include <isa-l/crc.h>
 
+#include "lib/le.h"
 #include "lib/slice.h"
 
 /* Offsets in the head. */
 enum { AT_CRC = 0, AT_FORMAT = 4, AT_RULES = 8, AT_CRC_ALL = 12, AT_SIZE = 16, AT_PART = 24, AT_PARTS = 28 };
-
-static void put_number(char *at, uint64_t value, size_t bytes)
-{
-	for (size_t i = 0; i < bytes; i++)
-		at[i] = (char)(value >> 8 * i);
-}
-
-static uint64_t get_number(const char *at, size_t bytes)
-{
-	uint64_t value = 0;
-
-	for (size_t i = bytes; i-- > 0;)
-		value = value << 8 | (unsigned char)at[i];
-	return value;
-}
 
 /* Sizes are far below that of an int; the bytes are only read. */
 static uint32_t checksum(struct mp_str bytes)
@@ -57,21 +43,21 @@ int snapshot_write(struct buf *out, struct mp_str bytes, uint32_t rules, size_t 
 	rest = slice_skip(bytes, i * room);
 	rest.len = rest.len < room ? rest.len : room;
 	head[AT_FORMAT] = SNAPSHOT_FORMAT;
-	put_number(head + AT_RULES, rules, 4);
-	put_number(head + AT_CRC_ALL, checksum(bytes), 4);
-	put_number(head + AT_SIZE, bytes.len, 8);
-	put_number(head + AT_PART, i, 4);
-	put_number(head + AT_PARTS, snapshot_parts(bytes.len, part_size), 4);
+	le_put(head + AT_RULES, rules, 4);
+	le_put(head + AT_CRC_ALL, checksum(bytes), 4);
+	le_put(head + AT_SIZE, bytes.len, 8);
+	le_put(head + AT_PART, i, 4);
+	le_put(head + AT_PARTS, snapshot_parts(bytes.len, part_size), 4);
 	(void)buf_add(out, head, sizeof(head));
 	if (buf_add_slice(out, rest))
 		return out->error;
-	put_number(out->ptr + start, checksum(slice_skip(buf_slice(out), start + AT_FORMAT)), 4);
+	le_put(out->ptr + start, checksum(slice_skip(buf_slice(out), start + AT_FORMAT)), 4);
 	return 0;
 }
 
 void snapshot_sum(struct buf *part)
 {
-	put_number(part->ptr, checksum(slice_skip(buf_slice(part), AT_FORMAT)), 4);
+	le_put(part->ptr, checksum(slice_skip(buf_slice(part), AT_FORMAT)), 4);
 }
 
 /* -------------------------------------------------------------------- reading */
@@ -92,7 +78,7 @@ static int check_part(struct mp_str value, struct err *err)
 {
 	if (value.len < SNAPSHOT_HEAD_SIZE || value.len > SNAPSHOT_PART_MAX)
 		return err_set(err, -EINVAL, "part of a snapshot: %zu bytes", value.len);
-	if (get_number(value.ptr, 4) != checksum(slice_skip(value, AT_FORMAT)))
+	if (le_get(value.ptr, 4) != checksum(slice_skip(value, AT_FORMAT)))
 		return err_set(err, -EINVAL, "part of a snapshot: its checksum is another");
 	if (value.ptr[AT_FORMAT] != SNAPSHOT_FORMAT)
 		return err_set(err, -EPROTONOSUPPORT, "a snapshot of format %d, and this program knows %d",
@@ -103,10 +89,10 @@ static int check_part(struct mp_str value, struct err *err)
 /* What the first part says of all is believed; what it cannot be, is not. */
 static int begin(struct snapshot_reader *reader, const char *head, struct err *err)
 {
-	reader->rules = (uint32_t)get_number(head + AT_RULES, 4);
-	reader->crc = (uint32_t)get_number(head + AT_CRC_ALL, 4);
-	reader->size = get_number(head + AT_SIZE, 8);
-	reader->n_parts = (uint32_t)get_number(head + AT_PARTS, 4);
+	reader->rules = (uint32_t)le_get(head + AT_RULES, 4);
+	reader->crc = (uint32_t)le_get(head + AT_CRC_ALL, 4);
+	reader->size = le_get(head + AT_SIZE, 8);
+	reader->n_parts = (uint32_t)le_get(head + AT_PARTS, 4);
 	if (!reader->n_parts || reader->n_parts > SNAPSHOT_PARTS_MAX || reader->size > SNAPSHOT_SIZE_MAX)
 		return err_set(err, -EINVAL, "a snapshot of %u parts", reader->n_parts);
 	return 0;
@@ -115,9 +101,9 @@ static int begin(struct snapshot_reader *reader, const char *head, struct err *e
 /* Is it of the same snapshot as the first part? */
 static bool goes_with(const struct snapshot_reader *reader, const char *head)
 {
-	return get_number(head + AT_RULES, 4) == reader->rules && get_number(head + AT_CRC_ALL, 4) == reader->crc &&
-	       get_number(head + AT_SIZE, 8) == reader->size && get_number(head + AT_PARTS, 4) == reader->n_parts &&
-	       get_number(head + AT_PART, 4) == reader->next && reader->next < reader->n_parts;
+	return le_get(head + AT_RULES, 4) == reader->rules && le_get(head + AT_CRC_ALL, 4) == reader->crc &&
+	       le_get(head + AT_SIZE, 8) == reader->size && le_get(head + AT_PARTS, 4) == reader->n_parts &&
+	       le_get(head + AT_PART, 4) == reader->next && reader->next < reader->n_parts;
 }
 
 int snapshot_take(struct snapshot_reader *reader, struct mp_str value, struct err *err)

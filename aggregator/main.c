@@ -47,8 +47,10 @@ static const struct opt opts[] = {
 	  .max = 65535, .arg = "PORT", .help = "managed: of its etcd (0: as before, or one that is free)" },
 	{ .name = "etcd-peer-port", .type = OPT_INT, .target = &options.etcd_peer_port, .def = "0",
 	  .max = 65535, .arg = "PORT", .help = "managed: likewise for etcd's among themselves" },
-	{ .name = "etcd-quota", .type = OPT_SIZE, .target = &options.etcd_quota, .def = "4G",
-	  .min = 16777216, .max = INT64_C(1) << 36, .arg = "SIZE", .help = "managed: most bytes of etcd's database" },
+	{ .name = "etcd-quota", .type = OPT_SIZE, .target = &options.etcd_quota, .def = "0",
+	  .max = INT64_C(1) << 36, .arg = "SIZE",
+	  .help = "most bytes of etcd's database; managed: that it is started with (0: 4G), somebody else's: what its "
+		  "--quota-backend-bytes says (0: 2G). From 80 % on puts of cells are answered 507" },
 	{ .name = "advertise", .type = OPT_STRING, .target = &options.advertise, .arg = "URL",
 	  .env = "MP_AGGREGATOR_ADVERTISE",
 	  .help = "where other members of the group reach this one (default: where it listens)" },

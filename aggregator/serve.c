@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "aggregator/http/tls.h"
+#include "aggregator/etcd/room.h"
 #include "aggregator/rows/engine_etcd.h"
 #include "aggregator/rows/engine_sqlite.h"
 #include "aggregator/rows/http_lines.h"
@@ -292,7 +293,7 @@ static void on_group_closed(void *ctx)
 
 	p->group = NULL;
 	rows_http_fini(&p->http);
-	serve_end(p);
+	serve_room_close(p);
 }
 
 static void on_server_stopped(void *ctx)
@@ -463,7 +464,9 @@ int serve_rows(struct program *p, struct err *err)
 		return r;
 	rows_http_init(&p->http, &p->loop);
 	p->http.others = p->others;
-	return start_server(p, err);
+	if (p->options->group)
+		r = serve_room_open(p, err);
+	return r < 0 ? r : start_server(p, err);
 }
 
 /* The directory under its one name: etcd is known by it. */
@@ -487,6 +490,8 @@ static int start(struct program *p, struct err *err)
 	bool managed = group && strcmp(group, "managed") == 0;
 	int r = read_listen(p, err);
 
+	if (r == 0 && p->options->etcd_quota && p->options->etcd_quota < ETCD_QUOTA_MIN)
+		r = err_set(err, -EINVAL, "--etcd-quota wants 16M at least");
 	if (r == 0)
 		r = data_dir_find(p->options->data, &p->data, err);
 	if (r == 0 && (!group || managed))

@@ -26,7 +26,7 @@ struct serve_options {
 	const char *etcd_program;  /* managed: etcd itself */
 	const char *etcd_address;  /* managed: where others reach it; NULL: see managed.h */
 	int64_t etcd_client_port, etcd_peer_port; /* managed; 0: drawn */
-	int64_t etcd_quota;        /* managed: bytes of its database */
+	int64_t etcd_quota;        /* bytes of etcd's database; 0: 4 GiB of our own, 2 GiB of somebody else's */
 	const char *join, *join_token; /* managed: a member's URL, and what it shows there */
 	int64_t replace_after_ms;  /* managed: see managed.h */
 	bool leave;                /* managed: takes this member out of its group, and ends */

@@ -60,6 +60,8 @@ static void on_endpoints(void *ctx)
 
 	if (p->group && !p->stopping && n && engine_etcd_set_endpoints(group_engine(p->group), urls, n, &err) < 0)
 		log_warn("endpoints of etcd were not taken", "why=%s", LOG_STR(err.text));
+	if (p->room && !p->stopping)
+		serve_room_endpoints(p);
 }
 
 /* It cannot go on, whatever it was about to do. */
@@ -96,7 +98,7 @@ int serve_managed(struct program *p, struct err *err)
 	const struct managed_options options = {
 		.loop = &p->loop, .dir = buf_str(&p->data), .member = o->member, .program = o->etcd_program,
 		.address = o->etcd_address, .client_port = (int)o->etcd_client_port,
-		.peer_port = (int)o->etcd_peer_port, .quota = o->etcd_quota,
+		.peer_port = (int)o->etcd_peer_port, .quota = serve_quota(o),
 		.ca = o->etcd_ca, .cert = o->etcd_cert, .key = o->etcd_key,
 		.join_ca = o->http.ca_file, .join_cert = o->http.cert_file, .join_key = o->http.key_file,
 		.join_url = o->join, .join_token = o->join_token, .leave = o->leave,

@@ -20,6 +20,9 @@ struct program {
 	struct managed *managed;     /* etcd of our own; NULL: none, or it has closed */
 	struct group *group;         /* NULL once it has closed, and before it is opened */
 	struct rows_http http;
+	struct etcd_room *room;      /* how much etcd has; NULL: alone, or it has closed */
+	struct http_multi *room_http; /* by which it is asked */
+	bool told_full;              /* there is none for cells, and that was said */
 	struct http_multi *others;   /* connections to other members; NULL: alone */
 	struct http_server *server;  /* NULL once it has stopped */
 	uv_signal_t on_term, on_int; /* end it */
@@ -46,6 +49,15 @@ void serve_end(struct program *p);
 
 /* struct engine_etcd_options: to be told to the group. */
 void serve_lease_lost(void *ctx);
+
+/*
+ * serve_room.c: asks etcd how full it is, once the group is open; whom, when that has changed; and what
+ * its quota is.  close: serve_end() follows.
+ */
+int serve_room_open(struct program *p, struct err *err);
+void serve_room_endpoints(struct program *p);
+int64_t serve_quota(const struct serve_options *options);
+void serve_room_close(struct program *p);
 
 /* serve_managed.c: begins with etcd of our own; serve_rows() follows.  0 or -errno. */
 int serve_managed(struct program *p, struct err *err);

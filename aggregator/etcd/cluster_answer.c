@@ -114,6 +114,29 @@ int cluster_list_read(struct mp_str text, struct cluster_list *ret, struct err *
 	return rc;
 }
 
+int cluster_sizes_read(struct mp_str text, struct cluster_sizes *ret, struct err *err)
+{
+	CLEANUP_JSON json_t *value = NULL;
+	struct json_errs errs;
+	struct json_at root;
+	int rc = json_load_text(text, CLUSTER_ANSWER_MAX, DEPTH_MAX, &value, err);
+
+	*ret = (struct cluster_sizes){ .size = 0 };
+	if (rc)
+		return rc == -ENOMEM ? rc : -EINVAL;
+	root = json_at_root(value);
+	json_errs_init(&errs, MISTAKES_MAX);
+	get_u64(&root, "dbSize", &ret->size, &errs);
+	get_u64(&root, "dbSizeInUse", &ret->in_use, &errs);
+	if (!errs.count && !ret->size)
+		json_errs_add(&errs, &root, "says no size of its database");
+	if (!ret->in_use || ret->in_use > ret->size)
+		ret->in_use = ret->size;
+	rc = json_errs_result(&errs, err);
+	json_errs_fini(&errs);
+	return rc;
+}
+
 /* ------------------------------------------------------------------- judgement */
 
 /* What etcd says, from 3.4 to 3.6; the first that is found in the text counts. */

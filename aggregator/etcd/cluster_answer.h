@@ -32,6 +32,12 @@ struct cluster_list {
 	struct cluster_member member[CLUSTER_MAX];
 };
 
+/* How large a member's database is. */
+struct cluster_sizes {
+	uint64_t size;   /* bytes of its file: what the quota is of */
+	uint64_t in_use; /* of them; the rest is free inside until it is defragmented */
+};
+
 /* What an answer means. */
 enum cluster_word {
 	CLUSTER_DONE,       /* it was done, or is a list */
@@ -46,6 +52,9 @@ enum cluster_word {
 
 /* 0 and *ret; -EINVAL and err: that is none.  Also for the answer to an addition. */
 int cluster_list_read(struct mp_str text, struct cluster_list *ret, struct err *err);
+
+/* From the answer to cluster_status(); likewise. */
+int cluster_sizes_read(struct mp_str text, struct cluster_sizes *ret, struct err *err);
 
 /*
  * Of any of those requests.  status: HTTP's, 0: there was no answer.  ret_why: for people, at

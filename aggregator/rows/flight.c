@@ -103,10 +103,12 @@ static void count_refusal(struct owner *owner, const struct row *row)
 
 static void measure(struct owner *owner)
 {
-	uint64_t cells = 0;
+	uint64_t cells = 0, bytes = owner->bytes_aboard;
 
 	FOR_EACH_ABOARD(o, owner)
 		cells += o->batch.len ? o->next.last - o->first + 1 : 0;
+	if (owner->room != OWNER_ROOM_ANY)
+		owner->room -= bytes < owner->room ? bytes : owner->room;
 	owner->counts.cells += cells;
 	hist_record(&owner->commit_time, host_now(owner->host) - owner->sent_at);
 	if (cells)

@@ -48,6 +48,7 @@ struct group {
 	uv_prepare_t prepare;       /* does what is to be done before the loop sleeps */
 	uv_timer_t timer;           /* wakes it when something is due */
 	uv_timer_t meta_timer;      /* asks for `meta` again; then looks for the end of a release */
+	uint64_t room;              /* of group_set_room(), until there is an owner */
 	uint64_t words[CHANCE];     /* random */
 	size_t n_words;             /* left of them */
 	bool ready;                 /* calls.ready() was called */
@@ -295,6 +296,7 @@ static int build(struct group *g)
 	if (!g->owner || !g->reader || (!g->members && !g->options.alone))
 		return -ENOMEM;
 	owner_set_meta(g->owner, buf_slice(&g->meta_key), buf_slice(&g->meta_text), g->meta.sealed);
+	owner_set_room(g->owner, g->room, "");
 	copy_start(g->copy);
 	return 0;
 }
@@ -452,6 +454,7 @@ int group_open(const struct group_options *options, const struct group_calls *ca
 	(void)snprintf(g->uuid, sizeof(g->uuid), "%s", options->uuid ? options->uuid : "");
 	g->host = (struct rows_host){ host_clock, host_wall, host_chance, g };
 	g->nonce = host_chance(g);
+	g->room = OWNER_ROOM_ANY;
 	buf_init(&g->tenant, ROW_TENANT_MAX);
 	buf_init(&g->member, ROW_TENANT_MAX);
 	buf_init(&g->meta_key, KEY_MAX);
@@ -545,6 +548,13 @@ void group_close(struct group *group, uint64_t release_ms, void (*closed)(void *
 void group_put(struct group *group, struct put *put)
 {
 	owner_put(group->owner, put);
+}
+
+void group_set_room(struct group *group, uint64_t bytes, const char *why)
+{
+	group->room = bytes;
+	if (group->owner)
+		owner_set_room(group->owner, bytes, why);
 }
 
 void group_read(struct group *group, struct read *read)

@@ -59,6 +59,9 @@ void group_close(struct group *group, uint64_t release_ms, void (*closed)(void *
 void group_put(struct group *group, struct put *put);
 void group_read(struct group *group, struct read *read);
 
+/* As owner_set_room(); at any time. */
+void group_set_room(struct group *group, uint64_t bytes, const char *why);
+
 /* NULL until the group has read what it is. */
 struct copy *group_copy(struct group *group);
 struct owner *group_owner(struct group *group);

@@ -26,6 +26,7 @@
 #include "aggregator/rows/group.h"
 
 struct joining;
+struct etcd_room;
 
 #define ROWS_REQUEST_MAX ((size_t)4 << 20) /* bytes of a request's body */
 #define ROWS_IMPORT_MAX ((size_t)16 << 20) /* likewise of one that imports: a put of the greatest size, as lines */
@@ -56,6 +57,7 @@ struct rows_http {
 	size_t cell_max;             /* bytes of a cell that is put */
 	size_t request_max;          /* bytes of a put; at most ROWS_REQUEST_MAX */
 	uint64_t too_large;          /* puts with more */
+	const struct etcd_room *room; /* how much etcd has; borrowed, NULL: not etcd's */
 	struct managed *managed;     /* etcd of our own; borrowed, NULL: none */
 	struct joining *joining;     /* a member that is being let in; NULL: nobody */
 	void (*leave)(void *ctx);    /* takes this member out of its group; with managed */

@@ -163,6 +163,9 @@ static void add_copy(struct buf *out, const struct figures *f)
 		{ "engine_full", "gauge", "1: the engine has no room.", f->health.full },
 		{ "engine_read_only", "gauge", "1: the engine's disk takes no writes.", f->health.read_only },
 		{ "engine_damaged", "gauge", "1: what was read is not what was written.", f->health.damaged },
+		{ "engine_size_bytes", "gauge", "Size of etcd's fullest database; 0: not known.", f->size },
+		{ "engine_in_use_bytes", "gauge", "Of them in use.", f->in_use },
+		{ "engine_quota_bytes", "gauge", "That it may have.", f->quota },
 		{ "follows", "gauge", "1: the copy is kept up to date.", f->follows },
 	};
 

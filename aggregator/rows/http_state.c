@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How this member is: status, owners and health; see http.h and, for metrics, http_metrics.c. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <sys/statvfs.h>
 
+#include "aggregator/etcd/room.h"
 #include "aggregator/rows/http_state.h"
 #include "lib/clock.h"
 #include "lib/json_text.h"
@@ -23,12 +25,27 @@ static void count_rows(const struct copy *copy, struct figures *ret)
 	}
 }
 
+/* An etcd that is too full for cells is full, whatever else it can. */
+static void look_for_room(const struct etcd_room_state *room, struct figures *ret)
+{
+	if (!room->known)
+		return;
+	ret->size = room->sizes.size;
+	ret->in_use = room->sizes.in_use;
+	ret->quota = room->quota;
+	ret->health.full |= !room->left;
+	if (!room->left && !ret->health.text[0])
+		(void)snprintf(ret->health.text, sizeof(ret->health.text), "%s", room->text);
+}
+
 void rows_figures(const struct rows_http *http, struct figures *ret)
 {
 	struct group *group = http->group;
 
 	*ret = (struct figures){ 0 };
 	group_engine(group)->ops->health(group_engine(group), &ret->health);
+	if (http->room)
+		look_for_room(etcd_room_state(http->room), ret);
 	http_server_stats(http->server, &ret->http);
 	if (!group_copy(group))
 		return;
@@ -106,12 +123,22 @@ void rows_owners(void *ctx, struct http_req *req)
 
 /* --------------------------------------------------------------------- status */
 
+/* How large etcd's database is and may be, while that is known. */
+static void add_room(struct buf *out, const struct figures *f)
+{
+	if (f->quota)
+		(void)buf_printf(out, "\"size\":%" PRIu64 ",\"in_use\":%" PRIu64 ",\"quota\":%" PRIu64 ",", f->size, f->in_use,
+				 f->quota);
+}
+
 static void add_engine(struct buf *out, const struct rows_http *http, const struct figures *f)
 {
-	(void)buf_printf(out, "\"engine\":{\"name\":\"%s\",\"serving\":%s,\"full\":%s,\"read_only\":%s,\"damaged\":%s,"
-			 "\"text\":", group_engine(http->group)->ops->name, f->health.serving ? "true" : "false",
+	(void)buf_printf(out, "\"engine\":{\"name\":\"%s\",\"serving\":%s,\"full\":%s,\"read_only\":%s,\"damaged\":%s,",
+			 group_engine(http->group)->ops->name, f->health.serving ? "true" : "false",
 			 f->health.full ? "true" : "false", f->health.read_only ? "true" : "false",
 			 f->health.damaged ? "true" : "false");
+	add_room(out, f);
+	(void)buf_add_str(out, "\"text\":");
 	(void)json_text_add(out, slice_of(f->health.text));
 	(void)buf_add_str(out, "},");
 }

@@ -15,6 +15,7 @@ struct figures {
 	struct reader_counts reader;
 	struct http_stats http;
 	uint64_t rows, bytes; /* held; values of batches */
+	uint64_t size, in_use, quota; /* bytes of etcd's database; 0: not known */
 	uint64_t doubtful;    /* rows that are being read again */
 	bool follows;
 	bool chosen;          /* shards go to this member; else it forwards */

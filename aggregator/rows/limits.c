@@ -19,6 +19,7 @@ static const struct {
 	[LIMIT_ROW_BYTES] = { "row_bytes", "the row is full: it may hold", "bytes" },
 	[LIMIT_TENANT_BYTES] = { "tenant_bytes", "the tenant is full: its rows may hold", "bytes" },
 	[LIMIT_TRANSACTION] = { "transaction", "more bytes than one transaction may carry", NULL },
+	[LIMIT_ENGINE] = { "engine", "the engine has no more room for cells", NULL },
 	[LIMIT_SNAPSHOT] = { "snapshot", "the floor rests on a state of the row's check, which may have", "bytes" },
 };
 

@@ -21,6 +21,7 @@ enum limit {
 	LIMIT_ROW_BYTES,
 	LIMIT_TENANT_BYTES,
 	LIMIT_TRANSACTION, /* bytes that the engine takes at once */
+	LIMIT_ENGINE,      /* bytes that the engine holds */
 	LIMIT_SNAPSHOT,    /* of the state of a row's check: SNAPSHOT_SIZE_MAX */
 	LIMITS,
 };

@@ -84,6 +84,7 @@ struct owner *owner_new(const struct owner_options *options)
 	owner->n_shards = options->n_shards;
 	owner->limits = options->limits;
 	limits_init(&owner->bounds, &options->limits.set);
+	owner->room = OWNER_ROOM_ANY;
 	if (!owner->limits.snapshot_cells)
 		owner->limits.snapshot_cells = OWNER_SNAPSHOT_CELLS;
 	if (!owner->limits.snapshot_bytes)

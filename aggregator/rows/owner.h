@@ -105,6 +105,15 @@ void owner_free(struct owner *owner);
  */
 void owner_set_meta(struct owner *owner, struct mp_str key, struct mp_str text, bool sealed);
 
+#define OWNER_ROOM_ANY UINT64_MAX
+
+/*
+ * So many bytes of cells the engine may still be given, as far as is known; what is committed from
+ * now on is counted against it.  OWNER_ROOM_ANY, as at first: no bound.  Whoever is turned away gets
+ * `why`, a text of at most 255 bytes, copied: what to do.  What makes room is never turned away.
+ */
+void owner_set_room(struct owner *owner, uint64_t bytes, const char *why);
+
 /* Shall this process own the shard?  It is taken, or released, as soon as may be. */
 void owner_want(struct owner *owner, uint32_t shard, bool want);
 

@@ -126,6 +126,8 @@ struct owner {
 	bool dead;                    /* owner_free() was called */
 	struct owner_counts counts;
 	struct limits bounds;         /* of rows and the tenant */
+	uint64_t room;                /* bytes of cells that the engine may still be given; OWNER_ROOM_ANY */
+	char room_why[256];           /* for those who find none */
 	uint64_t sent_at;             /* ns; when the flight was sent */
 	struct hist commit_time;      /* ns, from then to its landing */
 	struct hist batch_cells;      /* cells of those that had some */

@@ -10,6 +10,7 @@
  * for an hour.  Repetitions are true whatever has happened since; refusals are
  * not: they go on the flight, too, and are answered when its comparisons held.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -128,18 +129,34 @@ static enum put_code judge_check(struct owner *owner, struct owned *owned, const
 	return ret->code = r == -EPERM ? PUT_REFUSED : PUT_UNAVAILABLE;
 }
 
-/* Has the row, has the tenant room for it? */
+void owner_set_room(struct owner *owner, uint64_t bytes, const char *why)
+{
+	owner->room = bytes;
+	(void)snprintf(owner->room_why, sizeof(owner->room_why), "%s", why);
+}
+
+/* Puts stop before the engine is full, so that floors, deletions and takeovers can still be committed. */
+static bool engine_has_room(const struct owner *owner, const struct owned *owned, const struct put *put)
+{
+	return owner->room == OWNER_ROOM_ANY || owner->bytes_aboard + owned->batch.len + put_size(put) <= owner->room;
+}
+
+/* Has the row, has the tenant, has the engine room for it? */
 static enum put_code judge_room(struct owner *owner, const struct owned *owned, const struct put *put,
 				struct put_answer *ret)
 {
 	uint64_t tenant = copy_bytes(owner->copy) + owner->bytes_aboard + owned->batch.len;
 	enum limit limit = limits_bytes(&owner->bounds, owned->row->bytes + owned->batch.len, tenant, put_size(put));
 
+	if (limit == LIMITS && !engine_has_room(owner, owned, put))
+		limit = LIMIT_ENGINE;
 	if (limit == LIMITS)
 		return PUT_COMMITTED;
 	if (owned->n_flying)
 		return PUT_LATER; /* what is on the flight may yet fail */
 	ret->why = limits_reach(&owner->bounds, limit);
+	if (limit == LIMIT_ENGINE && owner->room_why[0])
+		ret->why = owner->room_why;
 	return ret->code = PUT_FULL;
 }
 

@@ -177,6 +177,19 @@ $(UNIT_BINS) $(TEST_BINS): $(B)/%: $(B)/obj/%.o $(TESTS_A) $(SCHEDULER_A) $(AGGR
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS_SCHEDULER) $(LIBS_AGGREGATOR) $(LIBS_CORE)
 
+# Programs of formats to come, for tests of what an older and a newer one do to each other.
+NEXT_next := -DMETA_FORMAT=2 -DIDENTITY_FORMAT=2
+NEXT_next-heads := -DHEAD_FORMAT=3
+NEXT_SRC := aggregator/rows/meta.c aggregator/rows/head.c aggregator/rows/http_members.c \
+	aggregator/etcd/identity.c aggregator/etcd/managed_do.c
+NEXT_BINS := $(B)/tests/bin/mp-aggregator-next $(B)/tests/bin/mp-aggregator-next-heads
+$(NEXT_BINS): $(B)/tests/bin/mp-aggregator-%: $(NEXT_SRC) $(B)/obj/aggregator/main.o $(AGGREGATOR_A) $(PIPES_A) $(LIB_A)
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS) $(NEXT_$*) $(ALL_LDFLAGS) $(LDFLAGS) -pie -MF $@.d -o $@ $^ \
+		$(LIBS_SCHEDULER) $(LIBS_AGGREGATOR) $(LIBS_CORE)
+tests: $(NEXT_BINS)
+
 $(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(SCHEDULER_A) $(AGGREGATOR_A) $(PIPES_A) $(CLIENT_A) $(LIB_A)
 	$(call say,LD,$@)
 	@mkdir -p $(@D)

@@ -101,6 +101,8 @@ int admit_request_read(struct mp_str text, struct admit_request *ret, struct err
 	get(&root, "nonce", ret->nonce, sizeof(ret->nonce), is_nonce, &errs);
 	get(&root, "replaces", replaces, sizeof(replaces), is_nonce, &errs);
 	get(&root, "peer", ret->peer, sizeof(ret->peer), is_url, &errs);
+	ret->format = 1; /* of those who do not say */
+	json_get_int(&root, "format", JSON_OPTIONAL, 1, INT32_MAX, &ret->format, &errs);
 	rc = json_errs_result(&errs, err);
 	json_errs_fini(&errs);
 	(void)hex_number(slice_of(replaces), 16, &ret->replaces); /* 16 digits, or an error above */

@@ -21,6 +21,7 @@ struct admit_request {
 	char nonce[ETCD_NONCE_SIZE]; /* of its identity */
 	uint64_t replaces;           /* etcd id of its life before; 0: none */
 	char peer[ETCD_URL_SIZE];    /* where its etcd will be */
+	int64_t format;              /* of rows (meta.h) that it knows: with another it would have a vote and not serve */
 };
 
 /* 0 and *ret; -EINVAL and err. */

@@ -18,7 +18,9 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 
+#ifndef IDENTITY_FORMAT /* tests build programs of another one */
 #define IDENTITY_FORMAT 1
+#endif
 #define ETCD_URL_SIZE 280        /* bytes of an URL, NUL included */
 #define ETCD_VOTERS_MAX 5        /* members of etcd that a group has */
 #define ETCD_TEXT_SIZE 4096      /* bytes of a list of names and URLs */

@@ -367,7 +367,7 @@ static bool do_ask(struct managed *m)
 			return false;
 	}
 	buf_reset(body);
-	(void)buf_add_str(body, "{\"token\":");
+	(void)buf_printf(body, "{\"format\":%d,\"token\":", META_FORMAT);
 	(void)json_text_add(body, slice_of(m->id.token));
 	(void)buf_printf(body, ",\"member\":\"%s\",\"nonce\":\"%s\",\"replaces\":\"%016" PRIx64 "\",\"peer\":", m->id.member,
 			 m->id.nonce, m->id.replaces);

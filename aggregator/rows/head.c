@@ -15,9 +15,9 @@
 #define MISTAKES_MAX 8
 #define DIGITS_MAX 19 /* of HEAD_NUMBER_MAX */
 #define FULL_FORMAT 1 /* the format that leaves nothing out */
-#define BEGIN "{\"format\":2,\"incarnation\":\""
-
-_Static_assert(HEAD_FORMAT == 2, "BEGIN says the same");
+#define TEXT_OF(number) #number
+#define DIGITS_OF(number) TEXT_OF(number)
+#define BEGIN "{\"format\":" DIGITS_OF(HEAD_FORMAT) ",\"incarnation\":\""
 
 static const char *const partitions[] = { [ROW_SAFE] = "safe", [ROW_LIVE] = "live", NULL };
 

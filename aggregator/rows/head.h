@@ -22,7 +22,9 @@
 
 #include "aggregator/rows/batch.h"
 
+#ifndef HEAD_FORMAT /* tests build programs of another one */
 #define HEAD_FORMAT 2
+#endif
 #define HEAD_SIZE_MAX 512 /* bytes of the text, at most */
 #define HEAD_NUMBER_MAX (INT64_MAX - 1) /* of its numbers */
 #define CHECK_NAME_MAX 63 /* bytes */

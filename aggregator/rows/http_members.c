@@ -312,6 +312,9 @@ void rows_join(void *ctx, struct http_req *req)
 	} else if (strcmp(group, managed_identity(http->managed)->group) != 0) {
 		http_answer_error(req, 403, "token", "the token is of group %s, and this one is %s", group,
 				  managed_identity(http->managed)->group);
+	} else if (request.format != META_FORMAT) {
+		http_answer_error(req, 409, "format", "the rows of this group are of format %d, and the joining program "
+				  "knows %d: use one of the same format", META_FORMAT, (int)request.format);
 	} else if (http->joining || !(j = calloc(1, sizeof(*j)))) {
 		http_answer_error_fields(req, 503, soon, "busy", "another member is joining");
 	} else {

@@ -17,7 +17,9 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 
+#ifndef META_FORMAT /* tests build programs of another one */
 #define META_FORMAT 1
+#endif
 #define META_SIZE_MAX 256    /* bytes of the text, at most */
 #define META_UUID_SIZE 33    /* 32 hex digits and a NUL */
 #define META_SHARDS 64       /* unless somebody says otherwise */

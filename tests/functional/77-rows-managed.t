@@ -27,7 +27,7 @@ PLACES = ["p0", "p1", "p2", "p3", "p4"]
 SIZES = [1, 3, 5, 3, 1]
 ROWS = ["a", "b", "chains/x", "nat/y"]
 SECONDS = rowfaults.seconds(0)  # of faults; 0: each kind once, at some size
-LONGEST = 0.8 if SECONDS < 30 else 5.0  # of a fault
+LONGEST = 0.6 if SECONDS < 30 else 5.0  # of a fault
 
 mp.need(aggregator.PROGRAM)
 if not etcd.available():
@@ -61,7 +61,7 @@ class Plan:
     def add(self, kind, target, lasts):
         self.faults.append((self.now, kind, target, lasts))
         self.kinds.add(kind)
-        self.now += lasts + self.rng.uniform(0.1, 0.4)
+        self.now += lasts + self.rng.uniform(0.05, 0.3)
 
     def resize(self, size):
         """One by one; in between there is an even number, which is hit, too."""
@@ -83,7 +83,7 @@ class Plan:
         turn = self.rng.sample(kinds, len(kinds))
         while turn:
             kind = turn.pop()
-            self.add(kind, draw[kind](), self.rng.uniform(0.4, LONGEST))
+            self.add(kind, draw[kind](), self.rng.uniform(0.3, LONGEST))
             if not turn and self.now < end and len(kinds) > 1:
                 turn = self.rng.sample(kinds, len(kinds))
 

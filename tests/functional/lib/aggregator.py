@@ -18,6 +18,8 @@ import signal
 import mp
 
 PROGRAM = os.path.join(mp.BIN, "mp-aggregator")
+NEXT = os.path.join(mp.TEST_BIN, "bin/mp-aggregator-next")  # of another format of rows, see Makefile
+NEXT_HEADS = NEXT + "-heads"  # of another format of heads, which reads those of now
 START_DEADLINE = 3 * mp.DEADLINE  # one that joins is let in when etcd finds its members well
 
 
@@ -27,7 +29,7 @@ class Aggregator:
     context = None  # of ssl, with which it is called by https
 
     def __init__(self, name="m1", *options, data=None, start=True):
-        self.name, self.options = name, list(options)
+        self.name, self.options, self.program = name, list(options), PROGRAM
         self.data = data or os.path.join(mp.workdir(), name)
         self.address, self.process, self.lives, self.pipe = "127.0.0.1:0", None, 0, None
         if start:
@@ -38,7 +40,7 @@ class Aggregator:
         return ("https://" if self.context else "http://") + self.address
 
     def command(self, ready):
-        return [PROGRAM, "--data", self.data, "--member", self.name, "--listen", self.address,
+        return [self.program, "--data", self.data, "--member", self.name, "--listen", self.address,
                 "--ready-fd", str(ready), "--log", "warn", *self.options]
 
     def start(self):

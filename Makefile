@@ -17,6 +17,7 @@
 #   FUNCTIONAL_TESTS tests/functional/NN-topic.t
 #   HOOKS            files to make below $(B)/lib/middlepipe/hooks
 #   GENERATED_MAN    man pages made from option tables
+#   PROTOS           .proto files of which protobuf-c makes code, below $(B)/gen
 #
 # Variables for users: CC CFLAGS LDFLAGS PREFIX DESTDIR V=1 WERROR=1 SAN=asan|tsan
 # BENCH=part FUZZ_SECONDS=n TESTS="files" PYTHON RUBY NODE
@@ -56,14 +57,14 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes \
 	-Wmissing-prototypes -Wvla -Wwrite-strings $(if $(WERROR),-Werror)
 HARDENING := $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2) -fstack-protector-strong \
 	-fstack-clash-protection -fPIC
-PACKAGES := jansson libuv libmicrohttpd libcurl
+PACKAGES := jansson libuv libmicrohttpd libcurl libprotobuf-c
 PACKAGES_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
-ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -DMIDDLEPIPE_VERSION='"$(VERSION)"' -Iinclude -I. \
+ALL_CFLAGS := -std=c17 -D_GNU_SOURCE -DMIDDLEPIPE_VERSION='"$(VERSION)"' -Iinclude -I. -isystem $(B)/gen \
 	$(WARNINGS) $(HARDENING) -fvisibility=hidden $(SANITIZE) $(PACKAGES_CFLAGS) -MMD -MP
 ALL_LDFLAGS := -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE)
 LIBS_CORE := -ljansson -lcurl -lpthread -lm
 LIBS_SCHEDULER := -luv -lmicrohttpd -ldl
-LIBS_AGGREGATOR := -lgnutls -lisal -lxxhash -lsqlite3
+LIBS_AGGREGATOR := -lgnutls -lisal -lxxhash -lsqlite3 -lprotobuf-c
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')
@@ -84,11 +85,15 @@ FUZZ_TARGETS :=
 FUNCTIONAL_TESTS :=
 HOOKS :=
 GENERATED_MAN :=
+PROTOS :=
 
 MODULES := lib middlepipes $(patsubst %/module.mk,%,$(wildcard middlepipes/*/module.mk)) \
 	scheduler aggregator aggregator/etcd aggregator/http cf-plugin buildpack-hooks/client buildpack-hooks/ruby \
 	buildpack-hooks/python buildpack-hooks/node tests
 include $(wildcard $(addsuffix /module.mk,$(MODULES)))
+
+PROTO_C := $(patsubst %.proto,$(B)/gen/%.pb-c.c,$(PROTOS))
+PROTO_H := $(PROTO_C:.c=.h)
 
 objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LIB_A := $(B)/obj/liblib.a
@@ -117,7 +122,21 @@ tests: all $(UNIT_BINS) $(TEST_BINS) $(TEST_FILTER_SO)
 
 # ------------------------------------------------------------------- compile
 
-$(B)/obj/%.o: %.c Makefile
+$(B)/gen/%.pb-c.c: %.proto
+	$(call say,PROTO,$@)
+	@mkdir -p $(B)/gen
+	$(Q)protoc-c --c_out=$(B)/gen $<
+$(B)/gen/%.pb-c.h: $(B)/gen/%.pb-c.c ;
+.PHONY: generated
+generated: $(PROTO_H)
+
+# What is generated is not ours to warn of.
+$(B)/obj/gen/%.o: $(B)/gen/%.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -w $(CFLAGS) -c -o $@ $<
+
+$(B)/obj/%.o: %.c Makefile | $(PROTO_H)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS) -c -o $@ $<
@@ -125,7 +144,7 @@ $(B)/obj/%.o: %.c Makefile
 $(LIB_A): $(call objects,$(LIB_SRC))
 $(PIPES_A): $(call objects,$(PIPES_SRC))
 $(SCHEDULER_A): $(call objects,$(SCHEDULER_SRC))
-$(AGGREGATOR_A): $(call objects,$(AGGREGATOR_SRC))
+$(AGGREGATOR_A): $(call objects,$(AGGREGATOR_SRC)) $(PROTO_C:$(B)/%.c=$(B)/obj/%.o)
 $(CLI_A): $(call objects,$(CLI_SRC))
 $(CLIENT_A): $(call objects,$(CLIENT_SRC) $(CLIENT_LIB_SRC))
 $(TESTS_A): $(call objects,$(TESTS_SRC))

@@ -21,7 +21,7 @@ TESTS_SRC += tests/lib/sim.c tests/unit/aggregator/engine_sim.c \
 UNIT_TESTS += tests/unit/aggregator/test_engine_faulty.c tests/unit/aggregator/test_engine_kept.c
 AGGREGATOR_SRC += aggregator/serve_room.c
 AGGREGATOR_SRC += aggregator/rows/engine_etcd.c aggregator/rows/etcd_answer.c aggregator/rows/etcd_body.c \
-	aggregator/rows/etcd_ends.c aggregator/rows/etcd_http.c aggregator/rows/etcd_json.c \
+	aggregator/rows/etcd_ends.c aggregator/rows/etcd_options.c aggregator/rows/etcd_rpc.c \
 	aggregator/rows/etcd_judge.c aggregator/rows/etcd_lease.c aggregator/rows/etcd_range.c \
 	aggregator/rows/etcd_watch.c
 UNIT_TESTS += tests/unit/aggregator/test_engine_etcd.c tests/unit/aggregator/test_engine_etcd_group.c \
@@ -33,6 +33,7 @@ AGGREGATOR_SRC += aggregator/rows/http_metrics.c aggregator/rows/limits.c
 UNIT_TESTS += tests/unit/aggregator/test_limits.c tests/unit/aggregator/test_members.c tests/unit/aggregator/test_members_sim.c
 AGGREGATOR_SRC += aggregator/rows/http_receive.c aggregator/rows/http_send.c aggregator/rows/parcel.c
 UNIT_TESTS += tests/unit/aggregator/test_parcel.c
+PROTOS += aggregator/rows/etcd.proto
 GENERATED_MAN += $(B)/share/man/man8/mp-aggregator.8
 $(B)/share/man/man8/mp-aggregator.8: $(B)/bin/mp-aggregator
 	$(call say,MAN,$@)

@@ -55,6 +55,8 @@ struct http_task {
 	size_t burst;                 /* bytes of the body in it */
 	unsigned looks;               /* without any */
 	bool paused;                  /* until the next round */
+	bool kept_only;               /* it may open no connection, see set_version() */
+	bool wants_new;               /* but wanted to */
 	struct http_multi_calls calls; /* whom it tells */
 	char reason[CURL_ERROR_SIZE]; /* libcurl's */
 };
@@ -101,6 +103,48 @@ static bool left_us(const struct http_task *task)
 	return size > 0;
 }
 
+/*
+ * HTTP/2 without TLS.  libcurl 7.88 cannot be told to speak it on whatever connection it
+ * takes: it would begin HTTP/2 once more on one that was kept, which ends it.  So it is
+ * first told to speak what the connection speaks, and may open none (on_sockopt()); when it
+ * wanted to, nothing was sent, and it begins again, on a new connection and knowing better.
+ */
+static bool set_version(struct http_task *task, const char *url, bool fresh)
+{
+	bool h2 = task->http->options.h2, tls = strncmp(url, "https:", 6) == 0;
+	long version = !h2 ? CURL_HTTP_VERSION_1_1 : tls ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_2_0;
+
+	task->kept_only = h2 && !tls && !fresh;
+	task->wants_new = false;
+	if (h2 && !tls && fresh)
+		version = CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
+	return curl_easy_setopt(task->curl, CURLOPT_HTTP_VERSION, version) == CURLE_OK &&
+	       curl_easy_setopt(task->curl, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L) == CURLE_OK;
+}
+
+/* False: it is over. */
+static bool begin_anew(struct http_task *task)
+{
+	char *url = NULL;
+
+	if (!task->wants_new || task->read)
+		return false;
+	(void)curl_easy_getinfo(task->curl, CURLINFO_EFFECTIVE_URL, &url);
+	(void)curl_multi_remove_handle(task->http->multi, task->curl); /* it is in there */
+	task->reason[0] = '\0';
+	return url && set_version(task, url, true) &&
+	       curl_multi_add_handle(task->http->multi, task->curl) == CURLM_OK;
+}
+
+/* See the header.  libcurl sees that the connection is dead, and so do all on it. */
+static void end_connection(const struct http_task *task)
+{
+	curl_socket_t fd = CURL_SOCKET_BAD;
+
+	if (curl_easy_getinfo(task->curl, CURLINFO_ACTIVESOCKET, &fd) == CURLE_OK && fd != CURL_SOCKET_BAD)
+		(void)shutdown(fd, SHUT_RDWR);
+}
+
 static void task_done(struct http_task *task, CURLcode code)
 {
 	struct http_multi_calls calls = task->calls;
@@ -108,12 +152,16 @@ static void task_done(struct http_task *task, CURLcode code)
 	char reason[CURL_ERROR_SIZE];
 	long status = 0;
 
+	if (begin_anew(task))
+		return;
 	(void)curl_easy_getinfo(task->curl, CURLINFO_RESPONSE_CODE, &status);
 	(void)snprintf(reason, sizeof(reason), "%s", task->reason[0] ? task->reason : curl_easy_strerror(code));
 	end.status = code == CURLE_OK ? (int)status : 0;
 	end.sent = task->read > 0 || (!task->body.len && left_us(task));
 	end.refused = code == CURLE_COULDNT_CONNECT;
 	end.why = reason;
+	if (code == CURLE_OPERATION_TIMEDOUT && task->http->options.h2)
+		end_connection(task);
 	task_spare(task);
 	calls.done(calls.ctx, &end);
 }
@@ -332,10 +380,13 @@ static int on_seek(void *ctx, curl_off_t offset, int origin)
 /* A peer that has gone without a word is noticed, on a watch as well. */
 static int on_sockopt(void *ctx, curl_socket_t fd, curlsocktype purpose)
 {
+	struct http_task *task = ctx;
 	int dead = DEAD_MS;
 
-	(void)ctx;
 	(void)purpose;
+	task->wants_new = task->kept_only;
+	if (task->wants_new)
+		return CURL_SOCKOPT_ERROR;
 	/* Without it the connection lives longer, no more. */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead, sizeof(dead));
 	return CURL_SOCKOPT_OK;
@@ -350,7 +401,6 @@ static bool set_common(struct http_task *task)
 	bad |= curl_easy_setopt(c, CURLOPT_PRIVATE, (void *)task) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_ERRORBUFFER, task->reason) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https") != CURLE_OK;
-	bad |= curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_PROXY, "") != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, task->http->options.connect_ms) != CURLE_OK;
@@ -359,6 +409,7 @@ static bool set_common(struct http_task *task)
 	bad |= curl_easy_setopt(c, CURLOPT_TCP_KEEPIDLE, 2L) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_TCP_KEEPINTVL, 1L) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_SOCKOPTFUNCTION, on_sockopt) != CURLE_OK;
+	bad |= curl_easy_setopt(c, CURLOPT_SOCKOPTDATA, task) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_WRITEDATA, task) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header) != CURLE_OK;
@@ -418,7 +469,6 @@ static bool set_method(struct http_task *task, const struct http_multi_request *
 	bad |= curl_easy_setopt(c, post ? CURLOPT_POST : CURLOPT_HTTPGET, 1L) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, request->method) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, post ? (curl_off_t)request->body.len : -1) != CURLE_OK;
-	bad |= curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, request->fresh ? 1L : 0L) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, request->timeout_ms) != CURLE_OK;
 	return !bad;
 }
@@ -456,7 +506,7 @@ struct http_task *http_multi_start(struct http_multi *http, const struct http_mu
 	task->read = task->header_size = 0;
 	task->reason[0] = '\0';
 	task->paused = false;
-	if (!set_method(task, request) || !set_headers(task, request) ||
+	if (!set_method(task, request) || !set_version(task, request->url, request->fresh) || !set_headers(task, request) ||
 	    curl_multi_add_handle(http->multi, task->curl) != CURLM_OK) {
 		task_free(task);
 		return NULL;

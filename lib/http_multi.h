@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * HTTP requests on a libuv loop: libcurl's multi interface, many at a time, each
- * with a connection for itself while it lasts (HTTP/1.1).  For programs that have
- * a loop, and ask others: the etcd engine, the client of rows.  It knows nothing
- * of what is said.
+ * with a connection for itself while it lasts (HTTP/1.1), or many on one (HTTP/2).  For
+ * programs that have a loop, and ask others: the etcd engine, the client of rows.  It
+ * knows nothing of what is said.
  *
  * A request with a body is sent once or not at all: libcurl would send it again
  * when a kept connection turns out to be dead, and the server could get it twice.
  * Here the body can be read only once, so that libcurl gives up instead; a request
  * of which no byte of the body went out may be sent again, since it was none.  One
  * without a body may be sent again by libcurl unless it is `fresh`.
+ *
+ * With HTTP/2 a request that took too long takes its connection along, and all others
+ * on it: nobody can tell a server that is slow from one that is gone, and the next
+ * request would wait on the same connection.
  *
  * One thread.  Callbacks come from the loop, never from within a call.
  */
@@ -33,6 +37,7 @@ struct http_multi_options {
 	const char *key;  /* file */
 	long connect_ms;  /* until a connection stands, TLS included */
 	long kept;        /* most connections that are kept for later */
+	bool h2;          /* HTTP/2, without asking (over TLS: when the server speaks it, too) */
 	/*
 	 * After each round of work, when requests may be started and ended: for
 	 * those who look at what data() brought.  NULL: nobody.
@@ -47,7 +52,7 @@ struct http_multi_request {
 	const char *const *fields; /* "Name: value", NULL at the end; may be NULL */
 	struct mp_str body;        /* ptr NULL: none; stays where it is until the end */
 	long timeout_ms;           /* for all of it; 0: it never ends */
-	bool fresh;                /* on a connection of its own: sent once even without a body */
+	bool fresh;                /* on a new connection: sent once even without a body */
 };
 
 /* How a request ended. */
@@ -67,7 +72,7 @@ struct http_multi_calls {
 	bool (*data)(void *ctx, struct mp_str bytes);
 	/* It is over, once; not after http_task_cancel(). */
 	void (*done)(void *ctx, const struct http_multi_end *end);
-	/* A field of the answer's head, before data(); as data() is called.  NULL: nobody asks. */
+	/* A field of the answer's head, before data(), or trailer, behind it; as data() is called.  NULL: nobody asks. */
 	void (*field)(void *ctx, struct mp_str name, struct mp_str value);
 	void *ctx;
 };

@@ -53,7 +53,7 @@ static bool send_to(struct cluster_ask *ask, const char *url, const char *path, 
 	const struct http_multi_calls calls = { .data = on_data, .done = on_done, .ctx = ask };
 	char whole[ETCD_URL_SIZE + 64];
 	size_t len = strcspn(url, ",");
-	struct etcd_request request = { .url = whole, .body = buf_slice(&ask->body), .leaderless = leaderless,
+	struct gateway_request request = { .url = whole, .body = buf_slice(&ask->body), .leaderless = leaderless,
 					.timeout_ms = timeout_ms };
 
 	while (len && url[len - 1] == '/')
@@ -63,7 +63,7 @@ static bool send_to(struct cluster_ask *ask, const char *url, const char *path, 
 		return false;
 	buf_reset(&ask->answer);
 	ask->status = 0;
-	ask->post = etcd_post(ask->http, &request, &calls);
+	ask->post = gateway_post(ask->http, &request, &calls);
 	return ask->post != NULL;
 }
 

@@ -459,12 +459,12 @@ static int lock_directory(struct managed *m, struct err *err)
 static int open_connections(struct managed *m, struct err *err)
 {
 	const struct managed_options *o = &m->options;
-	int rc = http_multi_open(o->loop, &(struct http_multi_options){ o->ca, o->cert, o->key, CONNECT_MS, KEPT,
+	int rc = http_multi_open(o->loop, &(struct http_multi_options){ o->ca, o->cert, o->key, CONNECT_MS, KEPT, false,
 									NULL, NULL }, &m->http, err);
 
 	if (rc == 0)
 		rc = http_multi_open(o->loop, &(struct http_multi_options){ o->join_ca, o->join_cert, o->join_key,
-									    CONNECT_MS, 1, NULL, NULL },
+									    CONNECT_MS, 1, false, NULL, NULL },
 				     &m->join_http, err);
 	return rc;
 }

@@ -12,11 +12,6 @@
 #include "lib/slice.h"
 
 #define FLYING_MAX 128       /* calls that are sent at a time: a connection each */
-#define URL_MAX 300          /* bytes of an endpoint */
-#define TIMEOUT_MS 700       /* rows.md 3.4 */
-#define OPS_MAX 128          /* etcd's own */
-#define BYTES_MAX (3u << 19) /* etcd's own: 1.5 MiB */
-#define LEASE_S 5
 #define CONNECT_MS 300L      /* until a connection stands */
 #define KEPT_MAX 64L         /* connections that are kept for later */
 
@@ -43,7 +38,7 @@ void etcd_call_end(struct etcd_call *call, enum engine_outcome outcome, const ch
 	struct etcd *e = call->ask.etcd;
 
 	if (outcome != ENGINE_COMMITTED && outcome != ENGINE_FAILED)
-		etcd_answer_again(&call->ask.answer, 0); /* no items */
+		etcd_answer_again(&call->ask.answer, call->method, 0); /* no items */
 	call->outcome = outcome;
 	(void)snprintf(call->why, sizeof(call->why), "%s", why);
 	list_remove(&call->link);
@@ -144,9 +139,9 @@ static bool call_send(struct etcd_call *call, uint64_t now)
 	if (!at || e->n_flying >= FLYING_MAX || (call->leased && !e->lease.id))
 		return false;
 	if (call->leased)
-		etcd_body_lease(&call->ask.body, e->lease.id);
-	etcd_answer_again(&call->ask.answer, call->page_first);
-	if (!etcd_ask_send(&call->ask, at, call->path, time_for(call, now))) {
+		(void)etcd_body_lease(&call->ask.body, e->lease.id); /* a failure is found when it is sent */
+	etcd_answer_again(&call->ask.answer, call->method, call->page_first);
+	if (!etcd_ask_send(&call->ask, at, time_for(call, now))) {
 		call_unsent(call, "out of memory");
 		return true;
 	}
@@ -188,7 +183,7 @@ static void on_answer(struct etcd_ask *ask, struct etcd_verdict *verdict)
 		etcd_wake(e);
 }
 
-static struct etcd_call *call_new(struct etcd *e, engine_done_fn *done, void *ctx, const char *path)
+static struct etcd_call *call_new(struct etcd *e, engine_done_fn *done, void *ctx, enum etcd_method method)
 {
 	struct etcd_call *call = calloc(1, sizeof(*call));
 
@@ -198,7 +193,7 @@ static struct etcd_call *call_new(struct etcd *e, engine_done_fn *done, void *ct
 	etcd_ask_init(&call->ask, e, on_answer);
 	call->done = done;
 	call->ctx = ctx;
-	call->path = path;
+	call->method = method;
 	uv_update_time(e->loop); /* a loop that was busy is no reason to be late */
 	call->deadline = uv_now(e->loop) + e->timeout_ms;
 	buf_init(&call->keys, SIZE_MAX);
@@ -281,7 +276,7 @@ static bool txn_answered(struct etcd_call *call, struct etcd_verdict *verdict)
 	else if (was_good)
 		etcd_misfit(e, call->ask.at, verdict->why);
 	if (call->drops)
-		etcd_answer_again(&call->ask.answer, 0);
+		etcd_answer_again(&call->ask.answer, call->method, 0);
 	etcd_call_end(call, outcome, outcome == ENGINE_COMMITTED ? "" : verdict->why);
 	return true;
 }
@@ -309,7 +304,7 @@ static bool keep_reads(struct etcd_call *call, const struct engine_txn *txn)
 static int engine_commit(struct engine *engine, const struct engine_txn *asked, engine_done_fn *done, void *ctx)
 {
 	struct etcd *e = of(engine);
-	struct etcd_call *call = call_new(e, done, ctx, "/v3/kv/txn");
+	struct etcd_call *call = call_new(e, done, ctx, ETCD_TXN);
 	const char *wrong = txn_wrong(e, asked);
 	struct engine_txn more = *asked, *txn = &more;
 
@@ -343,7 +338,7 @@ static int engine_commit(struct engine *engine, const struct engine_txn *asked, 
 static int engine_range(struct engine *engine, const struct engine_range *range, engine_done_fn *done, void *ctx)
 {
 	struct etcd *e = of(engine);
-	struct etcd_call *call = call_new(e, done, ctx, "/v3/kv/range");
+	struct etcd_call *call = call_new(e, done, ctx, ETCD_RANGE);
 
 	if (!call)
 		return -ENOMEM;
@@ -362,22 +357,6 @@ static int engine_range(struct engine *engine, const struct engine_range *range,
 
 /* ----------------------------------------------------------------- life cycle */
 
-static void text_free(char *text)
-{
-	if (text)
-		explicit_bzero(text, strlen(text)); /* one is a password */
-	free(text);
-}
-
-static void etcd_free(struct etcd *e)
-{
-	for (size_t i = 0; i < e->n_ends; i++)
-		free(e->ends[i].url);
-	for (size_t i = 0; i < sizeof(e->texts) / sizeof(e->texts[0]); i++)
-		text_free(e->texts[i]);
-	free(e);
-}
-
 static void on_timer_closed(uv_handle_t *handle)
 {
 	struct etcd *e = handle->data;
@@ -392,7 +371,8 @@ static void on_http_closed(void *ctx)
 {
 	struct etcd *e = ctx;
 
-	uv_close((uv_handle_t *)&e->timer, on_timer_closed);
+	if (!--e->open_http)
+		uv_close((uv_handle_t *)&e->timer, on_timer_closed);
 }
 
 /* Once what was under way is answered. */
@@ -408,7 +388,8 @@ static void close_work(struct etcd *e)
 		if (e->ends[i].probe.done)
 			etcd_ask_fini(&e->ends[i].probe);
 	uv_timer_stop(&e->timer);
-	http_multi_close(e->http, on_http_closed, e);
+	http_multi_close(e->calls, on_http_closed, e);
+	http_multi_close(e->streams, on_http_closed, e);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -493,76 +474,21 @@ static const struct engine_ops ops = {
 	.close = engine_close,
 };
 
-/* -------------------------------------------------------------------- options */
-
-/* Without slashes at its end; owned by the caller.  NULL and *ret_rc: it is none. */
-static char *endpoint_url(const char *url, int *ret_rc, struct err *err)
+/* Connections of one kind: etcd's gRPC is HTTP/2. */
+static int open_http(struct etcd *e, struct http_multi **ret, struct err *err)
 {
-	struct mp_str s = slice_of(url);
-	char *copy = NULL;
+	const struct http_multi_options options = { .ca = e->texts[ETCD_CA], .cert = e->texts[ETCD_CERT],
+						    .key = e->texts[ETCD_KEY], .connect_ms = CONNECT_MS, .kept = KEPT_MAX,
+						    .h2 = true, .turned = on_turned, .ctx = e };
+	int rc = http_multi_open(e->loop, &options, ret, err);
 
-	while (s.len && s.ptr[s.len - 1] == '/')
-		s.len--;
-	if (s.len > URL_MAX || !(slice_starts(s, MP_LIT("http://")) || slice_starts(s, MP_LIT("https://")))) {
-		*ret_rc = err_set(err, -EINVAL, "an etcd endpoint is http://host:port or https://host:port, not %.100s",
-				  url);
-		return NULL;
-	}
-	copy = slice_dup(s);
-	*ret_rc = copy ? 0 : err_set(err, -ENOMEM, "out of memory");
-	return copy;
-}
-
-/* The i-th is that one from now on. */
-static int set_endpoint(struct etcd *e, size_t i, const char *text, struct err *err)
-{
-	struct endpoint *at = &e->ends[i];
-	char *url;
-	int rc;
-
-	url = endpoint_url(text, &rc, err);
-	if (!url)
-		return rc;
-	if (i < e->n_ends && !at->gone && strcmp(at->url, url) == 0) {
-		free(url);
-		return 0;
-	}
-	if (i < e->n_ends && at->probe.done)
-		etcd_ask_fini(&at->probe);
-	if (i < e->n_ends)
-		free(at->url);
-	*at = (struct endpoint){ .url = url };
-	(void)snprintf(at->why, sizeof(at->why), "no answer yet");
-	if (e->used == at)
-		e->used = NULL;
-	e->n_ends = i < e->n_ends ? e->n_ends : i + 1;
-	return 0;
-}
-
-static int set_options(struct etcd *e, const struct engine_etcd_options *options, struct err *err)
-{
-	const char *const texts[] = { [ETCD_CA] = options->ca,     [ETCD_CERT] = options->cert,
-				      [ETCD_KEY] = options->key,   [ETCD_USER] = options->user,
-				      [ETCD_PASSWORD] = options->password, [ETCD_PROBE] = options->probe };
-	int rc = 0;
-
-	if (!options->n_endpoints || options->n_endpoints > ENGINE_ETCD_ENDPOINTS)
-		return err_set(err, -EINVAL, "etcd needs 1 to %d endpoints", ENGINE_ETCD_ENDPOINTS);
-	for (size_t i = 0; i < options->n_endpoints && !rc; i++)
-		rc = set_endpoint(e, i, options->endpoints[i], err);
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && !rc; i++) {
-		e->texts[i] = texts[i] ? slice_dup(slice_of(texts[i])) : NULL;
-		if (texts[i] && !e->texts[i])
-			rc = err_set(err, -ENOMEM, "out of memory");
-	}
-	e->limits.max_ops = options->limits.max_ops ? options->limits.max_ops : OPS_MAX;
-	e->limits.max_bytes = options->limits.max_bytes ? options->limits.max_bytes : BYTES_MAX;
-	e->timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS;
-	e->lease_s = options->lease_s ? options->lease_s : LEASE_S;
-	e->lease_lost = options->lease_lost;
-	e->ctx = options->ctx;
-	e->cluster = options->cluster_id;
+	e->open_http += !rc;
 	return rc;
+}
+
+static void on_never_opened(void *ctx)
+{
+	etcd_free(ctx);
 }
 
 int engine_etcd_open(uv_loop_t *loop, const struct engine_etcd_options *options, struct engine **ret, struct err *err)
@@ -579,13 +505,16 @@ int engine_etcd_open(uv_loop_t *loop, const struct engine_etcd_options *options,
 	list_init(&e->over);
 	list_init(&e->watches);
 	(void)snprintf(e->health.text, sizeof(e->health.text), "etcd has not answered yet");
-	rc = set_options(e, options, err);
+	rc = etcd_set_options(e, options, err);
 	if (!rc)
-		rc = http_multi_open(loop, &(struct http_multi_options){ .ca = e->texts[ETCD_CA], .cert = e->texts[ETCD_CERT],
-				     .key = e->texts[ETCD_KEY], .connect_ms = CONNECT_MS, .kept = KEPT_MAX,
-				     .turned = on_turned, .ctx = e }, &e->http, err);
+		rc = open_http(e, &e->calls, err);
+	if (!rc)
+		rc = open_http(e, &e->streams, err);
 	if (rc) {
-		etcd_free(e);
+		if (e->calls)
+			http_multi_close(e->calls, on_never_opened, e);
+		else
+			etcd_free(e);
 		return rc;
 	}
 	uv_timer_init(loop, &e->timer); /* cannot fail */
@@ -594,30 +523,6 @@ int engine_etcd_open(uv_loop_t *loop, const struct engine_etcd_options *options,
 	etcd_wake(e);
 	*ret = &e->engine;
 	return 0;
-}
-
-int engine_etcd_set_endpoints(struct engine *engine, const char *const *endpoints, size_t n, struct err *err)
-{
-	struct etcd *e = of(engine);
-	int rc = 0;
-
-	if (!n || n > ENGINE_ETCD_ENDPOINTS)
-		return err_set(err, -EINVAL, "etcd needs 1 to %d endpoints", ENGINE_ETCD_ENDPOINTS);
-	if (e->closing)
-		return 0;
-	for (size_t i = 0; i < n && !rc; i++)
-		rc = set_endpoint(e, i, endpoints[i], err);
-	for (size_t i = n; i < e->n_ends && !rc; i++) {
-		/* Its place stays: requests that are under way point there. */
-		if (e->ends[i].probe.done)
-			etcd_ask_fini(&e->ends[i].probe);
-		e->ends[i].probe.done = NULL;
-		e->ends[i].gone = true;
-		e->ends[i].good = e->ends[i].proven = false;
-		e->used = e->used == &e->ends[i] ? NULL : e->used;
-	}
-	etcd_wake(e);
-	return rc;
 }
 
 struct engine_etcd_limits engine_etcd_limits(const struct engine *engine)

@@ -3,330 +3,319 @@
 #include "aggregator/rows/etcd_answer.h"
 
 #include <errno.h>
-#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/base64.h"
+#include "aggregator/rows/etcd.pb-c.h"
+#include "lib/arena.h"
+#include "lib/hex.h"
 #include "lib/slice.h"
 
-#define STRING_MAX (ENGINE_VALUE_MAX / 3 * 4 + 1024) /* a value in base64 */
+#define PREFIX 5 /* of a message: whether it is compressed, and its length */
+/*
+ * Memory of a message while it is read: an event of a few bytes takes a hundred, and nobody
+ * who means well sends millions of them in one.
+ */
+#define TREE_MAX ((size_t)128 << 20)
 
-/* etcd's objects and arrays. */
-enum place {
-	ELSEWHERE, /* passed over with all that is in it */
-	TOP,       /* an answer, or `result` of a stream */
-	HEADER,
-	RESPONSES, /* an array of RESPONSE */
-	RESPONSE,
-	RANGE,
-	KVS,       /* an array of KV */
-	KV,
-	EVENTS,    /* an array of EVENT */
-	EVENT,
-	EVENT_KV,
-	FAILURE,   /* `error` of a stream */
-};
+bool etcd_answer_fail(struct etcd_answer *a, const char *fmt, ...)
+{
+	va_list args;
 
-enum type {
-	U64,   /* a string of digits, or a number */
-	BOOL,
-	TEXT,  /* for people */
-	TOKEN,
-	KEY,   /* base64 */
-	VALUE, /* base64 */
-	KIND,  /* PUT or DELETE */
-	INTO,  /* an object or array: `to` is the place */
-};
+	if (a->wrong[0])
+		return false;
+	va_start(args, fmt);
+	(void)vsnprintf(a->wrong, sizeof(a->wrong), fmt, args);
+	va_end(args);
+	return false;
+}
 
-struct field {
-	const char *name;
-	size_t to;       /* where it is kept, or the place */
-	unsigned char in; /* enum place */
-	unsigned char type;
-};
-
-#define AT(member) offsetof(struct etcd_answer, member)
-
-/* At most 64: each has a bit. */
-static const struct field fields[] = {
-	{ "header", HEADER, TOP, INTO },
-	{ "result", TOP, TOP, INTO },
-	{ "responses", RESPONSES, TOP, INTO },
-	{ "kvs", KVS, TOP, INTO },
-	{ "events", EVENTS, TOP, INTO },
-	{ "error", FAILURE, TOP, INTO }, /* a text in unary answers, see string() */
-	{ "succeeded", AT(succeeded), TOP, BOOL },
-	{ "more", AT(more), TOP, BOOL },
-	{ "created", AT(created), TOP, BOOL },
-	{ "canceled", AT(canceled), TOP, BOOL },
-	{ "fragment", AT(fragment), TOP, BOOL },
-	{ "compact_revision", AT(compact_revision), TOP, U64 },
-	{ "cancel_reason", AT(text), TOP, TEXT },
-	{ "message", AT(text), TOP, TEXT },
-	{ "code", AT(code), TOP, U64 },
-	{ "ID", AT(id), TOP, U64 },
-	{ "TTL", AT(ttl), TOP, U64 },
-	{ "token", AT(token), TOP, TOKEN },
-	{ "cluster_id", AT(cluster), HEADER, U64 },
-	{ "revision", AT(revision), HEADER, U64 },
-	{ "response_range", RANGE, RESPONSE, INTO },
-	{ "kvs", KVS, RANGE, INTO },
-	{ "key", 0, KV, KEY },
-	{ "value", 0, KV, VALUE },
-	{ "mod_revision", AT(item.revision), KV, U64 },
-	{ "type", 0, EVENT, KIND },
-	{ "kv", EVENT_KV, EVENT, INTO },
-	{ "key", 0, EVENT_KV, KEY },
-	{ "value", 0, EVENT_KV, VALUE },
-	{ "mod_revision", AT(item.revision), EVENT_KV, U64 },
-	{ "message", AT(text), FAILURE, TEXT },
-	{ "grpc_code", AT(code), FAILURE, U64 },
-};
-
-#define N_FIELDS (sizeof(fields) / sizeof(fields[0]))
-_Static_assert(N_FIELDS <= 64, "a bit for each");
-
-/* What the elements of an array are. */
-static const unsigned char element[] = { [RESPONSES] = RESPONSE, [KVS] = KV, [EVENTS] = EVENT };
-
-/* ------------------------------------------------------------------- scalars */
-
-/* Returns how much that is. */
-static size_t set_text(char *to, size_t size, struct mp_str text)
+/* Printable, and as much as there is room for. */
+static void set_text(char *to, size_t size, struct mp_str text)
 {
 	size_t len = text.len < size ? text.len : size - 1;
 
 	for (size_t i = 0; i < len; i++)
 		to[i] = text.ptr[i] >= ' ' && text.ptr[i] <= '~' ? text.ptr[i] : '?';
 	to[len] = '\0';
-	return len;
 }
 
-/* Signed 64 bits hold them all but ids, which are unsigned. */
-static bool set_number(struct etcd_answer *a, const struct field *field, struct mp_str text)
-{
-	uint64_t value;
-
-	if (slice_to_u64(text, &value))
-		return etcd_json_fail(&a->json, "%s is not a number", field->name);
-	memcpy((char *)a + field->to, &value, sizeof(value));
-	return true;
-}
+/* ---------------------------------------------------------------------- items */
 
 static bool fits(struct etcd_answer *a)
 {
 	a->large = etcd_answer_size(a) > a->max;
-	return !a->large || etcd_json_fail(&a->json, "an answer of more than %zu bytes", a->max);
+	return !a->large || etcd_answer_fail(a, "an answer of more than %zu bytes", a->max);
 }
 
-/* Bytes behind all others; where they went comes back in *ret_at and *ret_len. */
-static bool set_bytes(struct etcd_answer *a, const struct field *field, struct mp_str text, size_t *ret_at,
-		      size_t *ret_len)
+static bool make_room(struct etcd_answer *a)
 {
-	int rc;
+	size_t room = a->room ? 2 * a->room : 16;
+	struct etcd_item *items;
 
-	*ret_at = a->bytes.len;
-	rc = base64_decode(&a->bytes, text);
-	if (rc == -EINVAL)
-		return etcd_json_fail(&a->json, "%s is not base64", field->name);
-	if (rc)
-		return etcd_json_fail(&a->json, "too large, or out of memory");
-	*ret_len = a->bytes.len - *ret_at;
+	if (a->n_items < a->room)
+		return true;
+	items = reallocarray(a->items, room, sizeof(*items));
+	if (!items)
+		return etcd_answer_fail(a, "out of memory");
+	a->items = items;
+	a->room = room;
+	return true;
+}
+
+static bool add_item(struct etcd_answer *a, const Pb__KeyValue *kv, bool gone)
+{
+	struct etcd_item item = { .start = a->bytes.len, .key = a->bytes.len, .gone = gone };
+
+	if (!kv || !kv->key.len)
+		return etcd_answer_fail(a, "an item without a key");
+	if (kv->mod_revision <= 0)
+		return etcd_answer_fail(a, "an item without its revision");
+	if (!make_room(a))
+		return false;
+	item.key_len = kv->key.len;
+	item.value = item.key + item.key_len;
+	item.value_len = kv->value.len;
+	item.revision = (uint64_t)kv->mod_revision;
+	(void)buf_add(&a->bytes, kv->key.data, kv->key.len); /* seen below */
+	if (buf_add(&a->bytes, kv->value.data, kv->value.len)) {
+		a->bytes.len = item.start;
+		return etcd_answer_fail(a, "out of memory");
+	}
+	a->items[a->n_items++] = item;
 	return fits(a);
 }
 
-static bool set_kind(struct etcd_answer *a, struct mp_str text)
+static bool add_range(struct etcd_answer *a, const Pb__RangeResponse *range)
 {
-	a->item.gone = slice_eq(text, MP_LIT("DELETE"));
-	return a->item.gone || slice_eq(text, MP_LIT("PUT")) || etcd_json_fail(&a->json, "an unknown kind of event");
+	a->more = range->more;
+	for (size_t i = 0; i < range->n_kvs; i++)
+		if (!add_item(a, range->kvs[i], false))
+			return false;
+	return true;
+}
+
+/* ------------------------------------------------------------ the kinds of messages */
+
+static bool set_header(struct etcd_answer *a, const Pb__Header *header)
+{
+	if (!header)
+		return true; /* the judge misses what is in it */
+	if (header->revision < 0)
+		return etcd_answer_fail(a, "a negative revision");
+	a->cluster = header->cluster_id;
+	a->revision = (uint64_t)header->revision;
+	return true;
+}
+
+static bool read_txn(struct etcd_answer *a, const void *message)
+{
+	const Pb__TxnResponse *txn = message;
+
+	a->succeeded = txn->succeeded;
+	a->responses = txn->n_responses;
+	for (size_t i = 0; i < txn->n_responses; i++) {
+		const Pb__ResponseOp *op = txn->responses[i];
+
+		if (op->response_case == PB__RESPONSE_OP__RESPONSE_RESPONSE_RANGE && !add_range(a, op->response_range))
+			return false;
+	}
+	return set_header(a, txn->header);
+}
+
+static bool read_range(struct etcd_answer *a, const void *message)
+{
+	const Pb__RangeResponse *range = message;
+
+	return set_header(a, range->header) && add_range(a, range);
+}
+
+static bool read_watch(struct etcd_answer *a, const void *message)
+{
+	const Pb__WatchResponse *watch = message;
+
+	a->created = watch->created;
+	a->canceled = watch->canceled;
+	a->fragment = watch->fragment;
+	if (watch->compact_revision < 0)
+		return etcd_answer_fail(a, "a negative revision");
+	a->compact_revision = (uint64_t)watch->compact_revision;
+	set_text(a->text, sizeof(a->text), slice_of(watch->cancel_reason));
+	for (size_t i = 0; i < watch->n_events; i++) {
+		const Pb__Event *event = watch->events[i];
+
+		if (event->type != PB__EVENT__TYPE__PUT && event->type != PB__EVENT__TYPE__DELETE)
+			return etcd_answer_fail(a, "an unknown kind of event");
+		if (!add_item(a, event->kv, event->type == PB__EVENT__TYPE__DELETE))
+			return false;
+	}
+	return set_header(a, watch->header);
+}
+
+static bool read_lease(struct etcd_answer *a, const void *message)
+{
+	const Pb__LeaseResponse *lease = message;
+
+	a->id = (uint64_t)lease->id;
+	a->ttl = lease->ttl > 0 ? (uint64_t)lease->ttl : 0;
+	return set_header(a, lease->header);
 }
 
 /* A token goes into a header: it is kept only as it is. */
-static bool set_token(struct etcd_answer *a, struct mp_str text)
+static bool read_login(struct etcd_answer *a, const void *message)
 {
-	(void)set_text(a->token, sizeof(a->token), text);
-	return slice_eq(text, slice_of(a->token)) || etcd_json_fail(&a->json, "a strange token");
+	const Pb__AuthenticateResponse *login = message;
+
+	set_text(a->token, sizeof(a->token), slice_of(login->token));
+	if (strcmp(a->token, login->token) != 0)
+		return etcd_answer_fail(a, "a strange token");
+	return set_header(a, login->header);
 }
 
-static bool string(struct etcd_answer *a, const struct field *field, struct mp_str text)
-{
-	switch ((enum type)field->type) {
-	case U64:
-		return set_number(a, field, text);
-	case TEXT:
-		(void)set_text(a->text, sizeof(a->text), text);
-		return true;
-	case TOKEN:
-		return set_token(a, text);
-	case KEY:
-		return set_bytes(a, field, text, &a->item.key, &a->item.key_len);
-	case VALUE:
-		return set_bytes(a, field, text, &a->item.value, &a->item.value_len);
-	case KIND:
-		return set_kind(a, text);
-	case INTO:
-		if (field->to != FAILURE)
-			break;
-		(void)set_text(a->text, sizeof(a->text), text);
-		return true;
-	default:
-		break;
-	}
-	return etcd_json_fail(&a->json, "%s is a text", field->name);
-}
+static const struct kind {
+	const ProtobufCMessageDescriptor *message;
+	bool (*read)(struct etcd_answer *answer, const void *message);
+} kinds[ETCD_METHODS] = {
+	[ETCD_TXN] = { &pb__txn_response__descriptor, read_txn },
+	[ETCD_RANGE] = { &pb__range_response__descriptor, read_range },
+	[ETCD_WATCH] = { &pb__watch_response__descriptor, read_watch },
+	[ETCD_GRANT] = { &pb__lease_response__descriptor, read_lease },
+	[ETCD_KEEP_ALIVE] = { &pb__lease_response__descriptor, read_lease },
+	[ETCD_REVOKE] = { &pb__lease_response__descriptor, read_lease },
+	[ETCD_LOGIN] = { &pb__authenticate_response__descriptor, read_login },
+};
 
-static bool boolean(struct etcd_answer *a, const struct field *field, bool value)
-{
-	if (field->type != BOOL)
-		return etcd_json_fail(&a->json, "%s is true or false", field->name);
-	memcpy((char *)a + field->to, &value, sizeof(value));
-	return true;
-}
+/* ------------------------------------------------------------------ a message */
 
-/* ------------------------------------------------------------------- nesting */
-
-/* What an object has said of itself so far is forgotten: another one begins. */
+/* What a message has said so far is forgotten: another one begins. */
 static void forget(struct etcd_answer *a)
 {
-	a->cluster = a->revision = a->id = a->ttl = a->compact_revision = a->code = 0;
+	a->cluster = a->revision = a->id = a->ttl = a->compact_revision = 0;
 	a->responses = 0;
-	a->succeeded = a->more = a->created = a->canceled = a->fragment = a->failed = false;
-	a->text[0] = a->token[0] = '\0';
+	a->succeeded = a->more = a->created = a->canceled = a->fragment = false;
+	a->token[0] = '\0';
+	if (!a->ended)
+		a->text[0] = '\0';
 }
 
-/* An object or array begins: its place, or false. */
-static bool enter(struct etcd_answer *a, unsigned place, bool array)
+static void *tree_alloc(void *arena, size_t size)
 {
-	bool is_array = place == RESPONSES || place == KVS || place == EVENTS;
+	return arena_get(arena, 1, size);
+}
 
-	if (place != ELSEWHERE && is_array != array)
-		return etcd_json_fail(&a->json, "an %s where there is none", array ? "array" : "object");
-	if (place == KV || place == EVENT) {
-		size_t at = a->bytes.len;
+/* It is all freed at once. */
+static void tree_free(void *arena, void *ptr)
+{
+	(void)arena;
+	(void)ptr;
+}
 
-		a->item = (struct etcd_item){ .start = at, .key = at, .value = at };
-		a->reading = true;
+static bool read_message(struct etcd_answer *a, struct mp_str bytes)
+{
+	const struct kind *kind = &kinds[a->method];
+	struct arena arena;
+	ProtobufCAllocator allocator = { tree_alloc, tree_free, &arena };
+	ProtobufCMessage *message;
+	bool good;
+
+	forget(a);
+	if (a->objects++ && !a->object)
+		return etcd_answer_fail(a, "more than one answer");
+	arena_init(&arena, TREE_MAX);
+	message = protobuf_c_message_unpack(kind->message, &allocator, bytes.len, (const uint8_t *)bytes.ptr);
+	if (!message)
+		good = etcd_answer_fail(a, arena.failed ? "out of memory, or too much of it" : "no answer of etcd's");
+	else
+		good = kind->read(a, message) && (!a->object || a->object(a));
+	arena_fini(&arena);
+	return good;
+}
+
+/* The length of the message that begins there. */
+static size_t message_length(struct mp_str bytes)
+{
+	const unsigned char *b = (const unsigned char *)bytes.ptr;
+
+	return (size_t)b[1] << 24 | (size_t)b[2] << 16 | (size_t)b[3] << 8 | b[4];
+}
+
+/* All messages of it that are whole; the rest comes back in *bytes. */
+static bool read_whole(struct etcd_answer *a, struct mp_str *bytes)
+{
+	while (bytes->len >= PREFIX) {
+		size_t length = message_length(*bytes);
+
+		if (bytes->ptr[0])
+			return etcd_answer_fail(a, "no gRPC, or a compressed message");
+		a->large = length > a->max;
+		if (a->large)
+			return etcd_answer_fail(a, "an answer of more than %zu bytes", a->max);
+		if (bytes->len - PREFIX < length)
+			break;
+		if (!read_message(a, slice_make(bytes->ptr + PREFIX, length)))
+			return false;
+		*bytes = slice_skip(*bytes, PREFIX + length);
 	}
-	if (place == RESPONSE)
-		a->responses++;
-	a->failed |= place == FAILURE;
-	a->place[a->json.depth + 1] = (unsigned char)place;
-	a->have[a->json.depth + 1] = 0;
 	return true;
 }
 
-static bool item_end(struct etcd_answer *a)
+/* Adds what is missing of the message in `part`, and reads it when it is whole. */
+static bool read_part(struct etcd_answer *a, struct mp_str *bytes)
 {
-	a->reading = false;
-	if (a->n_items == a->room) {
-		size_t room = a->room ? 2 * a->room : 16;
-		struct etcd_item *items = reallocarray(a->items, room, sizeof(*items));
+	size_t have = a->part.len, want = have < PREFIX ? PREFIX : PREFIX + message_length(buf_slice(&a->part));
+	size_t more = want - have < bytes->len ? want - have : bytes->len;
+	struct mp_str whole;
 
-		if (!items)
-			return etcd_json_fail(&a->json, "out of memory");
-		a->items = items;
-		a->room = room;
-	}
-	if (!a->item.key_len)
-		return etcd_json_fail(&a->json, "an item without a key");
-	if (!a->item.revision)
-		return etcd_json_fail(&a->json, "an item without its revision");
-	a->items[a->n_items++] = a->item;
-	return fits(a);
-}
-
-static bool leave(struct etcd_answer *a)
-{
-	unsigned place = a->place[a->json.depth + 1];
-
-	if (place == KV || place == EVENT)
-		return item_end(a);
-	if (a->json.depth)
-		return true;
-	a->objects++;
-	if (a->object)
-		return a->object(a);
-	return a->objects == 1 || etcd_json_fail(&a->json, "more than one answer");
-}
-
-/* The field that has the name where the reader stands; NULL: none of ours. */
-static const struct field *find(const struct etcd_answer *a, unsigned in)
-{
-	for (size_t i = 0; i < N_FIELDS; i++)
-		if (fields[i].in == in && !strcmp(fields[i].name, a->json.name))
-			return &fields[i];
-	return NULL;
-}
-
-/* A field must not be there twice: which one would hold? */
-static bool note(struct etcd_answer *a, const struct field *field)
-{
-	uint64_t bit = UINT64_C(1) << (field - fields), *have = &a->have[a->json.depth];
-
-	if (*have & bit)
-		return etcd_json_fail(&a->json, "%s is there twice", field->name);
-	*have |= bit;
-	return true;
-}
-
-static bool in_array(struct etcd_answer *a, unsigned in, enum etcd_token token)
-{
-	if (token != ETCD_OBJECT)
-		return etcd_json_fail(&a->json, "an element that is no object");
-	return enter(a, element[in], false);
-}
-
-static bool nested(struct etcd_answer *a, const struct field *field, bool array)
-{
-	if (!field)
-		return enter(a, ELSEWHERE, array);
-	if (field->type != INTO)
-		return etcd_json_fail(&a->json, "%s is an %s", field->name, array ? "array" : "object");
-	return enter(a, (unsigned)field->to, array);
-}
-
-static bool member(struct etcd_answer *a, unsigned in, enum etcd_token token, struct mp_str text)
-{
-	const struct field *field = find(a, in);
-
-	if (field && token != ETCD_NULL && !note(a, field))
+	if (buf_add(&a->part, bytes->ptr, more))
+		return etcd_answer_fail(a, "out of memory");
+	*bytes = slice_skip(*bytes, more);
+	whole = buf_slice(&a->part);
+	if (!read_whole(a, &whole))
 		return false;
-	switch (token) {
-	case ETCD_OBJECT:
-	case ETCD_ARRAY:
-		return nested(a, field, token == ETCD_ARRAY);
-	case ETCD_STRING:
-		return !field || string(a, field, text);
-	case ETCD_NUMBER:
-		if (field && field->type != U64)
-			return etcd_json_fail(&a->json, "%s is a number", field->name);
-		return !field || set_number(a, field, text);
-	case ETCD_TRUE:
-	case ETCD_FALSE:
-		return !field || boolean(a, field, token == ETCD_TRUE);
-	default:
-		return true; /* null: as if it were not there */
-	}
+	if (!whole.len)
+		buf_reset(&a->part);
+	return true;
 }
 
-static bool on_token(struct etcd_json *json, enum etcd_token token, struct mp_str text)
+bool etcd_answer_feed(struct etcd_answer *a, struct mp_str bytes)
 {
-	struct etcd_answer *a = (struct etcd_answer *)(void *)json;
-	unsigned in = a->place[json->depth];
+	while (!a->wrong[0] && a->part.len && bytes.len)
+		if (!read_part(a, &bytes))
+			return false;
+	if (a->wrong[0] || !read_whole(a, &bytes))
+		return false;
+	return !bytes.len || !buf_add_slice(&a->part, bytes) || etcd_answer_fail(a, "out of memory");
+}
 
-	if (token == ETCD_OBJECT_END || token == ETCD_ARRAY_END)
-		return leave(a);
-	if (!json->depth) {
-		forget(a);
-		return enter(a, TOP, false);
+/* ------------------------------------------------------------------- its status */
+
+/* gRPC writes bytes that are not printable as %XX. */
+static void set_reason(struct etcd_answer *a, struct mp_str text)
+{
+	char plain[sizeof(a->text)];
+	size_t n = 0;
+
+	for (size_t i = 0; i < text.len && n < sizeof(plain); i++) {
+		uint64_t byte = (unsigned char)text.ptr[i];
+
+		if (byte == '%' && i + 2 < text.len && hex_number(slice_make(text.ptr + i + 1, 2), 2, &byte))
+			i += 2;
+		plain[n++] = (char)byte;
 	}
-	if (in == ELSEWHERE)
-		return token > ETCD_ARRAY || enter(a, ELSEWHERE, token == ETCD_ARRAY);
-	if (json->in_array[json->depth])
-		return in_array(a, in, token);
-	return member(a, in, token, text);
+	set_text(a->text, sizeof(a->text), slice_make(plain, n));
+}
+
+void etcd_answer_field(struct etcd_answer *a, struct mp_str name, struct mp_str value)
+{
+	if (slice_eq(name, MP_LIT("grpc-status"))) {
+		if (slice_to_u64(value, &a->code))
+			(void)etcd_answer_fail(a, "a status that is no number");
+		a->ended = true;
+	} else if (slice_eq(name, MP_LIT("grpc-message")) && value.len) {
+		set_reason(a, value);
+	}
 }
 
 /* --------------------------------------------------------------------- public */
@@ -334,40 +323,38 @@ static bool on_token(struct etcd_json *json, enum etcd_token token, struct mp_st
 void etcd_answer_init(struct etcd_answer *a, size_t max)
 {
 	*a = (struct etcd_answer){ .max = max };
-	etcd_json_init(&a->json, STRING_MAX, on_token);
+	buf_init(&a->part, SIZE_MAX);  /* see read_whole() */
 	buf_init(&a->bytes, SIZE_MAX); /* see fits() */
 }
 
 void etcd_answer_fini(struct etcd_answer *a)
 {
-	etcd_json_fini(&a->json);
+	buf_fini(&a->part);
 	buf_fini(&a->bytes);
 	free(a->items);
 	a->items = NULL;
 	a->n_items = a->room = 0;
 }
 
-void etcd_answer_again(struct etcd_answer *a, size_t keep)
+void etcd_answer_again(struct etcd_answer *a, enum etcd_method method, size_t keep)
 {
 	if (keep < a->n_items) {
 		a->bytes.len = a->items[keep].start;
 		a->n_items = keep;
-	} else if (a->reading) {
-		a->bytes.len = a->item.start;
 	}
 	a->bytes.error = 0;
-	a->reading = a->large = false;
-	buf_reset(&a->json.text);
-	a->json = (struct etcd_json){ .token = on_token, .text = a->json.text };
-	a->objects = a->start_len = 0;
+	a->method = method;
+	a->large = a->ended = false;
+	a->wrong[0] = '\0';
+	a->code = 0;
+	a->objects = 0;
+	buf_reset(&a->part);
 	forget(a);
 }
 
-bool etcd_answer_feed(struct etcd_answer *a, struct mp_str bytes)
+bool etcd_answer_begun(const struct etcd_answer *a)
 {
-	if (a->start_len + 1 < sizeof(a->start))
-		a->start_len += set_text(a->start + a->start_len, sizeof(a->start) - a->start_len, bytes);
-	return etcd_json_feed(&a->json, bytes);
+	return a->part.len > 0 || a->objects > 0;
 }
 
 size_t etcd_answer_size(const struct etcd_answer *a)
@@ -385,24 +372,16 @@ struct mp_str etcd_item_value(const struct etcd_answer *a, size_t i)
 	return slice_make(a->bytes.ptr + a->items[i].value, a->items[i].value_len);
 }
 
-static void move(struct etcd_item *item, size_t by)
-{
-	item->start -= by;
-	item->key -= by;
-	item->value -= by;
-}
-
 void etcd_answer_take(struct etcd_answer *a, size_t n)
 {
-	size_t from = a->reading ? a->item.start : a->bytes.len;
+	size_t from = n < a->n_items ? a->items[n].start : a->bytes.len;
 
-	if (n < a->n_items)
-		from = a->items[n].start;
 	a->n_items -= n;
 	memmove(a->items, a->items + n, a->n_items * sizeof(*a->items));
 	buf_consume(&a->bytes, from);
-	for (size_t i = 0; i < a->n_items; i++)
-		move(&a->items[i], from);
-	if (a->reading)
-		move(&a->item, from);
+	for (size_t i = 0; i < a->n_items; i++) {
+		a->items[i].start -= from;
+		a->items[i].key -= from;
+		a->items[i].value -= from;
+	}
 }

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What etcd's gateway answers, of any kind, and what it means.
+ * What etcd answers, of any kind, and what it means.
  *
- * Pure: bytes in, a struct out.  It believes nothing: a field of the wrong type,
- * bytes that are no base64, a field given twice make the whole answer one that
- * cannot be read.  Fields that it does not know are passed over.
+ * Pure: bytes in, a struct out.  An answer is gRPC's: messages of protobuf, each behind its
+ * length, and a status that comes last (etcd.proto; gRPC over HTTP/2, PROTOCOL-HTTP2.md).  It
+ * believes nothing: a length that is too great, bytes that are no such message, a negative
+ * revision make the whole answer one that cannot be read.
  *
- * One struct reads all answers, because their fields never contradict one
- * another: the caller knows what it asked.  A watch is a stream of objects; then
- * object() is called behind each, and events stay until they are taken.
+ * One struct holds all kinds, because their fields never contradict one another: the
+ * caller knows what it asked.  A watch is a stream of messages; then object() is called behind
+ * each, and events stay until they are taken.
  */
 #ifndef AGGREGATOR_ROWS_ETCD_ANSWER_H
 #define AGGREGATOR_ROWS_ETCD_ANSWER_H
@@ -17,7 +18,20 @@
 #include <stdint.h>
 
 #include "aggregator/rows/engine.h"
-#include "aggregator/rows/etcd_json.h"
+#include "lib/buf.h"
+
+/* What is called; etcd_rpc.h has their paths. */
+enum etcd_method {
+	ETCD_TXN,
+	ETCD_RANGE,
+	ETCD_WATCH,
+	ETCD_GRANT,
+	ETCD_KEEP_ALIVE,
+	ETCD_REVOKE,
+	ETCD_LOGIN,
+};
+
+#define ETCD_METHODS (ETCD_LOGIN + 1)
 
 /* A key with its value, or an event. */
 struct etcd_item {
@@ -28,37 +42,33 @@ struct etcd_item {
 	bool gone;                 /* an event: the key went */
 };
 
-/* Fields are for reading; those of one object are 0, false or "" when it lacks them. */
+/* Fields are for reading; those of one message are 0, false or "" when it lacks them. */
 struct etcd_answer {
-	struct etcd_json json;                  /* what reads it; json.wrong says why not */
-	unsigned char place[ETCD_JSON_DEPTH + 2]; /* by depth: which object or array of etcd's that is */
-	uint64_t have[ETCD_JSON_DEPTH + 2];     /* by depth: fields that were there, a bit each */
-	bool (*object)(struct etcd_answer *answer); /* behind each whole object; NULL: there is one only */
-	size_t objects;                         /* whole ones */
+	enum etcd_method method;    /* what was called: which messages come */
+	struct buf part;            /* of the message that comes, with its prefix */
+	char wrong[160];            /* why it cannot be read; "" */
+	bool (*object)(struct etcd_answer *answer); /* behind each message; NULL: there is one only */
+	size_t objects;             /* whole messages */
+
+	bool ended;                 /* gRPC's status has come */
+	uint64_t code;              /* it; 0: good */
+	char text[160];             /* its reason, or why a watch has ended: printable */
 
 	uint64_t cluster;           /* header: which cluster says so */
 	uint64_t revision;          /* header: of the map */
 	uint64_t id, ttl;           /* a lease; ttl in s, 0: it is none any more */
 	uint64_t compact_revision;  /* a watch: changes before that one are gone */
-	uint64_t code;              /* an error: gRPC's code */
 	size_t responses;           /* a transaction: operations that were answered */
 	bool succeeded;             /* a transaction: its comparisons held */
 	bool more;                  /* a range: the limit cut it */
 	bool created, canceled;     /* a watch: it has begun, has ended */
-	bool fragment;              /* a watch: the next object belongs to this one */
-	bool failed;                /* an error inside of a stream */
-	char text[160];             /* an error: printable */
+	bool fragment;              /* a watch: the next message belongs to this one */
 	char token[200];            /* of a user who has logged in */
 
-	char start[100];            /* of the first bytes: printable, for what is no JSON */
-	size_t start_len;           /* of them */
-
-	struct etcd_item *items;    /* owned; of all objects until they are taken */
+	struct etcd_item *items;    /* owned; of all messages until they are taken */
 	size_t n_items, room;       /* used and allocated */
-	struct etcd_item item;      /* the one that is read */
-	bool reading;               /* it has begun */
 	struct buf bytes;           /* keys and values */
-	size_t max;                 /* bytes of both and of their items */
+	size_t max;                 /* bytes of both and of their items; and of a message */
 	bool large;                 /* they were more */
 };
 
@@ -66,11 +76,20 @@ struct etcd_answer {
 void etcd_answer_init(struct etcd_answer *answer, size_t max);
 void etcd_answer_fini(struct etcd_answer *answer);
 
-/* For another answer; the first `keep` items stay. */
-void etcd_answer_again(struct etcd_answer *answer, size_t keep);
+/* For another answer, to that method; the first `keep` items stay. */
+void etcd_answer_again(struct etcd_answer *answer, enum etcd_method method, size_t keep);
 
-/* Reads on.  False: it cannot be read, see json.wrong. */
+/* Reads on.  False: it cannot be read, see `wrong`. */
 bool etcd_answer_feed(struct etcd_answer *answer, struct mp_str bytes);
+
+/* A field of the answer's head or trailer: the status may be among them. */
+void etcd_answer_field(struct etcd_answer *answer, struct mp_str name, struct mp_str value);
+
+/* It cannot be read, for that reason; returns false. */
+bool etcd_answer_fail(struct etcd_answer *answer, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Something of it has come, but not all. */
+bool etcd_answer_begun(const struct etcd_answer *answer);
 
 /* Memory that the items take. */
 size_t etcd_answer_size(const struct etcd_answer *answer);
@@ -86,7 +105,7 @@ void etcd_answer_take(struct etcd_answer *answer, size_t n);
 /* What an answer means, whatever was asked. */
 enum etcd_kind {
 	ETCD_GOOD,      /* it was done, or looked up */
-	ETCD_WRONG,     /* HTTP 400: it will not be done, for certain */
+	ETCD_WRONG,     /* it will not be done, for certain */
 	ETCD_COMPACTED, /* the same: that revision is gone */
 	ETCD_FUTURE,    /* the same: that revision is not there yet */
 	ETCD_FULL,      /* no space */
@@ -103,7 +122,7 @@ struct etcd_verdict {
 	char why[256]; /* for people; "" when it is good */
 };
 
-/* Of a unary request.  status: HTTP's, 0 when there was no whole answer; then reason says why. */
+/* Of a unary call.  status: HTTP's, 0 when there was no whole answer; then reason says why. */
 void etcd_judge(const struct etcd_answer *answer, int status, const char *reason,
 		struct etcd_verdict *ret);
 

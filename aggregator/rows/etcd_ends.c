@@ -135,6 +135,11 @@ static bool on_data(void *ctx, struct mp_str bytes)
 	return etcd_answer_feed(&((struct etcd_ask *)ctx)->answer, bytes);
 }
 
+static void on_field(void *ctx, struct mp_str name, struct mp_str value)
+{
+	etcd_answer_field(&((struct etcd_ask *)ctx)->answer, name, value);
+}
+
 static void on_done(void *ctx, const struct http_multi_end *end)
 {
 	struct etcd_ask *ask = ctx;
@@ -162,20 +167,20 @@ void etcd_ask_fini(struct etcd_ask *ask)
 	etcd_answer_fini(&ask->answer);
 }
 
-bool etcd_ask_send(struct etcd_ask *ask, struct endpoint *at, const char *path, uint64_t timeout_ms)
+bool etcd_ask_send(struct etcd_ask *ask, struct endpoint *at, uint64_t timeout_ms)
 {
-	const struct http_multi_calls calls = { .data = on_data, .done = on_done, .ctx = ask };
+	const struct http_multi_calls calls = { .data = on_data, .done = on_done, .field = on_field, .ctx = ask };
 	struct etcd *e = ask->etcd;
-	char url[512];
-	const struct etcd_request request = { .url = url, .body = buf_slice(&ask->body), .leaderless = ask->leaderless,
+	const struct etcd_request request = { .method = ask->answer.method, .url = at->url,
+					      .body = buf_slice(&ask->body), .leaderless = ask->leaderless,
 					      .token = e->token[0] ? e->token : NULL, .timeout_ms = (long)timeout_ms };
 
-	if (ask->body.error || (size_t)snprintf(url, sizeof(url), "%s%s", at->url, path) >= sizeof(url))
+	if (ask->body.error)
 		return false;
 	ask->at = at;
 	ask->floor = e->seen;
 	ask->sent = false;
-	ask->post = etcd_post(e->http, &request, &calls);
+	ask->post = etcd_rpc(e->calls, &request, &calls);
 	e->counts.requests += ask->post != NULL;
 	return ask->post != NULL;
 }
@@ -279,15 +284,14 @@ static bool probe(struct etcd *e, struct endpoint *at)
 	struct etcd_ask *ask = &at->probe;
 
 	buf_reset(&ask->body);
-	etcd_answer_again(&ask->answer, 0);
+	etcd_answer_again(&ask->answer, login ? ETCD_LOGIN : ETCD_RANGE, 0);
 	ask->stale = login;
 	if (login)
 		(void)etcd_body_login(&ask->body, e->texts[ETCD_USER], password ? password : "");
 	else
 		(void)etcd_body_probe(&ask->body, slice_of(key ? key : "middlepipe/"));
 	/* A failure is found when it is sent. */
-	return etcd_ask_send(ask, at, login ? "/v3/auth/authenticate" : "/v3/kv/range",
-			     limit < e->timeout_ms ? limit : e->timeout_ms);
+	return etcd_ask_send(ask, at, limit < e->timeout_ms ? limit : e->timeout_ms);
 }
 
 uint64_t etcd_ends_work(struct etcd *e, uint64_t now)

@@ -15,25 +15,24 @@ enum code { INVALID_ARGUMENT = 3, NOT_FOUND = 5, DENIED = 7, EXHAUSTED = 8, OUT_
 
 /* Errors that mean more than their number says; the text decides where codes are shared. */
 static const struct {
-	int status;
 	uint64_t code;
 	const char *text; /* part of it */
 	enum etcd_kind kind;
 } meanings[] = {
-	{ 400, OUT_OF_RANGE, "compacted", ETCD_COMPACTED },
-	{ 400, OUT_OF_RANGE, "future revision", ETCD_FUTURE },
-	{ 400, INVALID_ARGUMENT, "", ETCD_WRONG },
-	{ 400, OUT_OF_RANGE, "", ETCD_WRONG },
-	{ 429, EXHAUSTED, "space exceeded", ETCD_FULL },
-	{ 404, NOT_FOUND, "lease not found", ETCD_NO_LEASE },
-	{ 403, DENIED, "permission denied", ETCD_FORBIDDEN },
-	{ 401, UNAUTHENTICATED, "", ETCD_NO_TOKEN },
+	{ OUT_OF_RANGE, "compacted", ETCD_COMPACTED },
+	{ OUT_OF_RANGE, "future revision", ETCD_FUTURE },
+	{ OUT_OF_RANGE, "", ETCD_WRONG },
+	{ INVALID_ARGUMENT, "etcdserver:", ETCD_WRONG },
+	{ EXHAUSTED, "space exceeded", ETCD_FULL },
+	{ NOT_FOUND, "lease not found", ETCD_NO_LEASE },
+	{ DENIED, "permission denied", ETCD_FORBIDDEN },
+	{ UNAUTHENTICATED, "", ETCD_NO_TOKEN },
 };
 
-static enum etcd_kind meaning(const struct etcd_answer *a, int status)
+static enum etcd_kind meaning(const struct etcd_answer *a)
 {
 	for (size_t i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++)
-		if (meanings[i].status == status && meanings[i].code == a->code && strstr(a->text, meanings[i].text))
+		if (meanings[i].code == a->code && strstr(a->text, meanings[i].text))
 			return meanings[i].kind;
 	return ETCD_TROUBLE;
 }
@@ -45,32 +44,30 @@ static void trouble(struct etcd_verdict *ret, const char *what)
 }
 
 /* Something that etcd says of its own. */
-static void judge_error(const struct etcd_answer *a, int status, struct etcd_verdict *ret)
+static void judge_error(const struct etcd_answer *a, struct etcd_verdict *ret)
 {
-	ret->kind = meaning(a, status);
-	(void)snprintf(ret->why, sizeof(ret->why), "HTTP %d: %s", status, a->text[0] ? a->text : "no reason given");
+	ret->kind = meaning(a);
+	(void)snprintf(ret->why, sizeof(ret->why), "gRPC status %" PRIu64 ": %s", a->code,
+		       a->text[0] ? a->text : "no reason given");
 }
 
 void etcd_judge(const struct etcd_answer *a, int status, const char *reason, struct etcd_verdict *ret)
 {
-	bool whole = a->objects == 1 && etcd_json_idle(&a->json);
-
 	*ret = (struct etcd_verdict){ .kind = ETCD_GOOD };
-	if (a->json.wrong[0]) {
-		bool json = a->start_len && (a->start[0] == '{' || a->objects);
-
+	if (a->wrong[0]) {
 		ret->kind = a->large ? ETCD_LARGE : ETCD_TROUBLE;
-		(void)snprintf(ret->why, sizeof(ret->why), "%s", json ? a->json.wrong : "no JSON: ");
-		if (!json)
-			strncat(ret->why, a->start, sizeof(ret->why) - strlen(ret->why) - 1);
+		(void)snprintf(ret->why, sizeof(ret->why), "%s", a->wrong);
 	} else if (!status) {
 		trouble(ret, reason);
-	} else if (status != 200 && (whole || (!a->objects && etcd_json_idle(&a->json)))) {
-		judge_error(a, status, ret);
-	} else if (!whole) {
+	} else if (status != 200) {
+		ret->kind = ETCD_TROUBLE;
+		(void)snprintf(ret->why, sizeof(ret->why), "HTTP %d and no gRPC", status);
+	} else if (!a->ended) {
+		trouble(ret, "an answer without its status");
+	} else if (a->code) {
+		judge_error(a, ret);
+	} else if (a->objects != 1 || a->part.len) {
 		trouble(ret, "half an answer");
-	} else if (a->failed || a->code) {
-		trouble(ret, a->text[0] ? a->text : "an error without a reason");
 	} else if (!a->cluster || !a->revision) {
 		trouble(ret, "an answer without cluster_id and revision");
 	}

@@ -5,7 +5,7 @@
  */
 #include "aggregator/rows/etcd_priv.h"
 
-#include <inttypes.h>
+#include "aggregator/rows/etcd_body.h"
 
 #define AGAIN_MS 200  /* after trouble */
 #define TTL_MAX 86400 /* s; more is no answer of etcd's */
@@ -64,18 +64,18 @@ void etcd_lease_gone(struct etcd *e)
 
 static bool ask_for(struct etcd *e, struct endpoint *at, enum lease_state state)
 {
-	static const char *const path[] = { [LEASE_GRANTING] = "/v3/lease/grant",
-					    [LEASE_KEEPING] = "/v3/lease/keepalive",
-					    [LEASE_REVOKING] = "/v3/lease/revoke" };
+	static const enum etcd_method method[] = { [LEASE_GRANTING] = ETCD_GRANT,
+						   [LEASE_KEEPING] = ETCD_KEEP_ALIVE,
+						   [LEASE_REVOKING] = ETCD_REVOKE };
 	struct lease *lease = &e->lease;
 
 	buf_reset(&lease->ask.body);
-	etcd_answer_again(&lease->ask.answer, 0);
+	etcd_answer_again(&lease->ask.answer, method[state], 0);
 	if (state == LEASE_GRANTING)
-		buf_printf(&lease->ask.body, "{\"TTL\":\"%u\"}", e->lease_s);
+		(void)etcd_body_grant(&lease->ask.body, e->lease_s); /* a failure is found when it is sent */
 	else
-		buf_printf(&lease->ask.body, "{\"ID\":\"%" PRIu64 "\"}", lease->id);
-	if (!etcd_ask_send(&lease->ask, at, path[state], e->timeout_ms))
+		(void)etcd_body_of_lease(&lease->ask.body, lease->id);
+	if (!etcd_ask_send(&lease->ask, at, e->timeout_ms))
 		return false;
 	lease->state = state;
 	return true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Inside of the etcd engine: what its files share.  engine_etcd.c has the calls,
- * etcd_ends.c the endpoints and whatever is asked of them, etcd_range.c the
+ * etcd_options.c how it is opened, etcd_ends.c the endpoints and whatever is asked of them, etcd_range.c the
  * pages, etcd_watch.c the watches, etcd_lease.c the lease.
  *
  * Everything that waits for its time or for an endpoint is looked at by etcd_work(), which
@@ -14,7 +14,7 @@
 
 #include "aggregator/rows/engine_etcd.h"
 #include "aggregator/rows/etcd_answer.h"
-#include "aggregator/rows/etcd_http.h"
+#include "aggregator/rows/etcd_rpc.h"
 #include "lib/list.h"
 
 #define ETCD_ANSWER_MAX ((size_t)32 << 20) /* bytes of one answer, decoded */
@@ -74,7 +74,8 @@ struct lease {
 struct etcd {
 	struct engine engine;
 	uv_loop_t *loop;                      /* borrowed */
-	struct http_multi *http;               /* owned */
+	struct http_multi *calls;             /* owned: connections for calls */
+	struct http_multi *streams;           /* owned: and one for each watch, which outlives a call that hangs */
 	uv_timer_t timer;                     /* for etcd_work() */
 	struct endpoint ends[ENGINE_ETCD_ENDPOINTS];
 	size_t n_ends;
@@ -99,10 +100,19 @@ struct etcd {
 	struct engine_health health;
 	struct engine_etcd_counts counts;
 	bool closing;                         /* no more calls */
-	bool closed_http;                     /* its end has begun */
+	int open_http;                        /* of `calls` and `streams`: not closed */
+	bool closed_http;                     /* their end has begun */
 	void (*closed)(void *ctx);            /* of close() */
 	void *closed_ctx;
 };
+
+/* -------------------------------------------------------------- etcd_options.c */
+
+/* Takes them over.  etcd_free() is due whatever it returns. */
+int etcd_set_options(struct etcd *etcd, const struct engine_etcd_options *options, struct err *err);
+
+/* Its memory; nothing is under way any more. */
+void etcd_free(struct etcd *etcd);
 
 /* ----------------------------------------------------------------- etcd_ends.c */
 
@@ -110,8 +120,8 @@ void etcd_ask_init(struct etcd_ask *ask, struct etcd *etcd,
 		   void (*done)(struct etcd_ask *ask, struct etcd_verdict *verdict));
 void etcd_ask_fini(struct etcd_ask *ask); /* cancels it */
 
-/* Sends its body; done() comes from the loop.  False: out of memory, and it does not come. */
-bool etcd_ask_send(struct etcd_ask *ask, struct endpoint *at, const char *path, uint64_t timeout_ms);
+/* Sends its body, as answer.method; done() comes from the loop.  False: out of memory, and it does not come. */
+bool etcd_ask_send(struct etcd_ask *ask, struct endpoint *at, uint64_t timeout_ms);
 
 /* The one to be used, or NULL. */
 struct endpoint *etcd_pick(struct etcd *etcd);
@@ -157,7 +167,7 @@ struct etcd_call {
 	void *ctx;
 	uint64_t deadline;            /* when it has waited long enough */
 	unsigned tries;               /* of the present request */
-	const char *path;             /* of the request */
+	enum etcd_method method;      /* of the request */
 	bool reads;                   /* it changes nothing and may be sent again */
 	bool leased;                  /* it needs the lease */
 	bool puts;                    /* it needs space */

@@ -126,14 +126,14 @@ static bool smaller(struct etcd_call *call)
 	call->page.limit = call->page.limit > 8 ? call->page.limit / 8 : 1;
 	call->tries = 0;
 	call->deadline = uv_now(call->ask.etcd->loop) + call->ask.etcd->timeout_ms;
-	etcd_answer_again(&call->ask.answer, call->page_first);
+	etcd_answer_again(&call->ask.answer, ETCD_RANGE, call->page_first);
 	return page_body(call);
 }
 
 bool etcd_range_answered(struct etcd_call *call, struct etcd_verdict *verdict)
 {
 	/* A page of which a part has come in time is too large for the time. */
-	bool large = verdict->kind == ETCD_LARGE || call->ask.answer.n_items > call->page_first;
+	bool large = verdict->kind == ETCD_LARGE || etcd_answer_begun(&call->ask.answer);
 
 	switch (verdict->kind) {
 	case ETCD_GOOD:

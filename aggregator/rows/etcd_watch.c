@@ -9,6 +9,7 @@
  */
 #include "aggregator/rows/etcd_priv.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -76,17 +77,14 @@ static bool on_object(struct etcd_answer *a)
 	struct watch *w = LIST_ENTRY_OF(a, struct watch, answer);
 
 	if (a->cluster && w->cluster && a->cluster != w->cluster)
-		return etcd_json_fail(&a->json, "two clusters in one watch");
+		return etcd_answer_fail(a, "two clusters in one watch");
 	w->cluster = a->cluster ? a->cluster : w->cluster;
 	w->created |= a->created;
 	if (w->settled && a->n_items > w->settled && a->items[w->settled].revision == a->items[w->settled - 1].revision)
-		return etcd_json_fail(&a->json, "a transaction over two answers");
+		return etcd_answer_fail(a, "a transaction over two answers");
 	if (!a->fragment)
 		w->settled = a->n_items;
-	if (a->failed || a->code) {
-		w->trouble = true;
-		finish(w, a->text[0] ? a->text : "an error without a reason");
-	} else if (a->compact_revision) {
+	if (a->compact_revision) {
 		w->compacted = w->over ? w->compacted : a->compact_revision;
 		finish(w, "changes that far back were compacted");
 	} else if (a->canceled) {
@@ -102,6 +100,11 @@ static bool on_data(void *ctx, struct mp_str bytes)
 	return w->over || etcd_answer_feed(&w->answer, bytes);
 }
 
+static void on_field(void *ctx, struct mp_str name, struct mp_str value)
+{
+	etcd_answer_field(&((struct watch *)ctx)->answer, name, value);
+}
+
 static void on_done(void *ctx, const struct http_multi_end *end)
 {
 	struct watch *w = ctx;
@@ -109,10 +112,12 @@ static void on_done(void *ctx, const struct http_multi_end *end)
 
 	w->post = NULL;
 	w->trouble = true;
-	if (w->answer.json.wrong[0])
-		(void)snprintf(why, sizeof(why), "%s", w->answer.json.wrong);
+	if (w->answer.wrong[0])
+		(void)snprintf(why, sizeof(why), "%s", w->answer.wrong);
 	else if (!end->status)
 		(void)snprintf(why, sizeof(why), "%s", end->why);
+	else if (w->answer.code)
+		(void)snprintf(why, sizeof(why), "gRPC status %" PRIu64 ": %s", w->answer.code, w->answer.text);
 	else
 		(void)snprintf(why, sizeof(why), "etcd has ended it with HTTP %d", end->status);
 	finish(w, why);
@@ -120,20 +125,20 @@ static void on_done(void *ctx, const struct http_multi_end *end)
 
 static bool start(struct watch *w, struct endpoint *at)
 {
-	const struct http_multi_calls calls = { .data = on_data, .done = on_done, .ctx = w };
+	const struct http_multi_calls calls = { .data = on_data, .done = on_done, .field = on_field, .ctx = w };
 	struct etcd *e = w->etcd;
-	char url[512];
 
 	if (!w->told)
 		w->told = e->seen;
 	buf_reset(&w->body);
-	(void)etcd_body_watch(&w->body, buf_slice(&w->from), buf_slice(&w->end), w->told + 1);
-	if (w->body.error || (size_t)snprintf(url, sizeof(url), "%s/v3/watch", at->url) >= sizeof(url))
+	etcd_answer_again(&w->answer, ETCD_WATCH, 0);
+	if (etcd_body_watch(&w->body, buf_slice(&w->from), buf_slice(&w->end), w->told + 1))
 		return false;
 	w->at = at;
 	w->due = uv_now(e->loop) + e->timeout_ms;
-	w->post = etcd_post(e->http, &(struct etcd_request){ .url = url, .body = buf_slice(&w->body),
-							     .token = e->token[0] ? e->token : NULL }, &calls);
+	w->post = etcd_rpc(e->streams, &(struct etcd_request){ .method = ETCD_WATCH, .url = at->url,
+							       .body = buf_slice(&w->body), .fresh = true,
+							       .token = e->token[0] ? e->token : NULL }, &calls);
 	e->counts.watches += w->post != NULL;
 	return w->post != NULL;
 }

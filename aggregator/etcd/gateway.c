@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See etcd_http.h. */
-#include "aggregator/rows/etcd_http.h"
+/* See gateway.h. */
+#include "aggregator/etcd/gateway.h"
 
 #include <stdio.h>
 
-struct http_task *etcd_post(struct http_multi *http, const struct etcd_request *request,
+struct http_task *gateway_post(struct http_multi *http, const struct gateway_request *request,
 			    const struct http_multi_calls *calls)
 {
 	const char *fields[4] = { "Content-Type: application/json" };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The transaction that an owner sends for a put of one cell, on bare etcd through its
- * gateway: the same bytes, made by the same functions, one after the other, with
+ * The transaction that an owner sends for a put of one cell, on bare etcd by
+ * gRPC: the same bytes, made and carried by the same functions, one after the other, with
  * a watch of the whole tenant at every member.
  *
  *	bare_txn SECONDS ADDRESS:PORT...
@@ -9,19 +9,15 @@
  * Requests go to the members in turn.  Prints one JSON object: p50 and p99 in
  * milliseconds, a second, how many, and the bytes of a request.
  */
-#include <arpa/inet.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <netinet/tcp.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/socket.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include "aggregator/rows/etcd_body.h"
+#include "aggregator/rows/etcd_rpc.h"
 #include "aggregator/rows/head.h"
 #include "aggregator/rows/keys.h"
 #include "aggregator/rows/meta.h"
@@ -30,12 +26,15 @@
 #include "lib/slice.h"
 
 #define MEMBERS_MAX 16
+#define ANSWER_MAX ((size_t)1 << 20)
 #define INCARNATION UINT64_C(0x1122334455667788)
 #define OWNER "{\"format\":1,\"member\":\"a0\",\"nonce\":\"0011223344556677\",\"counter\":1}"
 
 static struct hist times;
-static struct buf prefix, meta_key, meta, owner_key, head_key, before, head, batch_key, batch, body, request;
+static struct buf prefix, meta_key, meta, owner_key, head_key, before, head, batch_key, batch, body;
 static size_t request_size;
+static struct http_multi *unary, *streams;
+static uv_loop_t loop;
 
 __attribute__((noreturn)) static void die(const char *what)
 {
@@ -43,86 +42,92 @@ __attribute__((noreturn)) static void die(const char *what)
 	exit(1);
 }
 
-/* ----------------------------------------------------------------- connections */
+/* ----------------------------------------------------------------------- calls */
 
-static int connect_to(const char *text)
+/* A call of etcd: sent, and waited for. */
+static struct call {
+	struct etcd_answer answer;
+	struct etcd_verdict verdict;
+	bool done;
+} txn_call, watches[MEMBERS_MAX];
+
+static void on_field(void *ctx, struct mp_str name, struct mp_str value)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET };
-	const char *colon = strrchr(text, ':');
-	char host[64];
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
-
-	if (!colon || (size_t)(colon - text) >= sizeof(host))
-		die("wants ADDRESS:PORT");
-	(void)snprintf(host, sizeof(host), "%.*s", (int)(colon - text), text);
-	address.sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10));
-	if (fd < 0 || inet_pton(AF_INET, host, &address.sin_addr) != 1 ||
-	    connect(fd, (const void *)&address, sizeof(address)))
-		die(strerror(errno));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* else it is slower */
-	return fd;
+	etcd_answer_field(&((struct call *)ctx)->answer, name, value);
 }
 
-static void post(int fd, const char *path)
+static bool on_data(void *ctx, struct mp_str bytes)
 {
-	buf_reset(&request);
-	buf_printf(&request, "POST %s HTTP/1.1\r\nHost: etcd\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
-		   path, body.len);
-	if (buf_add_slice(&request, buf_slice(&body)) ||
-	    send(fd, request.ptr, request.len, MSG_NOSIGNAL) != (ssize_t)request.len)
-		die("cannot send");
-	request_size = request.len;
+	return etcd_answer_feed(&((struct call *)ctx)->answer, bytes);
 }
 
-/* Reads one whole answer into `reply`; false when it is none with 200. */
-static bool read_answer(int fd, char *reply, size_t room)
+static void on_done(void *ctx, const struct http_multi_end *end)
 {
-	size_t have = 0, want = 0;
-	const char *end, *length;
+	struct call *call = ctx;
 
-	while (!want || have < want) {
-		ssize_t n = have + 1 < room ? recv(fd, reply + have, room - 1 - have, 0) : -1;
-
-		if (n <= 0)
-			return false;
-		have += (size_t)n;
-		reply[have] = '\0';
-		end = want ? NULL : strstr(reply, "\r\n\r\n");
-		length = end ? strcasestr(reply, "\r\nContent-Length:") : NULL;
-		if (end && !length)
-			return false;
-		if (length)
-			want = (size_t)(end - reply) + 4 + strtoul(length + 17, NULL, 10);
-	}
-	return !strncmp(reply, "HTTP/1.1 200", 12);
+	etcd_judge(&call->answer, end->status, end->why, &call->verdict);
+	call->done = true;
 }
+
+static void start(struct http_multi *http, struct call *call, enum etcd_method method, const char *url)
+{
+	const struct http_multi_calls calls = { .data = on_data, .done = on_done, .field = on_field, .ctx = call };
+
+	etcd_answer_again(&call->answer, method, 0);
+	call->done = false;
+	if (body.error || !etcd_rpc(http, &(struct etcd_request){ .method = method, .url = url, .body = buf_slice(&body),
+								  .fresh = method == ETCD_WATCH }, &calls))
+		die("out of memory");
+}
+
+static struct http_multi *connect_all(void)
+{
+	const struct http_multi_options options = { .connect_ms = 1000, .kept = MEMBERS_MAX, .h2 = true };
+	struct http_multi *http;
+	struct err err;
+
+	if (http_multi_open(&loop, &options, &http, &err))
+		die(err.text);
+	return http;
+}
+
+/* One transaction, which succeeds. */
+static void commit(const char *url)
+{
+	request_size = body.len;
+	start(unary, &txn_call, ETCD_TXN, url);
+	while (!txn_call.done)
+		uv_run(&loop, UV_RUN_ONCE);
+	if (txn_call.verdict.kind != ETCD_GOOD || !txn_call.answer.succeeded)
+		die(txn_call.verdict.kind == ETCD_GOOD ? "a comparison failed" : txn_call.verdict.why);
+}
+
+/* ---------------------------------------------------------------------- watches */
 
 /* What a watch brings is read and forgotten. */
-static void *drain(void *at)
+static bool on_message(struct etcd_answer *answer)
 {
-	char bytes[65536];
-
-	while (recv(*(int *)at, bytes, sizeof(bytes), 0) > 0)
-		;
-	return NULL;
+	answer->n_items = 0;
+	buf_reset(&answer->bytes);
+	return true;
 }
 
-static void watch(int fd)
+static void watch(size_t i, const char *url)
 {
-	static int fds[MEMBERS_MAX];
-	static size_t n;
-	pthread_t thread;
 	struct buf end;
 
 	buf_init(&end, KEY_MAX);
 	buf_reset(&body);
+	etcd_answer_init(&watches[i].answer, ANSWER_MAX);
+	watches[i].answer.object = on_message;
 	if (key_range_end(&end, buf_slice(&prefix)) || etcd_body_watch(&body, buf_slice(&prefix), buf_slice(&end), 0))
 		die("out of memory");
-	post(fd, "/v3/watch");
+	start(streams, &watches[i], ETCD_WATCH, url);
 	buf_fini(&end);
-	fds[n] = fd;
-	if (pthread_create(&thread, NULL, drain, &fds[n++]))
-		die("no thread");
+	while (!watches[i].answer.objects && !watches[i].done)
+		uv_run(&loop, UV_RUN_ONCE);
+	if (watches[i].done)
+		die(watches[i].verdict.why);
 }
 
 /* ----------------------------------------------------------------- transactions */
@@ -170,7 +175,7 @@ static void make_txn(void)
 		die("out of memory");
 }
 
-static void put_first(int fd)
+static void put_first(const char *url)
 {
 	const struct engine_op ops[] = {
 		{ ENGINE_PUT, buf_slice(&meta_key), buf_slice(&meta), false },
@@ -178,26 +183,20 @@ static void put_first(int fd)
 		{ ENGINE_DELETE, buf_slice(&head_key), { 0 }, false },
 	};
 	const struct engine_txn txn = { .ops = ops, .n_ops = 3 };
-	static char reply[65536];
 
 	buf_reset(&body);
 	if (etcd_body_txn(&body, &txn))
 		die("out of memory");
-	post(fd, "/v3/kv/txn");
-	if (!read_answer(fd, reply, sizeof(reply)))
-		die(reply);
+	commit(url);
 }
 
-static void put_cell(int fd, uint64_t n)
+static void put_cell(const char *url, uint64_t n)
 {
-	static char reply[65536];
 	uint64_t begin = clock_now(&clock_monotonic);
 
 	make_cell(n);
 	make_txn();
-	post(fd, "/v3/kv/txn");
-	if (!read_answer(fd, reply, sizeof(reply)) || !strstr(reply, "\"succeeded\":true"))
-		die(reply);
+	commit(url);
 	hist_record(&times, clock_now(&clock_monotonic) - begin);
 	buf_reset(&before);
 	buf_add_slice(&before, buf_slice(&head));
@@ -205,8 +204,7 @@ static void put_cell(int fd, uint64_t n)
 
 static void make_keys(void)
 {
-	struct buf *all[] = { &prefix, &meta_key, &meta, &owner_key, &head_key, &before, &head, &batch_key, &batch, &body,
-			      &request };
+	struct buf *all[] = { &prefix, &meta_key, &meta, &owner_key, &head_key, &before, &head, &batch_key, &batch, &body };
 	const struct meta begun = { .group = "00112233445566778899aabbccddeeff", .generation = 1, .shards = META_SHARDS };
 	struct mp_str name = MP_LIT("bare");
 
@@ -222,21 +220,25 @@ int main(int argc, char **argv)
 {
 	double seconds = argc > 2 ? strtod(argv[1], NULL) : 0;
 	size_t members = argc > 2 ? (size_t)argc - 2 : 0;
+	char url[MEMBERS_MAX][100];
 	uint64_t end, n = 0;
-	int fd[MEMBERS_MAX];
 
 	if (seconds <= 0 || !members || members > MEMBERS_MAX)
 		die("wants SECONDS ADDRESS:PORT...");
 	make_keys();
+	uv_loop_init(&loop); /* cannot fail with the memory that we have */
+	unary = connect_all();
+	streams = connect_all();
+	etcd_answer_init(&txn_call.answer, ANSWER_MAX);
 	for (size_t i = 0; i < members; i++) {
-		fd[i] = connect_to(argv[2 + i]);
-		watch(connect_to(argv[2 + i]));
+		(void)snprintf(url[i], sizeof(url[i]), "http://%s", argv[2 + i]);
+		watch(i, url[i]);
 	}
-	put_first(fd[0]);
+	put_first(url[0]);
 	end = clock_now(&clock_monotonic) + (uint64_t)(seconds * 1e9);
 	while (clock_now(&clock_monotonic) < end) {
 		n++;
-		put_cell(fd[n % members], n);
+		put_cell(url[n % members], n);
 	}
 	printf("{\"requests\":%" PRIu64 ",\"rate\":%.0f,\"p50\":%.4f,\"p99\":%.4f,\"bytes\":%zu}\n", n, (double)n / seconds,
 	       (double)hist_percentile(&times, 50) / 1e6, (double)hist_percentile(&times, 99) / 1e6, request_size);

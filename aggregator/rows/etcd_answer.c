@@ -230,7 +230,7 @@ static bool read_message(struct etcd_answer *a, struct mp_str bytes)
 	else
 		good = kind->read(a, message) && (!a->object || a->object(a));
 	arena_fini(&arena);
-	return good;
+	return good || etcd_answer_fail(a, "not wanted");
 }
 
 /* The length of the message that begins there. */

@@ -155,10 +155,11 @@ static void task_done(struct http_task *task, CURLcode code)
 	if (begin_anew(task))
 		return;
 	(void)curl_easy_getinfo(task->curl, CURLINFO_RESPONSE_CODE, &status);
-	(void)snprintf(reason, sizeof(reason), "%s", task->reason[0] ? task->reason : curl_easy_strerror(code));
+	(void)snprintf(reason, sizeof(reason), "%s", task->wants_new ? "the connection has ended" :
+		       task->reason[0] ? task->reason : curl_easy_strerror(code));
 	end.status = code == CURLE_OK ? (int)status : 0;
 	end.sent = task->read > 0 || (!task->body.len && left_us(task));
-	end.refused = code == CURLE_COULDNT_CONNECT;
+	end.refused = code == CURLE_COULDNT_CONNECT && !task->wants_new;
 	end.why = reason;
 	if (code == CURLE_OPERATION_TIMEDOUT && task->http->options.h2)
 		end_connection(task);

@@ -298,10 +298,13 @@ static void set_reason(struct etcd_answer *a, struct mp_str text)
 	size_t n = 0;
 
 	for (size_t i = 0; i < text.len && n < sizeof(plain); i++) {
-		uint64_t byte = (unsigned char)text.ptr[i];
+		bool escaped = text.ptr[i] == '%' && i + 2 < text.len;
+		uint64_t byte;
 
-		if (byte == '%' && i + 2 < text.len && hex_number(slice_make(text.ptr + i + 1, 2), 2, &byte))
+		if (escaped && hex_number(slice_make(text.ptr + i + 1, 2), 2, &byte))
 			i += 2;
+		else
+			byte = (unsigned char)text.ptr[i];
 		plain[n++] = (char)byte;
 	}
 	set_text(a->text, sizeof(a->text), slice_make(plain, n));

@@ -9,47 +9,76 @@ A rule gets a Txn and gives what is to be done with it: (name, seconds), or None
 
     request   it reaches etcd only after that time, whether or not anybody waits for it by then
     answer    it reaches etcd at once, its answer leaves after that time
-    lost      it reaches etcd at once, and the connection ends without an answer
+    lost      it reaches etcd at once, and ends without an answer
     again     it reaches etcd twice, one behind the other; the second answer is given
     twice     likewise, but the second comes after that time, and the first answer is given
 
 wire.counts says how often each was done; "late": how many changed something after
 their asker had gone; "late twice": second ones of which etcd said that they
-happened, too.  One thread a connection; standard library only.
+happened, too.  gRPC by python3-grpcio: messages pass as they are, what a rule may know is
+read out of them by hand.
 """
 
 import atexit
-import base64
-import http.client
-import json
-import select
-import socket
+import concurrent.futures
 import threading
 import time
 import urllib.parse
 
-STREAMS = ("/v3/watch",)  # whose answers do not end
+import grpc
+
+TXN, WATCH = "/etcdserverpb.KV/Txn", "/etcdserverpb.Watch/Watch"
+THREADS = 128  # calls at a time; a watch has one as long as it lasts
+
+
+def fields(message):
+    """(number, value) of each field of a message of protobuf: a number or bytes."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        value, shift = 0, 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while at < len(message):
+        tag = varint()
+        value = varint()
+        if tag & 7 == 2:
+            value, at = message[at:at + value], at + value
+        yield tag >> 3, value
 
 
 class Txn:
     """What a rule may know of a transaction."""
 
-    def __init__(self, body):
-        self.keys = []  # that it changes
+    def __init__(self, message):
         self.compares = 0
-        try:
-            document = json.loads(body)
-            self.compares = len(document.get("compare", []))
-            for op in document.get("success", []):
-                for kind, what in op.items():
-                    if kind in ("request_put", "request_delete_range"):
-                        self.keys.append(base64.b64decode(what["key"]))
-        except (ValueError, KeyError, AttributeError):
-            pass
+        self.keys = []  # that it changes
+        for number, value in fields(message):
+            if number == 1:
+                self.compares += 1
+            elif number == 2:
+                self._change(value)
+
+    def _change(self, operation):
+        for kind, change in fields(operation):
+            if kind in (2, 3):  # a put, a delete
+                self.keys.extend(value for number, value in fields(change) if number == 1)
 
     def changes(self, part):
         """One of the keys that it changes has that in its name."""
         return any(part in key for key in self.keys)
+
+
+def happened(answer):
+    """Does that answer to a transaction say so?"""
+    return any(number == 2 and value for number, value in fields(answer))
 
 
 class Wire:
@@ -58,171 +87,105 @@ class Wire:
     def __init__(self, urls):
         self.rule, self.counts, self.lock = None, {}, threading.Lock()
         self.over = threading.Event()
-        self.urls, self.listeners = [], []
+        self.urls, self.members = [], []
         for url in urls:
-            listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-            self.listeners.append(listener)
-            self.urls.append("http://127.0.0.1:%d" % listener.getsockname()[1])
-            target = urllib.parse.urlsplit(url)
-            threading.Thread(target=self._accept, args=(listener, (target.hostname, target.port)),
-                             daemon=True).start()
+            member = Member(self, urllib.parse.urlsplit(url).netloc)
+            self.members.append(member)
+            self.urls.append("http://127.0.0.1:%d" % member.port)
         atexit.register(self.close)
 
     def close(self):
         self.over.set()
-        for listener in self.listeners:
-            listener.close()
+        for member in self.members:
+            member.server.stop(0)
 
     def count(self, name):
         with self.lock:
             self.counts[name] = self.counts.get(name, 0) + 1
 
-    def _accept(self, listener, target):
-        while not self.over.is_set():
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=Connection(self, client, target).run, daemon=True).start()
 
+class Member(grpc.GenericRpcHandler):
+    """Before one of etcd's."""
 
-class Connection:
-    """One of an aggregator's."""
+    def __init__(self, wire, target):
+        self.wire = wire
+        self.channel = grpc.insecure_channel(target, [("grpc.enable_retries", 0),
+                                                      ("grpc.initial_reconnect_backoff_ms", 50),
+                                                      ("grpc.max_reconnect_backoff_ms", 200),
+                                                      ("grpc.max_receive_message_length", -1)])
+        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(THREADS), [self],
+                                  options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)])
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        self.server.start()
 
-    def __init__(self, wire, client, target):
-        self.wire, self.client, self.target = wire, client, target
-        self.buffer, self.etcd = b"", None
+    def service(self, details):
+        if details.method == WATCH:
+            return grpc.unary_stream_rpc_method_handler(self._watch)
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: self._call(details.method, request, context))
 
-    def run(self):
+    def _watch(self, request, context):
+        call = self.channel.unary_stream(WATCH)(request, metadata=metadata(context))
+        context.add_callback(call.cancel)
         try:
-            while self._one():
-                pass
-        except (OSError, ValueError, http.client.HTTPException):
-            pass  # whoever asked sees that the connection has ended
-        self.client.close()
-        if self.etcd:
-            self.etcd.close()
+            yield from call
+        except grpc.RpcError as error:
+            context.abort(error.code(), error.details())
 
-    # ------------------------------------------------------------------- requests
+    def _ask(self, method, request, context):
+        return self.channel.unary_unary(method)(request, timeout=30, metadata=metadata(context))
 
-    def _read_until(self, enough):
-        while not enough():
-            data = self.client.recv(1 << 16)
-            if not data:
-                raise OSError("the client has gone")
-            self.buffer += data
-
-    def _read(self):
-        """(head, path, body)"""
-        self._read_until(lambda: b"\r\n\r\n" in self.buffer)
-        head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
-        fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:])
-        size = int(fields.get(b"content-length", b"0"))
-        self._read_until(lambda: len(self.buffer) >= size)
-        body, self.buffer = self.buffer[:size], self.buffer[size:]
-        return head, head.split(b" ", 2)[1].decode(), body
-
-    def _one(self):
-        """One request and its answer; whether another may follow."""
-        head, path, body = self._read()
-        if path.startswith(STREAMS):
-            self._stream(head + b"\r\n\r\n" + body)
-            return False
-        done = None
-        if path == "/v3/kv/txn" and self.wire.rule:
-            done = self.wire.rule(Txn(body))
-        if not done:
-            self._answer(*self._ask(path, body))
-            return True
-        self.wire.count(done[0])
-        return getattr(self, "_do_" + done[0])(path, body, done[1])
-
-    def _stream(self, request):
-        with socket.create_connection(self.target, timeout=10) as etcd:
-            etcd.settimeout(None)
-            etcd.sendall(request)
-            ways = {etcd: self.client, self.client: etcd}
-            while True:
-                for ready in select.select(list(ways), [], [])[0]:
-                    data = ready.recv(1 << 16)
-                    if not data:
-                        return
-                    ways[ready].sendall(data)
-
-    def _ask(self, path, body):
-        """(status, body) of etcd."""
-        if not self.etcd:
-            self.etcd = http.client.HTTPConnection(*self.target, timeout=30)
-            self.etcd.connect()
-            self.etcd.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.etcd.request("POST", path, body, {"Content-Type": "application/json",
-                                               "Grpc-Metadata-hasleader": "true"})
-        reply = self.etcd.getresponse()
-        return reply.status, reply.read()
-
-    def _answer(self, status, body):
-        self.client.sendall(b"HTTP/1.1 %d x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-                            % (status, len(body)) + body)
-
-    def _has_gone(self):
-        """Has the asker closed its end?"""
-        if not select.select([self.client], [], [], 0)[0]:
-            return False
+    def _call(self, method, request, context):
+        done = self.wire.rule(Txn(request)) if method == TXN and self.wire.rule else None
         try:
-            return not self.client.recv(1, socket.MSG_PEEK)
-        except OSError:
-            return True
+            if not done:
+                return self._ask(method, request, context)
+            self.wire.count(done[0])
+            return getattr(self, "_do_" + done[0])(request, context, done[1])
+        except grpc.RpcError as error:
+            context.abort(error.code(), error.details())
 
     # --------------------------------------------------------------------- faults
 
-    def _do_request(self, path, body, seconds):
+    def _do_request(self, request, context, seconds):
         self.wire.over.wait(seconds)
-        gone = self._has_gone()
-        status, answer = self._ask(path, body)
-        if gone and happened(status, answer):
+        gone = not context.is_active()
+        answer = self._ask(TXN, request, context)
+        if gone and happened(answer):
             self.wire.count("late")
         self.wire.count("request done")
-        self._answer(status, answer)
-        return not gone
+        return answer
 
-    def _do_answer(self, path, body, seconds):
-        answer = self._ask(path, body)
+    def _do_answer(self, request, context, seconds):
+        answer = self._ask(TXN, request, context)
         self.wire.over.wait(seconds)
-        self._answer(*answer)
-        return True
+        return answer
 
-    def _do_lost(self, path, body, _):
-        self._ask(path, body)
-        return False
+    def _do_lost(self, request, context, _):
+        answer = self._ask(TXN, request, context)
+        context.cancel()
+        return answer  # which nobody gets
 
-    def _do_again(self, path, body, _):
-        self._ask(path, body)
-        self._answer(*self._ask(path, body))
-        return True
+    def _do_again(self, request, context, _):
+        self._ask(TXN, request, context)
+        return self._ask(TXN, request, context)
 
-    def _do_twice(self, path, body, seconds):
-        answer = self._ask(path, body)
-        threading.Thread(target=self._later, args=(path, body, seconds), daemon=True).start()
-        self._answer(*answer)
-        return True
+    def _do_twice(self, request, context, seconds):
+        answer = self._ask(TXN, request, context)
+        threading.Thread(target=self._later, args=(request, context, seconds), daemon=True).start()
+        return answer
 
-    def _later(self, path, body, seconds):
+    def _later(self, request, context, seconds):
         self.wire.over.wait(seconds)
-        other = Connection(self.wire, self.client, self.target)
         try:
-            if happened(*other._ask(path, body)):
+            if happened(self._ask(TXN, request, context)):
                 self.wire.count("late twice")
-            other.etcd.close()
-        except (OSError, http.client.HTTPException):
+        except grpc.RpcError:
             self.wire.count("second lost")
 
 
-def happened(status, answer):
-    try:
-        return status == 200 and json.loads(answer).get("succeeded", False)
-    except ValueError:
-        return False
+def metadata(context):
+    """What the asker said beside its message, as far as it is etcd's."""
+    return [(key, value) for key, value in context.invocation_metadata() if key in ("hasleader", "token")]
 
 
 def during(wire, rule):

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The engine of groups: etcd, 3.4 or later, by its JSON gateway (rows.md 1, 3.4,
- * 6).
+ * The engine of groups: etcd, 3.4 or later, by gRPC (rows.md 1, 3.4, 6).
  *
  * What is certain: a transaction that etcd says succeeded; one of which a
- * comparison failed; one that it answers with HTTP 400; one of which nothing was ever
+ * comparison failed; one that it calls an invalid argument; one of which nothing was ever
  * sent.  Everything else is UNKNOWN, whatever the answer says.  A transaction is
  * sent once: it is never resent, neither here nor by libcurl.
  *

@@ -11,6 +11,7 @@ ROUNDS = 7
 SECONDS = 3
 HANDLER = "libmicrohttpd"
 ETCD = "etcd (gateway)"
+ETCD_TXN = "etcd (gRPC)"
 
 
 def rounds_of(quick):
@@ -92,10 +93,10 @@ def three(quick):
     group.close()
     handler.close()
     emit_floor(seen)
-    seen.emit_peer("etcd_txn_p50", "ms", ETCD, "txn")
+    seen.emit_peer("etcd_txn_p50", "ms", ETCD_TXN, "txn")
     seen.emit_peer("etcd_put_rate", "1/s", ETCD, "etcd put")
     seen.emit_peer("etcd_get_rate", "1/s", ETCD, "etcd get")
-    seen.emit("put_3_p50", "ms", "put", ETCD + " + " + HANDLER, seen.middle("txn") + seen.middle("handler"))
+    seen.emit("put_3_p50", "ms", "put", ETCD_TXN + " + " + HANDLER, seen.middle("txn") + seen.middle("handler"))
     seen.emit("put_3_rate", "1/s", "put rate", ETCD, seen.middle("etcd put"))
     seen.emit("put_3_rate_64", "1/s", "put rate 64", ETCD, seen.middle("etcd put"))
     seen.emit("get_3_rate", "1/s", "get", ETCD, seen.middle("etcd get"))

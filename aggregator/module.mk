@@ -8,7 +8,7 @@ AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/checks.c aggregator/ro
 	aggregator/rows/snapshot.c aggregator/rows/snapshot_load.c aggregator/rows/snapshot_try.c \
 	aggregator/rows/subscribe.c aggregator/serve.c aggregator/serve_managed.c \
 	aggregator/rows/head.c aggregator/rows/keys.c aggregator/rows/sqlite_file.c aggregator/rows/sqlite_kept.c \
-	aggregator/rows/sqlite_log.c aggregator/rows/sqlite_mark.c
+	aggregator/rows/sqlite_known.c aggregator/rows/sqlite_log.c aggregator/rows/sqlite_mark.c
 UNIT_TESTS += tests/unit/aggregator/test_batch.c tests/unit/aggregator/test_engine_sqlite.c \
 	tests/unit/aggregator/test_head.c tests/unit/aggregator/test_keys.c
 UNIT_TESTS += tests/unit/aggregator/test_checks.c tests/unit/aggregator/test_checks_sim.c \

@@ -44,7 +44,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 	drive(w->server, w);
 }
 
-/* libmicrohttpd has more to do, or there are answers. */
+/* libmicrohttpd has more to do, streams have more to send, or an answer's client was quick. */
 static void on_again(uv_idle_t *again)
 {
 	struct http_server *s = again->data;
@@ -53,19 +53,7 @@ static void on_again(uv_idle_t *again)
 	for (size_t i = 0; is_calm(s) && i < s->n_workers; i++)
 		if (s->workers[i].again || worker_has_answers(&s->workers[i]))
 			drive(s, &s->workers[i]);
-}
-
-/*
- * Answers go out before the others' turn, which may be a commit.  Those that come later
- * have started `again`, so that the loop does not sleep on them.
- */
-static void on_prepare(uv_prepare_t *prepare)
-{
-	struct http_server *s = prepare->data;
-
-	for (size_t i = 0; is_calm(s) && i < s->n_workers; i++)
-		if (worker_has_answers(&s->workers[i]))
-			drive(s, &s->workers[i]);
+	queue_take(s);
 }
 
 static void set(struct http_server *s, bool calm)
@@ -80,17 +68,24 @@ static void set(struct http_server *s, bool calm)
 		bell_ring(s->workers[i].bell);
 	}
 	if (calm) {
-		uv_prepare_start(&s->prepare, on_prepare);
 		uv_idle_start(&s->again, on_again);
 	} else {
-		uv_prepare_stop(&s->prepare);
 		uv_idle_stop(&s->again);
+		bell_ring(s->bell); /* something may lie in the queue */
 	}
 }
 
-void calm_answer(struct http_server *s)
+void calm_later(struct http_server *s)
 {
 	uv_idle_start(&s->again, on_again);
+}
+
+void calm_answer(struct http_server *s, struct worker *w)
+{
+	if (!is_calm(s))
+		return;
+	(void)worker_drive(w);
+	calm_later(s); /* a handler may have called: what came in has its turn when it is done */
 }
 
 void calm_owed(struct http_server *s)
@@ -115,10 +110,9 @@ void calm_beat(struct http_server *s)
 /* Without memory, and with TLS, the threads go on for ever. */
 void calm_init(struct http_server *s)
 {
-	uv_prepare_init(s->loop, &s->prepare); /* cannot fail, as the next */
-	uv_idle_init(s->loop, &s->again);
-	s->prepare.data = s->again.data = s;
-	s->handles += 2;
+	uv_idle_init(s->loop, &s->again); /* cannot fail */
+	s->again.data = s;
+	s->handles++;
 	s->polls = s->tls ? NULL : calloc(s->n_workers, sizeof(*s->polls));
 	while (s->polls && s->n_polls < s->n_workers) {
 		struct worker *w = &s->workers[s->n_polls];
@@ -138,7 +132,6 @@ void calm_end(struct http_server *s, uv_close_cb closed)
 		s->polls[i].data = s;
 		uv_close((uv_handle_t *)&s->polls[i], closed);
 	}
-	uv_close((uv_handle_t *)&s->prepare, closed);
 	uv_close((uv_handle_t *)&s->again, closed);
 	s->n_polls = 0;
 	s->can_be_calm = false;

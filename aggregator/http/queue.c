@@ -102,11 +102,16 @@ void req_drop(struct http_req *req)
 
 void req_finish(struct http_req *req)
 {
-	if (req->server->stopping)
+	struct http_server *s = req->server;
+	struct worker *w = req->gone ? NULL : req->worker;
+
+	if (s->stopping)
 		req->answer.close = true;
-	if (!req->gone)
+	if (w)
 		worker_resume(req);
 	req_drop(req);
+	if (w)
+		calm_answer(s, w); /* what follows may be a commit */
 }
 
 /* Nobody will see its answer: the connection goes, the handler may still answer. */

@@ -47,7 +47,6 @@ struct http_server {
 	bool can_be_calm;                /* that may be at all */
 	uv_poll_t *polls;                /* then they hear of events, one for each worker; owned */
 	size_t n_polls;                  /* of them, open */
-	uv_prepare_t prepare;            /* then it sends answers before the loop goes on */
 	uv_idle_t again;                 /* runs when there is more to do */
 	size_t owed;                     /* requests whose handlers owe an answer, or a stream */
 	size_t owed_most;                /* that there were in this beat */
@@ -234,9 +233,13 @@ bool worker_drive(struct worker *worker);
 bool worker_has_answers(struct worker *worker);
 int worker_fd(struct worker *worker); /* readable when there is something to do */
 
-/* calm.c: the loop has one more to answer; there is an answer while it is calm. */
+/*
+ * calm.c: the loop has one more to answer; when it is calm, an answer goes out at once, and
+ * what streams have to send in the next round.
+ */
 void calm_owed(struct http_server *server);
-void calm_answer(struct http_server *server);
+void calm_answer(struct http_server *server, struct worker *worker);
+void calm_later(struct http_server *server);
 
 /* Its life; calm_end() closes handles, and what it is given is called for each. */
 void calm_init(struct http_server *server);

@@ -32,7 +32,7 @@ void worker_resume(struct http_req *req)
 	if (first)
 		return;
 	if (atomic_load_explicit(&w->server->calm, memory_order_relaxed))
-		calm_answer(w->server);
+		calm_later(w->server);
 	else
 		bell_ring(w->bell);
 }

@@ -189,6 +189,8 @@ static void take_head(struct copy *copy, const struct key *key, struct mp_str va
 	if (row->revision > revision)
 		return;
 	row->revision = revision;
+	if (row_head_is(row, value) && row_whole(row))
+		return; /* its owner's own, which were taken in when they landed */
 	touch(copy, row);
 	if (row_set_head(row, value, NULL) < 0) {
 		copy->counts.damaged++;

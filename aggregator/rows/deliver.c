@@ -282,9 +282,10 @@ static bool tell(struct deliver *deliver, const struct watch *w, const struct ch
 	return true;
 }
 
-void deliver_changes(struct deliver *deliver, struct changes *c)
+void deliver_committed(struct deliver *deliver, struct delivery *d, struct changes *c)
 {
 	deliver->revision++;
+	deliver_answer(deliver, d, ENGINE_COMMITTED, "");
 	changes_settle(c);
 	for (struct watch *w = deliver->watches; w; w = w->next)
 		if (!w->over && (w->missed || c->lost || !tell(deliver, w, c)))

@@ -78,8 +78,8 @@ void changes_fini(struct changes *changes);
 /* Copies a change; value NULL: the key went. */
 void changes_add(struct changes *changes, struct mp_str key, const struct mp_str *value);
 
-/* A transaction was committed: counts it, and tells each watch its part. */
-void deliver_changes(struct deliver *deliver, struct changes *changes);
+/* A transaction was committed: counts it, answers, then tells each watch its part.  Owns the answer. */
+void deliver_committed(struct deliver *deliver, struct delivery *answer, struct changes *changes);
 
 /* As engine_ops has them. */
 uint64_t deliver_watch(struct deliver *deliver, struct mp_str from, struct mp_str end,

@@ -7,11 +7,13 @@
 
 #include "aggregator/rows/deliver.h"
 #include "aggregator/rows/sqlite_kept.h"
+#include "aggregator/rows/sqlite_known.h"
 #include "lib/slice.h"
 
 struct engine_sqlite {
 	struct engine engine;
 	struct sqlite_file file;
+	struct known known;        /* what it is known to hold */
 	struct deliver deliver;
 	void (*closed)(void *ctx); /* of close() */
 	void *closed_ctx;
@@ -20,6 +22,13 @@ struct engine_sqlite {
 static struct engine_sqlite *of(const struct engine *engine)
 {
 	return (struct engine_sqlite *)(uintptr_t)engine;
+}
+
+/* Nobody knows what is found there when it is opened again. */
+static void close_file(struct engine_sqlite *e)
+{
+	sqlite_close_file(&e->file);
+	known_forget(&e->known);
 }
 
 static int answer(struct engine_sqlite *e, struct delivery *d, enum engine_outcome outcome,
@@ -36,6 +45,7 @@ static int apply_put(struct engine_sqlite *e, const struct engine_op *op, struct
 {
 	int rc = sqlite_run(&e->file, PUT, op->key, op->value);
 
+	known_write(&e->known, op->key, op->value.ptr ? op->value : MP_LIT(""));
 	if (rc == SQLITE_OK && c)
 		changes_add(c, op->key, &op->value);
 	return rc;
@@ -45,6 +55,7 @@ static int apply_delete(struct engine_sqlite *e, const struct engine_op *op, str
 {
 	int rc = sqlite_run(&e->file, DELETE, op->key, MP_LIT(""));
 
+	known_write(&e->known, op->key, (struct mp_str){ 0 });
 	if (rc == SQLITE_OK && c && sqlite3_changes(e->file.db))
 		changes_add(c, op->key, NULL);
 	return rc;
@@ -69,6 +80,7 @@ static int apply_delete_range(struct engine_sqlite *e, const struct engine_op *o
 {
 	int rc = c ? collect_range(e, op, c) : SQLITE_OK;
 
+	known_forget_range(&e->known, op->key, op->value);
 	return rc == SQLITE_OK ? sqlite_run(&e->file, DELETE_RANGE, op->key, op->value) : rc;
 }
 
@@ -87,6 +99,25 @@ static int apply_all(struct engine_sqlite *e, const struct engine_txn *txn, stru
 	return rc;
 }
 
+/* What the file has, ptr NULL for nothing; borrowed until the next one. */
+static int have(struct engine_sqlite *e, struct mp_str key, struct mp_str *ret)
+{
+	int rc;
+
+	if (known_get(&e->known, key, ret))
+		return SQLITE_OK;
+	rc = sqlite_get(&e->file, key, ret);
+	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+		return rc;
+	known_read(&e->known, key, *ret);
+	return SQLITE_OK;
+}
+
+static bool is_same(struct mp_str a, struct mp_str b)
+{
+	return a.ptr && b.ptr ? slice_eq(a, b) : a.ptr == b.ptr;
+}
+
 /* SQLITE_OK: all hold; SQLITE_MISMATCH: one does not. */
 static int compare_all(struct engine_sqlite *e, const struct engine_txn *txn)
 {
@@ -94,15 +125,11 @@ static int compare_all(struct engine_sqlite *e, const struct engine_txn *txn)
 
 	for (size_t i = 0; rc == SQLITE_OK && i < txn->n_compares; i++) {
 		const struct engine_compare *want = &txn->compares[i];
-		struct mp_str have;
+		struct mp_str value;
 
-		rc = sqlite_get(&e->file, want->key, &have);
-		if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-			break;
-		if (want->value.ptr)
-			rc = rc == SQLITE_ROW && slice_eq(have, want->value) ? SQLITE_OK : SQLITE_MISMATCH;
-		else
-			rc = rc == SQLITE_DONE ? SQLITE_OK : SQLITE_MISMATCH;
+		rc = have(e, want->key, &value);
+		if (rc == SQLITE_OK && !is_same(value, want->value))
+			rc = SQLITE_MISMATCH;
 	}
 	sqlite3_reset(e->file.statement[GET]); /* nothing is borrowed from it any more */
 	return rc;
@@ -127,8 +154,9 @@ static int read_all(struct engine_sqlite *e, const struct engine_txn *txn, struc
 static int give_up(struct engine_sqlite *e, struct delivery *d, int rc)
 {
 	sqlite_failed(&e->file, rc);
+	known_forget(&e->known);
 	if (!sqlite3_get_autocommit(e->file.db) && sqlite_command(&e->file, ROLLBACK) != SQLITE_OK)
-		sqlite_close_file(&e->file);
+		close_file(e);
 	delivery_clear(d);
 	return answer(e, d, ENGINE_REFUSED, e->file.health.text);
 }
@@ -157,17 +185,17 @@ static int finish(struct engine_sqlite *e, struct delivery *d, struct changes *c
 	if (rc != SQLITE_OK) {
 		/* It may be in the log all the same: see the header. */
 		sqlite_failed(&e->file, rc);
-		sqlite_close_file(&e->file);
+		close_file(e);
 		return answer(e, d, ENGINE_UNKNOWN, e->file.health.text);
 	}
 	sqlite_succeeded(&e->file, true);
 	rc = sqlite_kept_commit(&e->file);
 	if (rc != SQLITE_OK) {
 		sqlite_failed(&e->file, rc); /* the next one may not go on behind it */
-		sqlite_close_file(&e->file);
+		close_file(e);
 	}
-	deliver_changes(&e->deliver, c);
-	return answer(e, d, ENGINE_COMMITTED, "");
+	deliver_committed(&e->deliver, d, c);
+	return 0;
 }
 
 static const char *txn_wrong(const struct engine_txn *txn)
@@ -297,6 +325,7 @@ static void on_closed(void *ctx)
 	void *closed_ctx = e->closed_ctx;
 
 	sqlite_file_fini(&e->file);
+	known_fini(&e->known);
 	free(e);
 	closed(closed_ctx);
 }
@@ -334,6 +363,7 @@ int engine_sqlite_open(uv_loop_t *loop, const struct engine_sqlite_options *opti
 		return rc;
 	}
 	e->engine.ops = &ops;
+	known_init(&e->known);
 	deliver_init(&e->deliver, loop);
 	*ret = &e->engine;
 	return 0;

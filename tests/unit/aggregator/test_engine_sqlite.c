@@ -187,6 +187,65 @@ static void test_full(void)
 	remove_file();
 }
 
+static struct mp_str or_nothing(const char *value)
+{
+	const struct mp_str nothing = { 0 };
+
+	return value ? slice_of(value) : nothing;
+}
+
+/* The key has that value, or is absent when it is NULL, for a comparison, too. */
+static void compares(const char *value, const char *name)
+{
+	struct engine_compare compare = { .key = MP_LIT("c/a"), .value = or_nothing(value) };
+	const struct engine_txn txn = { .compares = &compare, .n_compares = 1 };
+
+	is_int((int)suite_commit(&txn).outcome, ENGINE_COMMITTED, "%s", name);
+	compare.value = or_nothing(value ? NULL : "");
+	is_int((int)suite_commit(&txn).outcome, ENGINE_FAILED, "and nothing else");
+}
+
+static void change(enum engine_op_kind kind, struct mp_str end)
+{
+	const struct engine_op op = { kind, MP_LIT("c/a"), end, false };
+
+	is_int((int)suite_commit(&(struct engine_txn){ .ops = &op, .n_ops = 1 }).outcome, ENGINE_COMMITTED, "changed");
+}
+
+/* Values that were compared are remembered: never longer than they hold. */
+static void test_compared(void)
+{
+	char large[2000] = "";
+
+	is_int(open_engine("failing"), 0, "a disk");
+	compares(NULL, "nothing is there");
+	(void)suite_put("c/a", "1");
+	compares("1", "what was written");
+	(void)suite_put("c/a", "");
+	compares("", "an empty value");
+	change(ENGINE_DELETE, (struct mp_str){ 0 });
+	compares(NULL, "nothing again");
+	memset(large, 'l', sizeof(large) - 1);
+	(void)suite_put("c/a", large);
+	compares(large, "a large one");
+	(void)suite_put("c/a", "2");
+	compares("2", "a small one again");
+	change(ENGINE_DELETE_RANGE, MP_LIT("c/b"));
+	compares(NULL, "nothing of the range");
+	(void)suite_put("c/a", "3");
+	compares("3", "what was written again");
+	fail_writes = SQLITE_FULL;
+	is_int((int)suite_put("c/a", "4").outcome, ENGINE_REFUSED, "the disk is full");
+	fail_writes = 0;
+	compares("3", "what was there before");
+	fail_syncs = SQLITE_IOERR_FSYNC;
+	is_int((int)suite_put("c/a", "5").outcome, ENGINE_UNKNOWN, "its sync fails");
+	fail_syncs = 0;
+	compares(suite_get("c/a").value[0], "what is found then");
+	close_engine();
+	remove_file();
+}
+
 /* After a COMMIT that failed nobody knows; nothing else is said until the file was read anew. */
 static void test_doubt(void)
 {
@@ -240,6 +299,7 @@ int main(void)
 	test_foreign();
 	test_damaged();
 	test_full();
+	test_compared();
 	test_doubt();
 	test_watch_before();
 	remove_file();

@@ -107,6 +107,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/78-rows-limits.t \
 	tests/functional/81-openapi.t \
 	tests/functional/83-rows-tls.t \
+	tests/functional/80-rows-backup.t \
 	tests/functional/80-rows-disk.t \
 	tests/functional/80-rows-formats.t \
 	tests/functional/90-demo.t

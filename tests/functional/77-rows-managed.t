@@ -98,6 +98,8 @@ def test(net, seed):
                     rows=ROWS, clients=8, admin=True, token=netns.TOKEN, timeout=2.0)
     load.absent.update(PLACES[1:])
     load.run(faults=plan.faults, executors=managedgroup.Faults(group, load).executors(), gap=0.005)
+    if load.errors:
+        mp.note(group.account())
     rowfaults.judge(load, path, plan.kinds, "seed %d" % seed)
     mp.is_(sorted(group.members), sorted(plan.present), "seed %d: who was to stay has stayed" % seed)
     mp.is_(group.stop(), [0] * len(plan.present), "seed %d: the end" % seed)

@@ -21,7 +21,7 @@ import managed
 import mp
 import netns
 
-WHOLE = 60.0  # seconds until a group is whole again; one that joins may have to wait for etcd's trust
+WHOLE = max(60.0, 3 * mp.DEADLINE)  # seconds until a group is whole again; one that joins may have to wait for etcd's trust
 
 
 def ask(one, method, path):
@@ -125,6 +125,15 @@ class Group:
             if owner in names:
                 return names[owner]
         return sorted(self.members)[0]
+
+    def account(self):
+        """For people: what each member, and its etcd, said last."""
+        lines = []
+        for place, one in sorted(self.members.items()):
+            log = os.path.join(one.data, "etcd.log")
+            lines += ["%s at %s, etcd %s" % (one.name, place, one.etcd_pids()), one.process.err[-2000:],
+                      read(log)[-2000:].decode(errors="replace") if os.path.exists(log) else "no log"]
+        return "\n".join(lines)
 
     def stop(self):
         return [one.stop() for one in self.members.values()]

@@ -4,6 +4,7 @@
  * bodies collected within bounds, whole requests handed to the loop, and
  * answers sent when they come back.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,6 +119,26 @@ static void refuse(struct http_req *req, int status, const char *code, const cha
 	answer_error(req, status, code, text);
 }
 
+/*
+ * What libmicrohttpd refuses itself it answers with a page of HTML, and nobody can
+ * change that.  So it is given room for more than a head may have, and heads that are not far above
+ * that are refused here.
+ */
+static bool fits(struct http_req *req, const char *method)
+{
+	const struct guard_head *head = &req->fields;
+	size_t max = req->server->options.head_max, size = strlen(method) + req->raw_size + sizeof(" HTTP/1.1\r\n");
+	struct err text = { 0 };
+
+	for (size_t i = 0; i < head->n; i++)
+		size += head->fields[i].name.len + head->fields[i].value.len + sizeof(":\r\n");
+	if (size <= max)
+		return true;
+	(void)err_set(&text, -E2BIG, "target and fields may have %zu bytes together", max);
+	refuse(req, req->raw_size > max / 2 ? 414 : 431, "too_large", text.text);
+	return false;
+}
+
 static bool read_head(struct http_req *req, const char *method, const char *version)
 {
 	struct guard_head *head = &req->fields;
@@ -131,6 +152,8 @@ static bool read_head(struct http_req *req, const char *method, const char *vers
 		refuse(req, 431, "too_large", "there are too many fields");
 		return false;
 	}
+	if (!fits(req, method))
+		return false;
 	if (req->server->plain_heads &&
 	    !guard_plain(slice_of(method), slice_make(req->raw_at, req->raw_size), head))
 		wrong = "the head has a line or a byte that it may not have";

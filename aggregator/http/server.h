@@ -58,7 +58,7 @@ struct http_options {
 	const char *token_file; /* who may do what, see access.h; or NULL */
 	int connections;        /* most at once; what comes above is closed */
 	int per_address;        /* the same of one IPv4 address or IPv6 /64; 0: no bound */
-	size_t head_max;        /* bytes of request line and fields, about; 431 and 414 above */
+	size_t head_max;        /* bytes of target and fields; 431 and 414 above. A connection has 20 KiB more room */
 	size_t body_total;      /* bytes of bodies and answers held at once; 503 above */
 	size_t stream_max;      /* bytes of a stream that lie unread; refused above */
 	size_t stream_total;    /* the same of all streams */

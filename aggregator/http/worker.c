@@ -16,6 +16,7 @@
 #include "aggregator/http/server_priv.h"
 #include "lib/cleanup.h"
 
+#define HEAD_ROOM ((size_t)20 << 10) /* for more than a head may have, see intake.c; in all below 32 KiB, where it would be mapped */
 #define INACTIVE_S 120u /* libmicrohttpd's time-out, behind all of ours */
 #define PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
@@ -161,7 +162,7 @@ static struct MHD_Daemon *start_daemon(struct worker *w, int fd)
 		flags, 0, intake_accept, w, intake_request, w,
 		MHD_OPTION_EXTERNAL_LOGGER, drop_message, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections + 64,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, o->head_max + 4096,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, o->head_max + HEAD_ROOM,
 		MHD_OPTION_CONNECTION_TIMEOUT, INACTIVE_S, MHD_OPTION_STRICT_FOR_CLIENT, 1,
 		MHD_OPTION_NOTIFY_CONNECTION, intake_connection, w,
 		MHD_OPTION_NOTIFY_COMPLETED, intake_completed, w,

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The aggregator's HTTP front against clients that make mistakes, and those that mean harm."""
 
+import json
 import os
 import resource
 import socket
@@ -169,6 +170,15 @@ def part_sizes(front):
         client.send(b"GET /fast HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 70 + b"\r\n")
         a = client.answer()
         mp.ok(a and a.status == 431 and client.ended(), "70 fields")
+    # As far as they are told by us, and not by libmicrohttpd, it is JSON.
+    for status, head in ((431, b"GET /fast HTTP/1.1\r\n" + HOST + b"X: " + b"x" * 8200), (431, b"GET /fast HTTP/1.1\r\n" + HOST + b"X: " + b"x" * 20000),
+                         (414, b"GET /" + b"x" * 8200 + b" HTTP/1.1\r\n" + HOST[:-2]), (414, b"GET /" + b"x" * 20000 + b" HTTP/1.1\r\n" + HOST[:-2]),
+                         (431, b"GET /fast HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 199 + b"X: y")):
+        with front.connect() as client:
+            client.send(head + b"\r\n\r\n")
+            a = client.answer()
+            mp.ok(a and a.status == status and json.loads(a.body)["code"] == "too_large" and client.ended(),
+                  "%d bytes of head: %d, as JSON" % (len(head), status))
     with front.connect() as client:
         client.send(b"GET /fast HTTP/1.1\r\n" + HOST + b"X: " + b"x" * 8000 + b"\r\n\r\n")
         mp.is_(client.answer().status, 200, "8 kB of fields are taken")

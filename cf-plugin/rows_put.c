@@ -6,6 +6,8 @@
  * be sent again, here or to another aggregator, and is applied once.  Whether
  * it was done is known from 200 and 201, and from a refusal when no earlier
  * attempt is unanswered; else it is said that it is unknown.
+ *
+ * A dry run asks the owner whether it would be put, and has no key: it changes nothing.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -33,6 +35,7 @@
 
 static const char *file, *key, *base;
 static int64_t if_match = -1, wait_ms;
+static bool dry_run;
 
 static const struct opt options[] = {
 	{ .name = "file", .letter = 'f', .type = OPT_STRING, .target = &file, .arg = "FILE",
@@ -43,6 +46,8 @@ static const struct opt options[] = {
 	  .help = "INCARNATION:SEQ of the row when this was first put, as an earlier try has said" },
 	{ .name = "if-match", .type = OPT_INT, .target = &if_match, .arg = "SEQ",
 	  .help = "only while the highest seq is that (0: no cell)" },
+	{ .name = "dry-run", .letter = 'n', .type = OPT_FLAG, .target = &dry_run,
+	  .help = "only ask whether it would be put: by the row's check, and all else that a put meets" },
 	{ .name = "wait", .type = OPT_DURATION_MS, .target = &wait_ms, .def = "30s", .max = 86400000, .arg = "TIME",
 	  .help = "try again for that long while it cannot be done (0: once)" },
 	ROWS_OPTIONS,
@@ -100,14 +105,17 @@ static int set_fields(struct attempt *a)
 		return cli_usage(&command, "--key wants 1 to %d printable ASCII characters", KEY_BYTES_MAX);
 	if (base && (!printable(base, 40) || !strchr(base, ':')))
 		return cli_usage(&command, "--base wants INCARNATION:SEQ, INCARNATION:- or -:0, not \"%s\"", base);
+	if (dry_run && key)
+		return cli_usage(&command, "--dry-run puts nothing: it has no --key");
 	if (base && !key)
 		return cli_usage(&command, "--base is of no use without the --key that was used then");
-	if (!key) {
+	if (!key && !dry_run) {
 		if (getrandom(drawn, sizeof(drawn), 0) != (ssize_t)sizeof(drawn))
 			return cli_fail(&command, CLI_FAILED, "no random key is to be had: %s", strerror(errno));
 		hex_encode(digits, drawn, sizeof(drawn));
 	}
-	(void)snprintf(a->key_field, sizeof(a->key_field), "Idempotency-Key: %s", key ? key : digits);
+	if (!dry_run)
+		(void)snprintf(a->key_field, sizeof(a->key_field), "Idempotency-Key: %s", key ? key : digits);
 	if (base)
 		(void)snprintf(a->base_field, sizeof(a->base_field), "Middlepipe-Base: %s", base);
 	if (if_match >= 0)
@@ -192,7 +200,7 @@ static void find_base(struct attempt *a, const char *name)
 	char base_text[64];
 	struct buf path;
 
-	if (a->base_field[0] || !wait_ms || rows_path(&a->api, &path, name, ""))
+	if (a->base_field[0] || !wait_ms || dry_run || rows_path(&a->api, &path, name, ""))
 		return;
 	if (!rows_ask(&a->api, &(struct rows_call){ .path = buf_str(&path) }, &reply, &err)) {
 		if (reply.status == 404 && http_reply_field(&reply, "Middlepipe-Base", &text)) {
@@ -228,7 +236,11 @@ static int print(const struct attempt *a, const struct http_reply *reply)
 
 	if (json_load_text(buf_slice(&reply->body), BODY_MAX, 4, &document, &err))
 		return cli_fail(&command, CLI_FAILED, "it was put, but the answer cannot be read: %s", err.text);
-	if (rows_options.json) {
+	if (dry_run && rows_options.json) {
+		control_print_json(document, true);
+	} else if (dry_run) {
+		printf("it would be put, at %" JSON_INTEGER_FORMAT "\n", rows_number(document, "seq"));
+	} else if (rows_options.json) {
 		json_object_set_new(document, "repeated", json_boolean(reply->status == 200));
 		json_object_set_new(document, "tries", json_integer(a->tries));
 		json_object_set_new(document, "key", json_string(a->key_field + strlen("Idempotency-Key: ")));
@@ -262,7 +274,7 @@ static int take_answer(struct attempt *a, const struct http_reply *reply)
 	if (http_reply_field(reply, "Middlepipe-Base", &text))
 		set_base(a, text);
 	if (reply->status == 503 || reply->status == 504 || reply->status == 429) {
-		a->doubt |= reply->status == 504;
+		a->doubt |= reply->status == 504 && !dry_run;
 		return -EAGAIN;
 	}
 	return a->doubt ? unknown(a) : rows_refused(&a->api, reply);
@@ -281,7 +293,7 @@ static int attempt(struct attempt *a, const struct rows_call *call)
 	a->tries++;
 	if (!a->rc)
 		return take_answer(a, &a->reply);
-	a->doubt |= !rows_unsent(a->rc);
+	a->doubt |= !rows_unsent(a->rc) && !dry_run;
 	if (!a->doubt || a->base_field[0])
 		return -EAGAIN;
 	/* Sent, and without a base: the next one would not be known from this one. */
@@ -306,13 +318,15 @@ static int put(struct attempt *a)
 	a->pause_ms = PAUSE_MIN_MS;
 	a->until = clock_now(&clock_monotonic) + (uint64_t)wait_ms * NS_PER_MS;
 	do {
-		const char *fields[5] = { a->type, a->key_field };
-		size_t n = 2;
+		const char *fields[5] = { a->type };
+		size_t n = 1;
 		struct rows_call call = { .method = "POST", .path = buf_str(&a->path), .fields = fields,
 					  .body = slice_make(buf_str(&a->body), a->body.len),
 					  .timeout_ms = ATTEMPT_MS };
 
-		if (a->base_field[0])
+		if (a->key_field[0])
+			fields[n++] = a->key_field;
+		if (a->base_field[0] && !dry_run)
 			fields[n++] = a->base_field;
 		if (a->match_field[0])
 			fields[n] = a->match_field;
@@ -334,7 +348,7 @@ static int run(int argc, char **argv)
 	if (!rows_begin(&a.api, &command, 1, CELLS_MAX + 1, argc, argv, &words, &code))
 		return code;
 	code = set_fields(&a);
-	code = code ? code : rows_path(&a.api, &a.path, words.words[0], "/cells");
+	code = code ? code : rows_path(&a.api, &a.path, words.words[0], dry_run ? "/check" : "/cells");
 	code = code ? code : read_cells(&a, words.n - 1, words.words + 1);
 	if (!code) {
 		find_base(&a, words.words[0]);

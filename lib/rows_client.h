@@ -20,7 +20,7 @@
  *   set_semantic_check_policy  rows_client_set_semantic_check_policy()
  *   check                      an upcall there.  Here an aggregator half judges at the owner
  *                              (include/middlepipe/aggregator.h), and a put that it does not allow
- *                              is ROWS_REFUSED; rows_client_check() tells which check a row has
+ *                              is ROWS_REFUSED; rows_client_check() asks whether it would be
  *   delete                     rows_client_delete()
  *
  * Puts under way at once may be committed in any order: who wants an order puts
@@ -98,11 +98,11 @@ struct rows_answer {
 	enum rows_outcome outcome;
 	int status;                /* of the answer that decided; 0: none did */
 	uint64_t incarnation;      /* of the row */
-	uint64_t seq;              /* put: of its first cell */
+	uint64_t seq;              /* put: of its first cell; check: the one that it would have */
 	uint64_t highest, floor;   /* of the row */
 	const struct rows_cell *cells; /* get: seq, latest, range */
 	size_t n;                  /* of them */
-	const char *check;         /* name of the row's check, where a row was asked for; else "" */
+	const char *check;         /* name of the row's check, where a row was asked for or a proposal; else "" */
 	const char *code;          /* of a refusal, as docs/rows-api.md has it; "" */
 	const char *why;           /* for people; "" */
 	const char *key, *base;    /* put: with these it may be put again; "" otherwise */
@@ -164,8 +164,13 @@ int rows_client_get(struct rows_client *client, const struct rows_get *get, rows
 int rows_client_highest_sequence_number(struct rows_client *client, struct mp_str row, rows_done_fn *done, void *ctx,
 					struct err *err);
 
-/* The name of the row's semantic check, and the rest as above. */
-int rows_client_check(struct rows_client *client, struct mp_str row, rows_done_fn *done, void *ctx, struct err *err);
+/*
+ * Would the row's owner put that now, behind what is committed and what is on its way?  Nothing
+ * is stored.  ROWS_OK: it would; ROWS_REFUSED and why; ROWS_REJECTED, ROWS_UNAVAILABLE, never
+ * ROWS_UNKNOWN.  Key and base of the proposal do not count.
+ */
+int rows_client_check(struct rows_client *client, const struct rows_put *proposal, rows_done_fn *done, void *ctx,
+		      struct err *err);
 
 /* From now on puts into the row are judged by that check; "": by none.  Only while it has no cell. */
 int rows_client_set_semantic_check_policy(struct rows_client *client, struct mp_str row, struct mp_str check,

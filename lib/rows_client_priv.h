@@ -174,6 +174,7 @@ void rowc_add_field(struct rowc_wire *out, const char *fmt, ...) __attribute__((
 /* The answer's body or head as the kinds have them: 0 or -EPROTO. */
 int rowc_read_row(struct rowc_request *r, struct rows_answer *ret);
 int rowc_read_put(struct rowc_request *r, struct rows_answer *ret);
+int rowc_read_check(struct rowc_request *r, struct rows_answer *ret);
 int rowc_read_range(struct rowc_request *r, struct rows_answer *ret);
 int rowc_read_cell(struct rowc_request *r, struct rows_answer *ret);
 

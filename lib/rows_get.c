@@ -127,11 +127,6 @@ int rows_client_highest_sequence_number(struct rows_client *client, struct mp_st
 	return rows_client_get(client, &(struct rows_get){ .row = row, .want = ROWS_HIGHEST }, done, ctx, err);
 }
 
-int rows_client_check(struct rows_client *client, struct mp_str row, rows_done_fn *done, void *ctx, struct err *err)
-{
-	return rows_client_get(client, &(struct rows_get){ .row = row, .want = ROWS_HIGHEST }, done, ctx, err);
-}
-
 /* ---------------------------------------------------------------------- the changes */
 
 static void policy_write(const struct rowc_request *r, struct rowc_wire *out)

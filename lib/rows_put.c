@@ -128,6 +128,24 @@ static const struct rowc_request_kind kind_put = {
 	.over = put_over,
 };
 
+/* -------------------------------------------------------------------- a proposal */
+
+static void check_write(const struct rowc_request *r, struct rowc_wire *out)
+{
+	rowc_add_path(&out->target, buf_slice(&r->row), "/check");
+	rowc_add_field(out, "Content-Type: %s", r->n > 1 ? CELLS_TYPE : "application/octet-stream");
+	if (r->has_if_match)
+		rowc_add_field(out, "If-Match: \"%" PRIu64 "\"", r->if_match);
+	out->body = slice_make(buf_str(&r->body), r->body.len);
+}
+
+/* It changes nothing, so it is retried as a read is. */
+static const struct rowc_request_kind kind_check = {
+	.retry = ROWS_RETRY_READ,
+	.write = check_write,
+	.read = rowc_read_check,
+};
+
 /* ----------------------------------------------------------------------- the call */
 
 static void draw_key(char out[ROWS_KEY_MAX + 1])
@@ -175,25 +193,53 @@ static int write_body(struct rowc_request *r, const struct rows_put *put)
 	return buf_add_str(&r->body, "]}");
 }
 
-int rows_client_put(struct rows_client *client, const struct rows_put *put, rows_done_fn *done, void *ctx,
-		    struct err *err)
+/* With the cells in it; NULL: *ret_rc and err say why. */
+static struct rowc_request *request_new(struct rows_client *client, const struct rowc_request_kind *kind,
+					const struct rows_put *put, rows_done_fn *done, void *ctx, int *ret_rc,
+					struct err *err)
 {
-	struct rowc_request *r;
-	int rc = check(put, err);
+	struct rowc_request *r = NULL;
 
-	if (rc < 0)
-		return rc;
-	r = rowc_request_new(client, &kind_learn, put->row, done, ctx, &rc);
-	if (!r)
-		return err_set(err, rc, "%s", strerror(-rc));
-	rc = write_body(r, put);
-	if (rc < 0) {
+	*ret_rc = check(put, err);
+	if (*ret_rc < 0)
+		return NULL;
+	r = rowc_request_new(client, kind, put->row, done, ctx, ret_rc);
+	if (!r) {
+		(void)err_set(err, *ret_rc, "%s", strerror(-*ret_rc));
+		return NULL;
+	}
+	*ret_rc = write_body(r, put);
+	if (*ret_rc < 0) {
 		rowc_request_free(r);
-		return err_set(err, rc, "the cells are too large for one request");
+		(void)err_set(err, *ret_rc, "the cells are too large for one request");
+		return NULL;
 	}
 	r->n = put->n;
 	r->has_if_match = put->has_if_match;
 	r->if_match = put->if_match;
+	return r;
+}
+
+int rows_client_check(struct rows_client *client, const struct rows_put *proposal, rows_done_fn *done, void *ctx,
+		      struct err *err)
+{
+	int rc;
+	struct rowc_request *r = request_new(client, &kind_check, proposal, done, ctx, &rc, err);
+
+	if (!r)
+		return rc;
+	rowc_request_start(r, proposal->timeout_ms, 0);
+	return 0;
+}
+
+int rows_client_put(struct rows_client *client, const struct rows_put *put, rows_done_fn *done, void *ctx,
+		    struct err *err)
+{
+	int rc;
+	struct rowc_request *r = request_new(client, &kind_learn, put, done, ctx, &rc, err);
+
+	if (!r)
+		return rc;
 	if (put->key)
 		memcpy(r->idempotency, put->key, strlen(put->key) + 1);
 	else

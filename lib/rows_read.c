@@ -105,17 +105,24 @@ static json_t *load(const struct rowc_request *r)
 
 /* ---------------------------------------------------------------------------- rows */
 
+/* What is said of a row, but for its incarnation. */
+static bool get_row(const json_t *root, struct rowc_request *r, struct rows_answer *ret)
+{
+	const char *check = text_of(root, "check");
+
+	if (!get_number(root, "highest", &ret->highest) || !get_number(root, "floor", &ret->floor) ||
+	    strlen(check) >= sizeof(r->check))
+		return false;
+	memcpy(r->check, check, strlen(check) + 1);
+	ret->check = r->check;
+	return true;
+}
+
 int rowc_read_row(struct rowc_request *r, struct rows_answer *ret)
 {
 	CLEANUP_JSON json_t *root = load(r);
-	const char *check = text_of(root, "check");
 
-	if (!get_incarnation(root, &ret->incarnation) || !get_number(root, "highest", &ret->highest) ||
-	    !get_number(root, "floor", &ret->floor) || strlen(check) >= sizeof(r->check))
-		return -EPROTO;
-	memcpy(r->check, check, strlen(check) + 1);
-	ret->check = r->check;
-	return 0;
+	return get_incarnation(root, &ret->incarnation) && get_row(root, r, ret) ? 0 : -EPROTO;
 }
 
 int rowc_read_put(struct rowc_request *r, struct rows_answer *ret)
@@ -125,6 +132,14 @@ int rowc_read_put(struct rowc_request *r, struct rows_answer *ret)
 	if (!get_incarnation(root, &ret->incarnation) || !get_number(root, "seq", &ret->seq) || !ret->seq)
 		return -EPROTO;
 	return 0;
+}
+
+int rowc_read_check(struct rowc_request *r, struct rows_answer *ret)
+{
+	CLEANUP_JSON json_t *root = load(r);
+
+	(void)get_incarnation(root, &ret->incarnation); /* zeros: there is no such row yet */
+	return get_row(root, r, ret) && get_number(root, "seq", &ret->seq) && ret->seq ? 0 : -EPROTO;
 }
 
 void rowc_read_error(struct rowc_request *r, struct rows_answer *ret)

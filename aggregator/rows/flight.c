@@ -154,7 +154,7 @@ static void land(struct owner *owner, uint64_t revision)
 		while (!list_empty(&o->refused)) {
 			struct put *put = LIST_ENTRY_OF(o->refused.next, struct put, link);
 
-			if (put->refusal.code == PUT_REFUSED && put->kind == PUT_CELLS)
+			if (put->refusal.code == PUT_REFUSED && put->kind == PUT_CELLS && !put->dry)
 				count_refusal(owner, o->row);
 			owner_answer(owner, put, &put->refusal);
 		}

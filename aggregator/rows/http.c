@@ -20,6 +20,7 @@ const struct http_route rows_routes[] = {
 	{ HTTP_PUT, "/v1/rows/{row}", 4096, rows_put_policies },
 	{ HTTP_DELETE, "/v1/rows/{row}", 0, rows_delete },
 	{ HTTP_POST, "/v1/rows/{row}/compact", 4096, rows_put_floor },
+	{ HTTP_POST, "/v1/rows/{row}/check", ROWS_REQUEST_MAX, rows_check_cells },
 	{ HTTP_POST, "/v1/parcels", ROWS_REQUEST_MAX, rows_put_parcel },
 	{ HTTP_GET, "/v1/rows", 0, rows_list },
 	{ HTTP_GET, "/v1/subscribe", 0, rows_subscribe },

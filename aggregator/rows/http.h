@@ -79,6 +79,7 @@ void rows_http_row(struct rows_http *http, struct row *row);
 
 /* The handlers, by route. */
 void rows_put_cells(void *ctx, struct http_req *req);
+void rows_check_cells(void *ctx, struct http_req *req);
 void rows_put_policies(void *ctx, struct http_req *req);
 void rows_put_floor(void *ctx, struct http_req *req);
 void rows_delete(void *ctx, struct http_req *req);

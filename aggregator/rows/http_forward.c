@@ -201,7 +201,7 @@ static bool take_there(struct rows_request *r, const struct member_info *owner)
 	if (!request.body.ptr && r->put.kind != PUT_DELETE)
 		request.body = MP_LIT("");
 	request.fresh = !request.body.len;
-	if (!make_url(&url, owner->url, r->put.row, actions[r->put.kind])) {
+	if (!make_url(&url, owner->url, r->put.row, r->put.dry ? "/check" : actions[r->put.kind])) {
 		request.url = buf_str(&url);
 		r->task = http_multi_start(r->http->others, &request, &calls);
 	}

@@ -51,6 +51,7 @@ static void add_puts(struct buf *out, const struct owner_counts *owner)
 	for (size_t i = 0; i < sizeof(outcomes) / sizeof(outcomes[0]); i++)
 		(void)buf_printf(out, "middlepipe_rows_puts_total{outcome=\"%s\"} %" PRIu64 "\n", outcomes[i].name,
 				 owner->put[outcomes[i].code]);
+	metric(out, "dry_runs_total", "counter", "Puts that were only judged.", owner->dry);
 }
 
 static void add_flights(struct buf *out, const struct owner_counts *owner)

@@ -113,6 +113,23 @@ static void answer_row(struct rows_request *r, int status)
 	rows_answer(r->req, status, &body);
 }
 
+/* A dry run went well: the row as its owner judged by, and the seq that the first cell has, or would have now. */
+static void answer_dry(struct rows_request *r, const struct put_answer *answer)
+{
+	const struct http_field fields[] = { { "Content-Type", "application/json" }, { NULL, NULL } };
+	const struct row *row = copy_row(group_copy(r->http->group), r->put.row);
+	struct buf body;
+
+	buf_init(&body, 4096);
+	(void)buf_add_str(&body, "{\"row\":");
+	(void)json_text_add(&body, r->put.row);
+	(void)buf_printf(&body, ",\"incarnation\":\"%016" PRIx64 "\",\"highest\":%" PRIu64 ",\"floor\":%" PRIu64
+			 ",\"check\":\"%s\",\"seq\":%" PRIu64 ",\"cells\":%zu}", answer->incarnation, answer->highest,
+			 answer->floor, row && row_exists(row) ? row->head.check : "", answer->seq, r->put.n);
+	http_answer_buf(r->req, 200, fields, &body);
+	buf_fini(&body);
+}
+
 static void answer_cells(struct rows_request *r, const struct put_answer *answer)
 {
 	const struct http_field fields[] = { { "Content-Type", "application/json" },
@@ -141,6 +158,8 @@ static void on_done(struct put *put, const struct put_answer *answer)
 	}
 	if (put->kind != PUT_CELLS)
 		answer_row(r, put->kind == PUT_POLICIES && put->base.kind != BASE_SEEN ? 201 : 200);
+	else if (put->dry)
+		answer_dry(r, answer);
 	else
 		answer_cells(r, answer);
 	request_free(r);
@@ -328,16 +347,20 @@ static bool read_kind(struct rows_request *r)
 		return false;
 	}
 	r->put.cell_kind = CELL_ADMIN;
-	http_audit(r->req, "row admin cells", "row=%.*s", SLICE_ARG(r->put.row));
+	if (!r->put.dry)
+		http_audit(r->req, "row admin cells", "row=%.*s", SLICE_ARG(r->put.row));
 	return true;
 }
 
-void rows_put_cells(void *ctx, struct http_req *req)
+static void take_cells(void *ctx, struct http_req *req, bool dry)
 {
 	struct rows_request *r = request_new(ctx, req, PUT_CELLS, RIGHT_PUT);
 	struct mp_str type;
 
-	if (!r || !read_kind(r))
+	if (!r)
+		return;
+	r->put.dry = dry;
+	if (!read_kind(r))
 		return;
 	r->single = http_body(req);
 	if (http_header(req, "Content-Type", &type) > 1) {
@@ -354,6 +377,16 @@ void rows_put_cells(void *ctx, struct http_req *req)
 		return;
 	if (check_sizes(r))
 		go(r);
+}
+
+void rows_put_cells(void *ctx, struct http_req *req)
+{
+	take_cells(ctx, req, false);
+}
+
+void rows_check_cells(void *ctx, struct http_req *req)
+{
+	take_cells(ctx, req, true);
 }
 
 /* -------------------------------------------------------------------- policies */

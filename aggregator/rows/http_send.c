@@ -244,7 +244,7 @@ bool rows_send(struct rows_request *r, const struct member_info *owner)
 	struct way *way;
 
 	(void)http_header(r->req, "Authorization", &token);
-	if (r->put.kind != PUT_CELLS || r->put.n != 1 || r->put.content != &r->single ||
+	if (r->put.kind != PUT_CELLS || r->put.dry || r->put.n != 1 || r->put.content != &r->single ||
 	    r->single.len > PARCEL_CONTENT_MAX || token.len >= TOKEN_MAX || memchr(token.ptr ? token.ptr : "", '\0', token.len) ||
 	    http_header(r->req, "Middlepipe-Cell-Kind", &other))
 		return false;

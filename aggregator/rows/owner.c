@@ -210,7 +210,10 @@ void owner_answer(struct owner *owner, struct put *put, struct put_answer *answe
 	list_remove(&put->link);
 	list_remove(&put->due);
 	owner->counts.waiting--;
-	owner->counts.put[answer->code]++;
+	if (put->dry)
+		owner->counts.dry++;
+	else
+		owner->counts.put[answer->code]++;
 	put->done(put, answer);
 	free(reason);
 }

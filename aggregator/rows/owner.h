@@ -82,7 +82,8 @@ struct owner_counts {
 	uint64_t kills;     /* flights killed */
 	uint64_t found;     /* of them those that had been committed */
 	uint64_t snapshots; /* stored, and named in a head */
-	uint64_t put[600];  /* answers, by enum put_code */
+	uint64_t put[600];  /* answers, by enum put_code; but not to ... */
+	uint64_t dry;       /* ... those that were only judged */
 	uint64_t waiting;   /* puts that wait or fly now */
 	uint32_t shards;    /* owned now */
 	uint32_t releasing; /* shards whose release is on its way */

@@ -336,6 +336,14 @@ static void keep_reason(struct put *put, const struct put_answer *answer)
 	put->refusal.why = put->reason ? put->reason : "the row's check does not allow it";
 }
 
+/* It is answered so when the flight's comparisons have held. */
+static void prove(struct owned *owned, struct put *put, const struct put_answer *answer)
+{
+	keep_reason(put, answer);
+	list_remove(&put->link);
+	list_push_back(&owned->refused, &put->link);
+}
+
 static void refuse(struct owner *owner, struct owned *owned, struct put *put, struct put_answer *answer)
 {
 	static const enum put_code proven[] = { PUT_NOT_THERE, PUT_REFUSED, PUT_GONE, PUT_PRECONDITION };
@@ -343,12 +351,18 @@ static void refuse(struct owner *owner, struct owned *owned, struct put *put, st
 	for (size_t i = 0; i < sizeof(proven) / sizeof(proven[0]); i++) {
 		if (answer->code != proven[i])
 			continue;
-		keep_reason(put, answer);
-		list_remove(&put->link);
-		list_push_back(&owned->refused, &put->link);
+		prove(owned, put, answer);
 		return;
 	}
 	owner_answer(owner, put, answer);
+}
+
+/* It would be committed behind what is on the flight: said when that has landed. */
+static void allow_dry(struct owned *owned, struct put *put, struct put_answer *answer)
+{
+	answer->code = PUT_REPEATED;
+	answer->seq = owned->next.last + 1;
+	prove(owned, put, answer);
 }
 
 /* Puts what may go on the flight; answers what may not. */
@@ -363,13 +377,17 @@ static void take_puts(struct owner *owner, struct owned *owned)
 			return; /* the row is deleted by what is on the flight: next time */
 		if (has_key(owned, put->key))
 			continue;
-		if (!fits(owner, owned, put))
+		if (!put->dry && !fits(owner, owned, put))
 			return;
 		code = judge(owner, owned, put, &answer);
 		if (code == PUT_LATER)
 			continue;
 		if (code != PUT_COMMITTED) {
 			refuse(owner, owned, put, &answer);
+			continue;
+		}
+		if (put->dry) {
+			allow_dry(owned, put, &answer);
 			continue;
 		}
 		if (!add[put->kind](owner, owned, put)) {

@@ -86,6 +86,7 @@ struct put {
 	uint64_t time_ms;             /* of all its cells, since 1970; 0: when its owner takes it */
 	struct base base;
 	bool unhurried;               /* does not count among the puts a second */
+	bool dry;                     /* PUT_CELLS: only judged, nothing is stored; 200 when it would be committed now */
 	bool has_if_match;
 	uint64_t if_match;            /* highest seq that it goes with */
 	struct policies policies;     /* PUT_POLICIES */

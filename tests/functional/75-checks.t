@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Semantic checks in mp-aggregator: rows whose puts are judged by an aggregator half."""
 
+import base64
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ sys.path.insert(0, LIB)
 import aggregator
 import mp
 
-mp.need(aggregator.PROGRAM)
+mp.need(mp.MIDDLEPIPE, aggregator.PROGRAM)
 HALVES = os.path.join(mp.TEST_BIN, "halves")
 
 
@@ -118,6 +119,38 @@ def test_restart(one):
     mp.is_(one.stop(), 0, "it stops")
 
 
+def test_dry(one):
+    """What would be put, and what would not; nothing is."""
+    def dry(content, **fields):
+        status, told = one.json("POST", "/v1/rows/dry/check", content, fields)
+        return status, told
+    make(one, "dry", check="unique")
+    claim(one, "k", "x", row="dry")
+    body = json.dumps({"claim": "k", "holder": "y"})
+    status, told = dry(body)
+    mp.is_((status, told["code"], told["error"], told["highest"]), (409, "refused", '"k" is held by "x"', 1), "what would be refused")
+    status, told = dry(body.replace('"k"', '"l"'))
+    life = one.get("/v1/rows/dry")[1]["incarnation"]
+    mp.is_((status, told), (200, {"row": "dry", "incarnation": life, "highest": 1, "floor": 1, "check": "unique", "seq": 2, "cells": 1}),
+           "what would be put")
+    several = json.dumps({"cells": [base64.b64encode(b'{"claim":"m","holder":"%s"}' % who).decode() for who in (b"a", b"a")]})
+    mp.is_(dry(several, **{"Content-Type": "application/vnd.middlepipe.cells+json"})[1]["cells"], 2, "two cells")
+    mp.is_(dry(body, **{"If-Match": '"7"'})[0], 412, "a condition that does not hold")
+    mp.is_(dry("no JSON")[0], 409, "what the check does not understand")
+    mp.is_(dry("x" * ((1 << 20) + 1))[0], 413, "a cell that is too large")
+    mp.is_(one.json("POST", "/v1/rows/none/check", "x")[1]["seq"], 1, "a row that is not there")
+    mp.is_(one.get("/v1/rows/none")[0], 404, "is not made")
+    mp.is_(one.get("/v1/rows/dry")[1]["highest"], 1, "nothing was put")
+    before = refusals(one)
+    mp.is_((dry(body)[0], refusals(one)), (409, before), "nor does it count as a refusal")
+    run = lambda *words: mp.run([mp.MIDDLEPIPE, "rows", "put", "--url", one.url, "--dry-run", *words])
+    mp.is_(run("dry", body.replace('"k"', '"l"'))[:2], (0, "it would be put, at 2\n"), "rows put --dry-run")
+    code, _, err = run("dry", body)
+    mp.ok(code == 4 and 'is held by "x"' in err, "and when it would be refused: " + err.strip())
+    mp.is_(run("--key", "k", "dry", body)[0], 2, "it has no key")
+    mp.is_(one.get("/v1/rows/dry")[1]["highest"], 1, "still nothing was put")
+
+
 def refusals(one):
     """What /metrics says, by the check's name."""
     text = one.call("GET", "/metrics")[2].decode()
@@ -184,6 +217,7 @@ test_unknown(one)
 test_sum(one)
 test_compact(one)
 test_retention(one)
+test_dry(one)
 test_restart(one)
 test_counted()
 test_lacking()

@@ -88,6 +88,9 @@ def test_owner(owner, other, row):
     mp.is_(told(other, "b", **{"If-Match": '"0"'}), (412, owner.url), "or does not fit")
     mp.is_(told(other, "x" * 200000), (201, owner.url), "and one that went by itself")
     mp.is_(told(owner, "c"), (201, None), "the owner says nothing")
+    status, got, body = other.call("POST", path[:-6] + "/check", "d", bearer("root"))
+    highest = owner.get(path[:-6], **bearer("root"))[1]["highest"]
+    mp.is_((status, got.get("Middlepipe-Owner"), json.loads(body)["seq"]), (200, owner.url, highest + 1), "a dry run is the owner's, too")
 
 
 def n_put(member, outcome):

@@ -8,6 +8,7 @@ thing wrong with each: refused with 400 and told why.  Part 4: methods, HEAD, bo
 Part 5: schemathesis, when it is there.
 """
 
+import glob
 import http.client
 import os
 import random
@@ -23,6 +24,7 @@ import openapi
 
 DOCUMENT = os.path.join(mp.ROOT, "docs/rows-openapi.yaml")
 TABLE = os.path.join(mp.ROOT, "aggregator/rows/http.c")
+PUT = os.path.join(mp.ROOT, "aggregator/rows/put.h")
 PACKAGES = os.path.join(mp.ROOT, "build/schemathesis")
 EACH = 40  # proper requests of an operation
 # What one alone, or requests without a meaning, cannot have a success of.
@@ -69,6 +71,23 @@ def test_document():
         routes = {"%s %s" % pair for pair in re.findall(r'\{ HTTP_(\w+), "([^"]+)"', text.read())}
     mp.is_(sorted(routes ^ {str(operation) for operation in document.operations}), [],
            "it has the routes that the server has, and no other")
+    test_statuses()
+
+
+def test_statuses():
+    """Those that the sources name and those that the document has."""
+    found = {"505"}  # libmicrohttpd's own
+    for path in sorted(glob.glob(os.path.join(mp.ROOT, "aggregator/rows/*.c")) + glob.glob(os.path.join(mp.ROOT, "aggregator/http/*.c")) +
+                       glob.glob(os.path.join(mp.ROOT, "aggregator/etcd/admit.c"))):
+        with open(path) as text:
+            for call in re.findall(r"\b\w*(?:answer|refuse|end)\w*\(\w[^;\"]*", text.read()):
+                found |= set(re.findall(r"\b[2-5]\d\d\b", call))
+    with open(PUT) as text:
+        found |= {number for number in re.findall(r"PUT_\w+ = (\d{3}),", text.read())}
+    known = set(document.raw["x-anywhere"]) | {status for o in document.operations for status in o.raw["responses"]}
+    mp.ok(len(found) > 20, "%d statuses are answered: %s" % (len(found), " ".join(sorted(found))))
+    mp.is_(sorted(found - known), [], "the document has each of them")
+    mp.is_(sorted(known - found), [], "and no other")
 
 
 def prepare(one):

@@ -8,7 +8,7 @@
  *
  *	put ROW TEXT [KEY [BASE]]     many ROW TEXT...          put-if ROW HIGHEST TEXT
  *	latest ROW   seq ROW N        range ROW FROM            stale ROW    wait ROW SEQ MS
- *	highest ROW  check ROW        policy ROW CHECK          delete ROW
+ *	highest ROW  check ROW TEXT...  policy ROW CHECK        delete ROW
  *	subscribe ROW FROM            follow ROW FROM           prefix NAME  join ROW   leave ID
  *	load ROW[,ROW...] PUTS OUTSTANDING
  *
@@ -48,7 +48,7 @@ static const struct {
 } commands[] = {
 	{ "put", 3, do_put }, { "many", 3, do_many }, { "put-if", 4, do_put_if }, { "latest", 2, do_latest },
 	{ "stale", 2, do_stale }, { "seq", 3, do_seq }, { "range", 3, do_range }, { "wait", 4, do_wait },
-	{ "highest", 2, do_highest }, { "check", 2, do_check }, { "policy", 3, do_policy },
+	{ "highest", 2, do_highest }, { "check", 3, do_check }, { "policy", 3, do_policy },
 	{ "delete", 2, do_delete }, { "subscribe", 3, do_subscribe }, { "follow", 3, do_follow },
 	{ "prefix", 2, do_prefix }, { "join", 2, do_join }, { "leave", 2, do_leave }, { "load", 4, do_load },
 };

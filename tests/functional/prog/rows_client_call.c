@@ -302,8 +302,14 @@ void do_highest(char **word, size_t n)
 
 void do_check(char **word, size_t n)
 {
-	(void)n;
-	do_named(word, rows_client_check);
+	struct call *call = call_new(driven.lines, word[1], (const char *const *)&word[2], n - 2);
+	struct mp_str cells[8];
+	struct err err = { 0 };
+
+	for (size_t i = 0; i < n - 2 && i < 8; i++)
+		cells[i] = slice_of(word[2 + i]);
+	started(call, rows_client_check(driven.client, &(struct rows_put){ .row = slice_of(word[1]), .cells = cells, .n = n - 2 },
+					on_answer, call, &err), &err);
 }
 
 void do_delete(char **word, size_t n)

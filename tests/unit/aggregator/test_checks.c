@@ -567,6 +567,47 @@ static void test_large(void)
 	end();
 }
 
+static void ask_dry(struct asked *a, const char *row, const char *content)
+{
+	ask(a, row, PUT_CELLS, content);
+	a->put.dry = true;
+}
+
+/* What is only judged is judged as it would be put, and leaves nothing behind. */
+static void test_dry(void)
+{
+	struct asked a, b, c;
+	struct owner_counts before, now;
+
+	begin();
+	ask_dry(&a, "none", "x");
+	is_int(answer_of(&a), PUT_REPEATED, "it would be put into a row that is not there");
+	ok(a.answer.seq == 1 && !copy_row(stand.copy, MP_LIT("none"))->head_text, "as its first cell, and makes none");
+	(void)put(&a, "r", PUT_POLICIES, "count");
+	put_many("r", 3);
+	owner_count(stand.owner, &before);
+	ask_dry(&a, "r", "x");
+	is_int(answer_of(&a), PUT_REPEATED, "it would be put");
+	ok(a.answer.seq == 4 && a.answer.highest == 3, "as the next cell");
+	ask_dry(&a, "r", "no");
+	is_int(answer_of(&a), PUT_REFUSED, "it would be refused");
+	is_str(a.why, "behind 3 and 0", "with the reason");
+	ask_dry(&a, "r", "x");
+	a.put.has_if_match = true;
+	a.put.if_match = 2;
+	is_int(answer_of(&a), PUT_PRECONDITION, "or would not fit");
+	owner_count(stand.owner, &now);
+	ok(now.dry == before.dry + 3 && now.cells == before.cells && !owner_refusals(stand.owner)->n &&
+		   now.put[PUT_REFUSED] == before.put[PUT_REFUSED], "it is counted as what it is");
+	ask(&a, "r", PUT_CELLS, "one");
+	ask_dry(&b, "r", "x");
+	ask(&c, "r", PUT_CELLS, "two");
+	ok(answer_of(&b) == PUT_REPEATED && b.answer.seq == 5 && answer_of(&a) == PUT_COMMITTED &&
+		   answer_of(&c) == PUT_COMMITTED && c.answer.seq == 5, "behind what is pending, which goes on without it");
+	is_int((long)copy_row(stand.copy, MP_LIT("r"))->head.last, 5, "nothing else was stored");
+	end();
+}
+
 static enum put_code give(struct asked *a, const char *row, uint64_t n, uint64_t seq)
 {
 	char state[200] = { 0 };
@@ -678,6 +719,7 @@ int main(void)
 	test_retention();
 	test_large();
 	test_given();
+	test_dry();
 	test_elsewhere();
 	test_damage();
 	return done();

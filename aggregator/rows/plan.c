@@ -204,6 +204,11 @@ static enum put_code judge_state(struct owner *owner, struct owned *owned, const
 	}
 	if (snapshot_is(owned, put))
 		return PUT_COMMITTED;
+	if (owner->room != OWNER_ROOM_ANY && put->state.len > owner->room) {
+		ret->why = limits_reach(&owner->bounds, LIMIT_ENGINE);
+		ret->why = owner->room_why[0] ? owner->room_why : ret->why;
+		return ret->code = PUT_FULL;
+	}
 	r = snapshot_give(owner, owned, put);
 	if (r == 0)
 		return PUT_LATER;

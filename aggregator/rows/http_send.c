@@ -42,7 +42,7 @@ struct sent {
 	struct buf body;         /* what is sent */
 	struct buf answers;      /* what has come and is not whole yet */
 	bool heard;              /* the first answer has come */
-	size_t n;                /* puts */
+	size_t n, room;          /* puts, and places for them */
 	struct rows_request *puts[]; /* by their number; NULL: answered */
 };
 
@@ -144,6 +144,16 @@ static bool start(struct sent *s, long timeout_ms)
 	return s->task;
 }
 
+/* How many wait, as far as one parcel takes them: most of the time they are few. */
+static size_t count_waiting(const struct way *way)
+{
+	size_t n = 0;
+
+	for (const struct list *link = way->waiting.next; link != &way->waiting && n < PARCEL_MAX; link = link->next)
+		n++;
+	return n;
+}
+
 /* What waits, as far as one parcel takes it; returns the longest time that any has left, in ms. */
 static long fill(struct sent *s)
 {
@@ -151,7 +161,7 @@ static long fill(struct sent *s)
 	uint64_t now = group_now(way->http->group);
 	long most = 1;
 
-	while (s->n < PARCEL_MAX && s->body.len < PARCEL_BYTES && !list_empty(&way->waiting)) {
+	while (s->n < s->room && s->body.len < PARCEL_BYTES && !list_empty(&way->waiting)) {
 		struct rows_request *r = LIST_ENTRY_OF(list_pop_front(&way->waiting), struct rows_request, parked);
 		uint64_t left = r->put.deadline > now ? r->put.deadline - now : 0;
 
@@ -169,12 +179,14 @@ static long fill(struct sent *s)
 /* False without memory: they wait on, and look for another way in time. */
 static bool send_parcel(struct way *way)
 {
-	struct sent *s = calloc(1, sizeof(*s) + PARCEL_MAX * sizeof(s->puts[0]));
+	size_t room = count_waiting(way);
+	struct sent *s = calloc(1, sizeof(*s) + room * sizeof(s->puts[0]));
 	long timeout_ms;
 
 	if (!s)
 		return false;
 	s->way = way;
+	s->room = room;
 	buf_init(&s->body, ROWS_REQUEST_MAX);
 	buf_init(&s->answers, ANSWER_MAX);
 	timeout_ms = fill(s);

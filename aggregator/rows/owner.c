@@ -132,8 +132,10 @@ struct owned *owner_owned(struct owner *owner, struct row *row)
 {
 	struct owned *owned = row->owned;
 
-	if (owned || !(owned = calloc(1, sizeof(*owned))))
+	if (owned)
 		return owned;
+	if (row_keep_keys(row) < 0 || !(owned = calloc(1, sizeof(*owned))))
+		return NULL;
 	owned->row = row;
 	row->owned = owned;
 	list_init(&owned->work);

@@ -35,6 +35,7 @@ struct row_keys {
 	struct row_key *slot; /* 2^bits of them, owned; NULL while there is no key */
 	uint32_t bits;        /* of the table's size */
 	uint32_t used;        /* slots that are not empty */
+	bool kept;            /* row_keep_keys() was called */
 };
 
 struct row {
@@ -150,8 +151,14 @@ void row_walk(struct row_walk *walk, const struct row *row, uint64_t seq);
 bool row_walk_next(struct row_walk *walk, struct cell *ret);
 
 /*
+ * From now on keys can be looked up; before that they cost nothing: who does not own the
+ * row never asks.  0, or -ENOMEM: it has not happened.
+ */
+int row_keep_keys(struct row *row);
+
+/*
  * The newest put under that key with a seq above `after`: the seq of its first
- * cell and how many it has; 0: none that is held.
+ * cell and how many it has; 0: none that is held.  Behind row_keep_keys() only.
  */
 uint64_t row_find(const struct row *row, struct mp_str key, uint64_t after, uint32_t *ret_n);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Idempotency keys of the cells that a row holds: a table of seqs by the
- * key's hash.  The keys themselves stay in the batches.
+ * key's hash.  The keys themselves stay in the batches.  It is made when the row's owner
+ * first wants it: for most members of a group it would be a twentieth of their work.
  *
  * Linear probing; a slot whose cell is not held any more counts as taken until
  * the table is made anew.  Clients choose keys: the hash has a seed of the
@@ -9,6 +10,7 @@
  */
 #include "aggregator/rows/row.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -39,7 +41,7 @@ static uint64_t hash_of(struct mp_str key)
 void row_keys_fini(struct row *row)
 {
 	free(row->keys.slot);
-	row->keys = (struct row_keys){ 0 };
+	row->keys = (struct row_keys){ .kept = row->keys.kept };
 }
 
 static uint32_t mask_of(const struct row_keys *keys)
@@ -98,6 +100,8 @@ void row_keys_add(struct row *row, const struct row_batch *b)
 	struct batch batch;
 	struct cell cell;
 
+	if (!row->keys.kept)
+		return;
 	batch_view(row_batch_value(b), &batch);
 	while (batch_next(&batch, &cell)) {
 		/* Of a put of several cells, which are never in two batches, the first is remembered. */
@@ -110,7 +114,7 @@ void row_keys_add(struct row *row, const struct row_batch *b)
 /* A table of 2^bits with the keys of all cells that are held. */
 static int make_anew(struct row *row, uint32_t bits)
 {
-	struct row_keys keys = { .bits = bits, .slot = calloc((size_t)1 << bits, sizeof(*keys.slot)) };
+	struct row_keys keys = { .bits = bits, .kept = true, .slot = calloc((size_t)1 << bits, sizeof(*keys.slot)) };
 
 	if (!keys.slot)
 		return -ENOMEM;
@@ -127,12 +131,24 @@ int row_keys_reserve(struct row *row, size_t n)
 	uint64_t held = row->applied + 1 - row_first(row), want = held + n;
 	uint32_t bits = BITS_MIN;
 
-	if (keys->slot && (keys->used + n) * 4 <= (UINT64_C(3) << keys->bits))
+	if (!keys->kept || (keys->slot && (keys->used + n) * 4 <= (UINT64_C(3) << keys->bits)))
 		return 0;
 	while ((UINT64_C(3) << bits) < want * 4)
 		bits++;
 	/* Room to grow, so that not every batch makes it anew. */
 	return bits > 31 ? -ENOMEM : make_anew(row, bits + (keys->slot != NULL));
+}
+
+int row_keep_keys(struct row *row)
+{
+	int r;
+
+	if (row->keys.kept)
+		return 0;
+	row->keys.kept = true;
+	r = row_keys_reserve(row, 0);
+	row->keys.kept = r == 0;
+	return r;
 }
 
 uint64_t row_find(const struct row *row, struct mp_str key, uint64_t after, uint32_t *ret_n)
@@ -141,6 +157,7 @@ uint64_t row_find(const struct row *row, struct mp_str key, uint64_t after, uint
 	struct cell cell;
 	uint64_t seq;
 
+	assert(row->keys.kept);
 	*ret_n = 0;
 	if (!row->keys.slot || !key.len)
 		return 0;

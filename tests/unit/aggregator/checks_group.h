@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Members that prefer owners by the checks that they have, for test_checks_sim.c: who
- * has which, what they tell one another, and their pings.
+ * has which, and what they tell one another.
  */
 #ifndef TESTS_UNIT_AGGREGATOR_CHECKS_GROUP_H
 #define TESTS_UNIT_AGGREGATOR_CHECKS_GROUP_H
@@ -13,6 +13,7 @@
 #include "lib/slice.h"
 #include "middlepipes/registry.h"
 #include "tests/unit/aggregator/checks_world.h"
+#include "tests/unit/aggregator/sim_group.h"
 
 /*
  * One member has each check for certain, and not the same one when there are several.
@@ -20,7 +21,7 @@
  */
 static inline void draw_checks(struct world *w)
 {
-	assert(row_shard(slice_of(row_names[UNIQUE]), SHARDS) != row_shard(slice_of(row_names[SUM]), SHARDS));
+	assert(row_shard(slice_of(row_names[UNIQUE]), WORLD_SHARDS) != row_shard(slice_of(row_names[SUM]), WORLD_SHARDS));
 	for (unsigned i = 0; i < w->n_members; i++) {
 		struct member *m = &w->member[i];
 
@@ -29,48 +30,12 @@ static inline void draw_checks(struct world *w)
 	}
 }
 
-static inline void on_pong(struct sim *sim, void *ctx)
-{
-	struct sim_ping *ping = ctx;
-	struct member *from = ping->from, *to = ping->to;
-	bool asks = from->engine && from->life == ping->life;
-
-	(void)sim;
-	ping->from = NULL;
-	if (asks)
-		members_pong(from->members, to->name,
-			     !to->engine ? PONG_REFUSED : to->actor.stopped ? PONG_SILENT : PONG_ALIVE);
-}
-
-static inline void net_ping(void *ctx, const char *id, const char *url)
-{
-	struct member *m = ctx;
-	struct world *w = m->world;
-	struct sim_ping *ping = NULL;
-
-	for (size_t i = 0; i < PINGS && !ping; i++)
-		if (!w->ping[i].from)
-			ping = &w->ping[i];
-	assert(ping && !strcmp(url, id));
-	*ping = (struct sim_ping){ .from = m, .to = &w->member[id[1] - '0'], .life = m->life };
-	(void)sim_after(w->sim, NULL,
-			ping->to->engine && ping->to->actor.stopped ? MEMBER_PING_MS * NS_PER_MS : NS_PER_MS,
-			on_pong, ping);
-}
-
-static inline void net_usurped(void *ctx, const char *why)
-{
-	struct member *m = ctx;
-
-	sim_fail(m->world->sim, "%s: %s", m->name, why);
-}
-
-static inline struct members *build_members(struct member *m, uint64_t wall_ms)
+static inline struct members *build_members(struct member *m)
 {
 	struct members_options options = {
 		.engine = m->engine, .copy = m->copy, .owner = m->owner, .host = &m->host,
-		.net = { net_ping, net_usurped, m }, .n_shards = SHARDS,
-		.self = { .version = "x", .nonce = m->owner->nonce, .since_ms = wall_ms },
+		.net = { net_ping, net_usurped, m }, .n_shards = WORLD_SHARDS,
+		.self = { .version = "x", .nonce = m->owner->nonce, .since_ms = host_wall(m) },
 	};
 
 	for (unsigned r = 0; r < ROWS; r++) {

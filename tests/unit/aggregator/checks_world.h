@@ -13,16 +13,13 @@
 #include "aggregator/rows/owner_priv.h"
 #include "tests/unit/aggregator/engine_sim.h"
 
-#define RUN_NS (20 * NS_PER_S) /* of weather */
-#define PUT_NS (2 * NS_PER_S)  /* that a member is given for a put */
-#define TENANT MP_LIT("t")
 #define MEMBERS 4
 #define CLIENTS 8
-#define SHARDS 4
+#define WORLD_SHARDS 4
 #define OPS 512
-#define ATTEMPTS 512 /* under way at once */
+#define WORLD_ATTEMPTS 512 /* under way at once */
 #define CELLS 2      /* of one put, at most */
-#define PINGS 64     /* under way at once */
+#define WORLD_PINGS 64     /* under way at once */
 #define KEYS 6       /* that are claimed; names that take */
 #define TOTAL 100    /* of `sum` */
 
@@ -45,6 +42,7 @@ struct member {
 	struct members *members; /* NULL: it takes shards as it pleases */
 	uint64_t members_at; /* ns; when it is to be woken */
 	unsigned life;       /* how often it was started */
+	unsigned hurried;    /* turns, one behind the other, after which it wanted the next at once */
 	bool has[ROWS];      /* the checks of those */
 	uint64_t timer; /* its next wake */
 	struct engine tapped; /* the same engine, for its copy and its checks */
@@ -113,9 +111,10 @@ struct world {
 	struct member member[MEMBERS];
 	unsigned n_members;
 	bool agree; /* members prefer owners by their checks, which not all have */
-	struct sim_ping ping[PINGS];
+	struct sim_ping ping[WORLD_PINGS];
 	struct op op[OPS];
-	struct attempt attempt[ATTEMPTS];
+	struct attempt attempt[WORLD_ATTEMPTS];
+	uint64_t given_up;          /* attempts that clients did not wait for */
 	unsigned n_ops, left, busy; /* begun, still to begin, clients that have not ended */
 	bool ready[ROWS];           /* the row has its check */
 	struct totals count;

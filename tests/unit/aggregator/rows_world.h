@@ -90,7 +90,6 @@ struct world {
 	struct sim_ping ping[WORLD_PINGS];
 	unsigned n_ops, left;   /* begun, and still to begin */
 	unsigned busy;          /* clients that have not ended */
-	uint64_t wall_ms;       /* at the start */
 	uint64_t acked, repeated, refused, gone, deleted, unknown, given_up, retries, lives, takeovers, kills, found, lost;
 };
 

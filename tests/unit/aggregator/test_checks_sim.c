@@ -22,7 +22,6 @@
 
 static struct world world; /* halves have no other way to it */
 
-static void client_next(struct sim *sim, void *ctx);
 static void attempt(struct sim *sim, void *ctx);
 
 /* ----------------------------------------------------------------------- halves */
@@ -87,26 +86,6 @@ static void make_halves(void)
 
 /* ---------------------------------------------------------------------- members */
 
-static uint64_t host_clock(void *ctx)
-{
-	return ((struct member *)ctx)->world->sim->now_ns;
-}
-
-static uint64_t host_wall(void *ctx)
-{
-	return 1795000000000 + host_clock(ctx) / NS_PER_MS;
-}
-
-static uint64_t host_chance(void *ctx)
-{
-	return sim_random(((struct member *)ctx)->world->sim);
-}
-
-static void on_loaded(void *ctx)
-{
-	(void)ctx;
-}
-
 static void on_row(void *ctx, struct row *row)
 {
 	struct member *m = ctx;
@@ -115,24 +94,6 @@ static void on_row(void *ctx, struct row *row)
 		owner_row_changed(m->owner, row);
 	if (m->members)
 		members_row_changed(m->members, row);
-}
-
-static void on_owner(void *ctx, uint32_t shard)
-{
-	struct member *m = ctx;
-
-	if (m->owner)
-		owner_shard_changed(m->owner, shard);
-	if (m->members)
-		members_shard_changed(m->members, shard);
-}
-
-static void on_other(void *ctx, const struct key *key, struct mp_str value)
-{
-	struct member *m = ctx;
-
-	if (m->members && key->kind == KEY_MEMBER)
-		members_key(m->members, key, value);
 }
 
 static void on_tapped(void *ctx, const struct engine_answer *answer)
@@ -173,47 +134,6 @@ static const struct engine_ops tap_ops = {
 	.name = "tapped", .range = tap_range, .watch = tap_watch, .unwatch = tap_unwatch,
 };
 
-static void member_wake(struct sim *sim, void *ctx);
-
-/* What mp-aggregator's loop does before it sleeps. */
-static void member_turn(struct member *m)
-{
-	struct sim *sim = m->world->sim;
-	uint64_t next = copy_wake(m->copy), other;
-
-	if (m->members && (members_is_woken(m->members) || sim->now_ns >= m->members_at))
-		m->members_at = members_wake(m->members);
-	do {
-		other = owner_wake(m->owner);
-	} while (owner_is_woken(m->owner));
-	next = next < other ? next : other;
-	if (m->members && m->members_at < next)
-		next = m->members_at;
-	sim_cancel(sim, m->timer);
-	m->timer = sim_timer(sim, &m->actor, next > sim->now_ns ? next - sim->now_ns : NS_PER_MS, member_wake, m);
-}
-
-static void member_wake(struct sim *sim, void *ctx)
-{
-	struct member *m = ctx;
-
-	(void)sim;
-	m->timer = 0;
-	member_turn(m);
-}
-
-/* Takes some shard from whoever has it, now and then. */
-static void member_greed(struct sim *sim, void *ctx)
-{
-	struct member *m = ctx;
-
-	owner_want(m->owner, (uint32_t)sim_below(sim, SHARDS), sim_below(sim, 8) > 0);
-	for (uint32_t s = 0; s < SHARDS; s++)
-		if (!copy_owner(m->copy, s).ptr)
-			owner_want(m->owner, s, true);
-	(void)sim_timer(sim, &m->actor, sim_between(sim, 50, 1500) * NS_PER_MS, member_greed, m);
-}
-
 static void member_start(struct member *m)
 {
 	struct world *w = m->world;
@@ -223,14 +143,14 @@ static void member_start(struct member *m)
 	m->tapped.ops = &tap_ops;
 	list_init(&m->reads);
 	m->engine = m->real = engine_sim_open(w->store, &m->actor);
-	m->copy = copy_new(&(struct copy_options){ &m->tapped, &m->host, TENANT, SHARDS, 64 }, &calls);
+	m->copy = copy_new(&(struct copy_options){ &m->tapped, &m->host, TENANT, WORLD_SHARDS, 64 }, &calls);
 	m->checks = checks_new(&(struct checks_options){ &m->tapped, &m->host, copy_prefix(m->copy), find, m, 3,
 						       find_elsewhere });
 	m->owner = owner_new(&(struct owner_options){
 		.engine = m->engine, .copy = m->copy, .host = &m->host, .checks = checks_calls(m->checks),
-		.member = slice_of(m->name), .nonce = sim_random(w->sim), .n_shards = SHARDS,
+		.member = slice_of(m->name), .nonce = sim_random(w->sim), .n_shards = WORLD_SHARDS,
 		.limits = { .rows = 40, .bytes = 1 << 16, .waiting = 64, .snapshot_cells = 10, .snapshot_part = 100 } });
-	m->members = w->agree ? build_members(m, host_wall(m)) : NULL;
+	m->members = w->agree ? build_members(m) : NULL;
 	m->members_at = 0;
 	m->life++;
 	w->count.lives++;
@@ -238,15 +158,6 @@ static void member_start(struct member *m)
 	member_turn(m);
 	if (!w->agree)
 		member_greed(w->sim, m);
-}
-
-static void member_start_again(struct sim *sim, void *ctx)
-{
-	struct member *m = ctx;
-
-	(void)sim;
-	if (!m->engine)
-		member_start(m);
 }
 
 /* Nobody will answer for what it owed: who waits for it finds a broken connection. */
@@ -280,30 +191,7 @@ static void member_end(struct member *m)
 	m->copy = NULL;
 }
 
-static void disaster(struct sim *sim, void *ctx)
-{
-	struct world *w = ctx;
-	struct member *m = &w->member[sim_below(sim, w->n_members)];
-
-	if (!w->left)
-		return;
-	if (m->engine) {
-		member_end(m);
-		(void)sim_after(sim, NULL, sim_between(sim, 10, 2000) * NS_PER_MS, member_start_again, m);
-	}
-	(void)sim_after(sim, NULL, sim_between(sim, 500, 5000) * NS_PER_MS, disaster, w);
-}
-
 /* ---------------------------------------------------------------------- clients */
-
-static void client_ends(struct op *op)
-{
-	struct world *w = op->world;
-
-	op->returned = w->sim->now_ns;
-	(void)sim_after(w->sim, NULL, sim_between(w->sim, 1, 100) * NS_PER_MS, client_next,
-			(void *)(uintptr_t)op->client);
-}
 
 /* What a client library makes of an answer. */
 static void take_answer(struct op *op, const struct put_answer *answer)
@@ -336,46 +224,6 @@ static void take_answer(struct op *op, const struct put_answer *answer)
 	(void)sim_after(w->sim, NULL, sim_between(w->sim, 5, 200) * NS_PER_MS, attempt, op);
 }
 
-static void on_done(struct put *put, const struct put_answer *answer)
-{
-	struct attempt *a = LIST_ENTRY_OF(put, struct attempt, put);
-	struct put_answer copy = *answer;
-	struct op *op = a->op;
-
-	a->op = NULL;
-	if (a->given_up)
-		return;
-	if (!a->at->engine)
-		copy.code = PUT_UNKNOWN; /* that member is dead, and says nothing */
-	if (copy.code == PUT_UNKNOWN)
-		op->unanswered_until = put->deadline;
-	sim_cancel(op->world->sim, op->patience);
-	op->now = NULL;
-	sim_note(op->world->sim, "op %s at %s: %d seq %" PRIu64 " %s", op->key, a->at->name, copy.code, copy.seq,
-		 copy.code == PUT_COMMITTED ? "" : copy.why);
-	take_answer(op, &copy);
-}
-
-static void give_up(struct sim *sim, void *ctx)
-{
-	struct op *op = ctx;
-	struct put_answer answer = { .code = PUT_UNKNOWN, .why = "" };
-
-	op->now->given_up = true;
-	op->unanswered_until = op->now->put.deadline;
-	op->now = NULL;
-	sim_note(sim, "op %s: given up", op->key);
-	take_answer(op, &answer);
-}
-
-static struct attempt *free_attempt(struct world *w)
-{
-	for (size_t i = 0; i < ATTEMPTS; i++)
-		if (!w->attempt[i].op)
-			return &w->attempt[i];
-	return NULL;
-}
-
 /* Up to the next seq, as far as that member knows. */
 static uint64_t draw_floor(struct member *m, struct mp_str name)
 {
@@ -393,7 +241,7 @@ static void attempt(struct sim *sim, void *ctx)
 	struct mp_str row = slice_of(row_names[op->row]);
 
 	if (!a || !m->engine || m->actor.stopped || !copy_follows(m->copy) ||
-	    !owner_has(m->owner, row_shard(row, SHARDS))) {
+	    !owner_has(m->owner, row_shard(row, WORLD_SHARDS))) {
 		(void)sim_after(sim, NULL, sim_between(sim, 5, 50) * NS_PER_MS, attempt, op);
 		return;
 	}
@@ -488,15 +336,6 @@ static void client_next(struct sim *sim, void *ctx)
 
 static void world_begin(struct world *w, struct sim *sim)
 {
-	static const struct { enum sim_fault fault; uint32_t odds; } odds[] = {
-		{ SIM_ANSWER_LOST, 30000 }, { SIM_REQUEST_LOST, 30000 }, { SIM_COMMIT_LATE, 30000 },
-		{ SIM_TWICE, 30000 }, { SIM_AGAIN, 30000 }, { SIM_NOT_SENT, 10000 }, { SIM_NO_SPACE, 10000 },
-		{ SIM_RANGE_LOST, 30000 }, { SIM_SLOW, 30000 }, { SIM_WATCH_DELAYED, 30000 },
-		{ SIM_WATCH_ENDED, 5000 }, { SIM_WATCH_COMPACTED, 2000 }, { SIM_WATCH_MERGED, 30000 },
-		{ SIM_EVENT_LOST, 5000 }, { SIM_CUT, 10000 }, { SIM_STOPPED, 10000 }, { SIM_SLOW_LINK, 10000 },
-		{ SIM_FULL, 2000 }, { SIM_COMPACTED, 5000 },
-	};
-
 	*w = (struct world){ .sim = sim };
 	w->store = sim_store_new(sim);
 	w->n_members = (unsigned)sim_between(sim, 1, MEMBERS);
@@ -504,9 +343,7 @@ static void world_begin(struct world *w, struct sim *sim)
 	w->agree = sim_below(sim, 2);
 	w->count.agreed = w->agree && w->n_members > 1;
 	draw_checks(w);
-	for (size_t i = 0; i < sizeof(odds) / sizeof(odds[0]); i++)
-		if (sim_below(sim, 3) == 0)
-			sim_store_odds(w->store, odds[i].fault, odds[i].odds);
+	draw_odds(w);
 	for (unsigned i = 0; i < w->n_members; i++) {
 		struct member *m = &w->member[i];
 
@@ -529,17 +366,6 @@ static void turn_all(struct world *w)
 
 		if (m->engine && !m->actor.stopped && (owner_is_woken(m->owner) || checks_is_woken(m->checks)))
 			member_turn(m);
-	}
-}
-
-static void calm(struct world *w)
-{
-	w->left = 0;
-	for (int f = 0; f < SIM_FAULTS; f++) {
-		sim_store_odds(w->store, (enum sim_fault)f, 0);
-		for (unsigned i = 0; i < w->n_members; i++)
-			if (w->member[i].engine)
-				engine_sim_odds(w->member[i].engine, (enum sim_fault)f, 0);
 	}
 }
 
@@ -596,8 +422,6 @@ int main(int argc, char **argv)
 	       totals.no_memory, totals.snapshots, totals.parts, totals.restored,
 	       totals.agreed);
 	ok(plan.seeds < 100 || (totals.acked && totals.refused && totals.no_memory && totals.restored && totals.parts > totals.snapshots && totals.agreed), "all of it has happened");
-	for (int f = 0; f < SIM_FAULTS; f++)
-		if (f != SIM_STALE && f != SIM_RESTORED && f != SIM_LEASE_GONE && plan.seeds > 100)
-			ok(totals.fault[f], "%s %" PRIu64 " times", sim_fault_name((enum sim_fault)f), totals.fault[f]);
+	tell_faults(totals.fault, plan.seeds);
 	return done();
 }

@@ -186,7 +186,7 @@ def test_faults(net, group, folder, seed):
         mp.note("%5.1f s %s: %s, for %.1f s" % (second, kind, target, lasts))
     load = Workload({name: one.url for name, one in members.items()}, path, seed=seed, rows=ROWS,
                     clients=8, admin=True, token=netns.TOKEN, timeout=2.0)
-    load.run(seconds=rowfaults.length(faults), faults=faults, executors=Faults(net, group, members).table())
+    load.run(faults=faults, executors=Faults(net, group, members).table())
     rowfaults.judge(load, path, table, "seed %d" % seed)
     for one in members.values():
         mp.is_(one.stop(), 0, "%s stops" % one.name)

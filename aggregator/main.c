@@ -25,6 +25,9 @@ static const struct opt opts[] = {
 	  .env = "MP_AGGREGATOR_GROUP",
 	  .help = "keep the rows in that etcd (3.4 or later), and nothing on disk; \"managed\": in one that it "
 		  "runs itself" },
+	{ .name = "disk-reserve", .type = OPT_SIZE, .target = &options.disk_reserve, .def = "16M",
+	  .max = INT64_C(1) << 36, .arg = "SIZE",
+	  .help = "alone: keep so much of the disk for deletions, floors and a start when it is full (0: nothing)" },
 	{ .name = "accept-loss", .type = OPT_STRING, .target = &options.accept_loss, .arg = "NUMBER",
 	  .help = "go on although acknowledged cells are missing from the directory: the number that the refusal to "
 		  "start gives, good for that loss alone" },

@@ -101,6 +101,7 @@ static int open_embedded(struct program *p, struct engine **ret, struct err *err
 {
 	struct buf path;
 	const struct engine_sqlite_options options = { .path = below(p, &path, "rows.db"),
+						       .reserve = (uint64_t)p->options->disk_reserve,
 						       .accept_loss = p->options->accept_loss };
 	int r = engine_sqlite_open(&p->loop, &options, ret, err);
 

@@ -140,6 +140,12 @@ struct engine_ops {
 	int (*range)(struct engine *engine, const struct engine_range *range, engine_done_fn *done,
 		     void *ctx);
 	/*
+	 * As commit(), of what brings cells: an engine that is nearly full refuses it, and keeps its room for
+	 * all else.  NULL: it makes no difference.
+	 */
+	int (*commit_cells)(struct engine *engine, const struct engine_txn *txn, engine_done_fn *done,
+			    void *ctx);
+	/*
 	 * Changes of from <= k < end after that revision (0: from now on).  An id
 	 * for unwatch(), or 0 without memory.
 	 */

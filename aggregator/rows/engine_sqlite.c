@@ -8,6 +8,7 @@
 #include "aggregator/rows/deliver.h"
 #include "aggregator/rows/sqlite_kept.h"
 #include "aggregator/rows/sqlite_known.h"
+#include "aggregator/rows/sqlite_room.h"
 #include "lib/slice.h"
 
 struct engine_sqlite {
@@ -151,13 +152,29 @@ static int read_all(struct engine_sqlite *e, const struct engine_txn *txn, struc
 }
 
 /* Nothing of it happened, for certain: it was never committed. */
-static int give_up(struct engine_sqlite *e, struct delivery *d, int rc)
+static void roll_back(struct engine_sqlite *e, struct delivery *d, int rc)
 {
 	sqlite_failed(&e->file, rc);
 	known_forget(&e->known);
 	if (!sqlite3_get_autocommit(e->file.db) && sqlite_command(&e->file, ROLLBACK) != SQLITE_OK)
 		close_file(e);
 	delivery_clear(d);
+}
+
+static int give_up(struct engine_sqlite *e, struct delivery *d, int rc)
+{
+	roll_back(e, d, rc);
+	return answer(e, d, ENGINE_REFUSED, e->file.health.text);
+}
+
+static int transact(struct engine_sqlite *e, const struct engine_txn *txn, struct delivery *d, bool grows);
+
+/* Likewise.  When room can be made it is tried again: each time there is less that could be given up. */
+static int no_room(struct engine_sqlite *e, const struct engine_txn *txn, struct delivery *d, bool grows, int rc)
+{
+	roll_back(e, d, rc);
+	if (sqlite_room_make(&e->file, grows))
+		return transact(e, txn, d, grows);
 	return answer(e, d, ENGINE_REFUSED, e->file.health.text);
 }
 
@@ -171,25 +188,26 @@ static int look(struct engine_sqlite *e, const struct engine_txn *txn, struct de
 		rc = sqlite_command(&e->file, ROLLBACK);
 	if (rc != SQLITE_OK)
 		return give_up(e, d, rc);
-	sqlite_succeeded(&e->file, false);
+	sqlite_succeeded(&e->file, false, false);
 	return answer(e, d, outcome, why);
 }
 
-static int finish(struct engine_sqlite *e, struct delivery *d, struct changes *c)
+static int finish(struct engine_sqlite *e, const struct engine_txn *txn, struct delivery *d, struct changes *c,
+		  bool grows)
 {
 	int rc = sqlite_command(&e->file, COMMIT);
 
 	/* No room in the log: then the frame that says COMMIT, its last, was not written, and can be rolled back. */
 	if ((rc & 0xff) == SQLITE_FULL)
-		return give_up(e, d, rc);
+		return no_room(e, txn, d, grows, rc);
 	if (rc != SQLITE_OK) {
 		/* It may be in the log all the same: see the header. */
 		sqlite_failed(&e->file, rc);
 		close_file(e);
 		return answer(e, d, ENGINE_UNKNOWN, e->file.health.text);
 	}
-	sqlite_succeeded(&e->file, true);
 	rc = sqlite_kept_commit(&e->file);
+	sqlite_succeeded(&e->file, true, grows);
 	if (rc != SQLITE_OK) {
 		sqlite_failed(&e->file, rc); /* the next one may not go on behind it */
 		close_file(e);
@@ -212,22 +230,11 @@ static const char *txn_wrong(const struct engine_txn *txn)
 	return NULL;
 }
 
-static int engine_commit(struct engine *engine, const struct engine_txn *txn, engine_done_fn *done,
-			 void *ctx)
+static int transact(struct engine_sqlite *e, const struct engine_txn *txn, struct delivery *d, bool grows)
 {
-	struct engine_sqlite *e = of(engine);
-	struct delivery *d = delivery_new(done, ctx);
 	struct changes changes;
-	const char *wrong = txn_wrong(txn);
-	int rc;
+	int rc = sqlite_command(&e->file, BEGIN);
 
-	if (!d)
-		return -ENOMEM;
-	if (wrong)
-		return answer(e, d, ENGINE_REFUSED, wrong);
-	if (!sqlite_ready(&e->file))
-		return answer(e, d, ENGINE_REFUSED, e->file.health.text);
-	rc = sqlite_command(&e->file, BEGIN);
 	if (rc == SQLITE_OK)
 		rc = compare_all(e, txn);
 	if (rc == SQLITE_MISMATCH)
@@ -239,9 +246,38 @@ static int engine_commit(struct engine *engine, const struct engine_txn *txn, en
 		rc = sqlite_kept_count(&e->file);
 	if (rc == SQLITE_OK)
 		rc = apply_all(e, txn, deliver_watched(&e->deliver) ? &changes : NULL);
-	rc = rc == SQLITE_OK ? finish(e, d, &changes) : give_up(e, d, rc);
+	if (rc == SQLITE_OK)
+		rc = finish(e, txn, d, &changes, grows);
+	else
+		rc = (rc & 0xff) == SQLITE_FULL ? no_room(e, txn, d, grows, rc) : give_up(e, d, rc);
 	changes_fini(&changes);
 	return rc;
+}
+
+static int commit(struct engine_sqlite *e, const struct engine_txn *txn, bool grows, engine_done_fn *done, void *ctx)
+{
+	struct delivery *d = delivery_new(done, ctx);
+	const char *wrong = txn_wrong(txn);
+
+	if (!d)
+		return -ENOMEM;
+	if (wrong)
+		return answer(e, d, ENGINE_REFUSED, wrong);
+	if (!sqlite_ready(&e->file) || (grows && !sqlite_room_for_cells(&e->file)))
+		return answer(e, d, ENGINE_REFUSED, e->file.health.text);
+	return transact(e, txn, d, grows);
+}
+
+static int engine_commit(struct engine *engine, const struct engine_txn *txn, engine_done_fn *done,
+			 void *ctx)
+{
+	return commit(of(engine), txn, false, done, ctx);
+}
+
+static int engine_commit_cells(struct engine *engine, const struct engine_txn *txn, engine_done_fn *done,
+			       void *ctx)
+{
+	return commit(of(engine), txn, true, done, ctx);
 }
 
 /* --------------------------------------------------------------------- ranges */
@@ -292,7 +328,7 @@ static int engine_range(struct engine *engine, const struct engine_range *range,
 		return answer(e, d, ENGINE_UNKNOWN, e->file.health.text);
 	rc = (range->end.len ? range_read : one_read)(e, range, d);
 	if (rc == SQLITE_OK) {
-		sqlite_succeeded(&e->file, false);
+		sqlite_succeeded(&e->file, false, false);
 		return answer(e, d, ENGINE_COMMITTED, "");
 	}
 	sqlite_failed(&e->file, rc);
@@ -342,6 +378,7 @@ static void engine_close(struct engine *engine, void (*closed)(void *ctx), void 
 static const struct engine_ops ops = {
 	.name = "embedded",
 	.commit = engine_commit,
+	.commit_cells = engine_commit_cells,
 	.range = engine_range,
 	.watch = engine_watch,
 	.unwatch = engine_unwatch,

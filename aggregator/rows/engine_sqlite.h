@@ -22,6 +22,7 @@
 struct engine_sqlite_options {
 	const char *path; /* the file; made when it is not there */
 	const char *vfs;  /* NULL: SQLite's default; a test's own otherwise */
+	uint64_t reserve;        /* bytes kept for what makes room, see sqlite_room.h; 0: none */
 	const char *accept_loss; /* number of a loss that is accepted, see sqlite_kept.h; NULL: none */
 };
 

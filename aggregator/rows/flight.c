@@ -416,6 +416,30 @@ void flight_again(struct owner *owner)
 
 /* -------------------------------------------------------------------- departure */
 
+/*
+ * Cells found no room; what makes room flies again without them: deletions and floors go back, chores
+ * are due again.  How many flights that takes.
+ */
+static unsigned keep_others(struct owner *owner)
+{
+	unsigned n = 0;
+
+	FOR_EACH_ABOARD(o, owner) {
+		LIST_FOR_EACH_SAFE(link, &o->flying) {
+			struct put *put = LIST_ENTRY_OF(link, struct put, link);
+
+			if (put->kind == PUT_CELLS)
+				continue;
+			list_remove(link);
+			list_push_back(&o->refused, link);
+			n++;
+		}
+		o->chores |= o->trim_end.len > 0;
+		n += o->chores;
+	}
+	return n;
+}
+
 /* The engine does not take it.  Several puts go again one by one; one alone is answered. */
 static void refused(struct owner *owner, const char *why)
 {
@@ -441,6 +465,8 @@ static void refused(struct owner *owner, const char *why)
 		return_puts(owner);
 		return;
 	}
+	if (code == PUT_FULL && owner->txn.cells)
+		owner->alone = keep_others(owner);
 	FOR_EACH_ABOARD(o, owner)
 		answer_all(owner, o, code, health.text[0] ? health.text : why);
 	return_puts(owner);
@@ -486,6 +512,7 @@ static void add_row(struct owner *owner, struct owned *o)
 		txn_op(&owner->txn, ENGINE_PUT, buf_slice(&o->head_key), buf_slice(&o->head));
 	if (o->batch.len)
 		txn_op(&owner->txn, ENGINE_PUT, buf_slice(&o->batch_key), buf_slice(&o->batch));
+	owner->txn.cells |= o->batch.len > 0;
 	if (o->storing && o->storing->part.len)
 		txn_op(&owner->txn, ENGINE_PUT, buf_slice(&o->storing->key), buf_slice(&o->storing->part));
 	if (o->storing && o->storing->end.len)

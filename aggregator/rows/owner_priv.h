@@ -86,6 +86,7 @@ struct owner_txn {
 	struct mp_str *reads;
 	size_t n_compares, n_ops, n_reads; /* used */
 	size_t room;                       /* of each */
+	bool cells;                        /* it brings some */
 };
 
 struct owner {

@@ -20,6 +20,7 @@ bool txn_begin(struct owner_txn *txn, size_t room)
 	bool ok = true;
 
 	txn->n_compares = txn->n_ops = txn->n_reads = 0;
+	txn->cells = false;
 	if (room <= txn->room)
 		return true;
 	txn->compares = grown(txn->compares, room, sizeof(*txn->compares), &ok);
@@ -51,7 +52,9 @@ bool txn_commit(struct owner *owner, const struct owner_txn *txn, engine_done_fn
 		txn->compares, txn->n_compares, txn->ops, txn->n_ops, txn->reads, txn->n_reads,
 	};
 
-	if (owner->engine->ops->commit(owner->engine, &all, done, owner) < 0)
+	const struct engine_ops *ops = owner->engine->ops;
+
+	if ((txn->cells && ops->commit_cells ? ops->commit_cells : ops->commit)(owner->engine, &all, done, owner) < 0)
 		return false;
 	owner->asked++;
 	return true;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "aggregator/rows/sqlite_kept.h"
+#include "aggregator/rows/sqlite_room.h"
 #include "lib/slice.h"
 
 #define APPLICATION_ID 0x4d505231 /* "MPR1", in the file's head */
@@ -33,7 +34,8 @@ static const struct {
 	const char *text;
 } failures[] = {
 	{ SQLITE_FULL, true, false, false,
-	  "no space is left for the rows: delete rows or make their retention shorter, then compact" },
+	  "no space is left for the rows: make room on the disk, or delete rows or make their retention shorter, "
+	  "then compact" },
 	{ SQLITE_READONLY, false, true, false, "the file of the rows cannot be written" },
 	{ SQLITE_PERM, false, true, false, "the file of the rows may not be written" },
 	{ SQLITE_CANTOPEN, false, true, false, "the file of the rows cannot be opened" },
@@ -59,11 +61,14 @@ void sqlite_failed(struct sqlite_file *f, int code)
 	(void)snprintf(f->health.text, sizeof(f->health.text), "%s: %s", f->path, sqlite3_errstr(code));
 }
 
-void sqlite_succeeded(struct sqlite_file *f, bool wrote)
+void sqlite_succeeded(struct sqlite_file *f, bool wrote, bool grew)
 {
 	f->health.serving = true;
-	if (wrote)
-		f->health.full = f->health.read_only = false;
+	f->room.tight &= !grew;
+	if (wrote) {
+		f->health.full = sqlite_room_is_short(f);
+		f->health.read_only = false;
+	}
 	if (!f->health.full && !f->health.read_only && !f->health.damaged)
 		f->health.text[0] = '\0';
 }
@@ -97,6 +102,13 @@ static int64_t one_number(struct sqlite_file *f, const char *text)
 		value = sqlite3_column_int64(statement, 0);
 	sqlite3_finalize(statement);
 	return value;
+}
+
+uint64_t sqlite_free_inside(struct sqlite_file *f)
+{
+	int64_t pages = one_number(f, "PRAGMA freelist_count"), size = one_number(f, "PRAGMA page_size");
+
+	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
 }
 
 static bool quick_check(struct sqlite_file *f)
@@ -177,10 +189,20 @@ static int open_file(struct sqlite_file *f)
 	return rc;
 }
 
+/* What the log holds may need room in the file. */
+static int open_with_reserve(struct sqlite_file *f)
+{
+	int rc = open_file(f);
+
+	if ((rc & 0xff) == SQLITE_FULL && sqlite_room_release(f))
+		rc = open_file(f);
+	return rc;
+}
+
 /* False: it cannot be read or written now; health says why. */
 bool sqlite_ready(struct sqlite_file *f)
 {
-	return f->db || open_file(f) == SQLITE_OK;
+	return f->db || open_with_reserve(f) == SQLITE_OK;
 }
 
 /* ----------------------------------------------------------------- statements */
@@ -252,10 +274,13 @@ int sqlite_file_init(struct sqlite_file *f, const struct engine_sqlite_options *
 	*f = (struct sqlite_file){ .path = copy_of(options->path), .vfs = copy_of(options->vfs),
 				   .accept = copy_of(options->accept_loss) };
 	rc = f->path && !f->vfs == !options->vfs && !f->accept == !options->accept_loss ? SQLITE_OK : SQLITE_NOMEM;
+	f->room.fd = -1;
+	if (f->path)
+		sqlite_room_init(f, options->reserve);
 	if (rc == SQLITE_OK)
 		rc = sqlite_mark_open(&f->mark, f->path, f->vfs);
 	if (rc == SQLITE_OK)
-		rc = open_file(f);
+		rc = open_with_reserve(f);
 	else
 		sqlite_failed(f, rc);
 	if (rc == SQLITE_OK && !quick_check(f)) {
@@ -263,6 +288,8 @@ int sqlite_file_init(struct sqlite_file *f, const struct engine_sqlite_options *
 		rc = SQLITE_CORRUPT;
 	}
 	if (rc == SQLITE_OK) {
+		sqlite_room_take(f, true); /* for_cells() tries again */
+		f->health.full = sqlite_room_is_short(f);
 		f->health.serving = true;
 		return 0;
 	}
@@ -273,9 +300,14 @@ int sqlite_file_init(struct sqlite_file *f, const struct engine_sqlite_options *
 
 void sqlite_file_fini(struct sqlite_file *f)
 {
+	bool ours = f->db && f->health.serving;
+
 	sqlite_kept_end(f);
 	sqlite_close_file(f);
+	if (ours)
+		sqlite_room_take(f, true); /* of the blocks that the log had */
 	sqlite_mark_close(&f->mark);
+	sqlite_room_fini(f);
 	free(f->path);
 	free(f->vfs);
 	free(f->accept);

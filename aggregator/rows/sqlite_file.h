@@ -28,6 +28,18 @@ enum statement {
 	STATEMENTS,
 };
 
+/* See sqlite_room.h. */
+struct sqlite_room {
+	char *path;    /* of the reserve; owned */
+	uint64_t size; /* bytes that it shall hold; 0: there is none */
+	int fd;        /* -1: it was not made yet */
+	bool held;     /* it is whole */
+	bool part;     /* something of it is there */
+	bool tight;    /* what grows found no room, and nothing has grown since */
+	bool unfolded; /* nor did the log find any in the file */
+	bool inside;   /* the file has as much free inside */
+};
+
 struct sqlite_file {
 	char *path;
 	char *vfs;   /* NULL: SQLite's default */
@@ -35,6 +47,7 @@ struct sqlite_file {
 	sqlite3_stmt *statement[STATEMENTS];
 	struct engine_health health;
 	struct sqlite_mark mark; /* what of it is known to have been acknowledged */
+	struct sqlite_room room;
 	char *accept;        /* the number of a loss that is accepted; NULL: none */
 	bool accepted;       /* it was that one */
 	uint32_t frames;     /* of the log, as the commit left it that was last; 0: it has written none */
@@ -55,7 +68,10 @@ void sqlite_close_file(struct sqlite_file *file);
 
 /* What a result code, or a success, says of the health. */
 void sqlite_failed(struct sqlite_file *file, int code);
-void sqlite_succeeded(struct sqlite_file *file, bool wrote);
+void sqlite_succeeded(struct sqlite_file *file, bool wrote, bool grew);
+
+/* Bytes of pages that are free within the file. */
+uint64_t sqlite_free_inside(struct sqlite_file *file);
 
 /* The bytes must stay until the statement was run. */
 void sqlite_bind(sqlite3_stmt *statement, int at, struct mp_str bytes);

@@ -272,7 +272,6 @@ void sqlite_kept_begin(struct sqlite_file *f)
 int sqlite_kept_commit(struct sqlite_file *f)
 {
 	sqlite3_file *log;
-	bool all = false;
 	int rc = SQLITE_OK;
 
 	if (!f->frames)
@@ -288,11 +287,22 @@ int sqlite_kept_commit(struct sqlite_file *f)
 		rc = sqlite_log_salts(log, &f->mark.salts);
 	f->mark.frames = f->frames;
 	f->frames = 0;
-	if (rc == SQLITE_OK && f->mark.frames >= FOLD_FRAMES)
-		(void)copy_log(f, SQLITE_CHECKPOINT_PASSIVE, &all); /* else with one of the next */
 	if (rc != SQLITE_OK)
 		return rc;
-	return all ? mark_folded(f) : sqlite_mark_write(&f->mark, false);
+	if ((f->mark.frames >= FOLD_FRAMES || f->room.unfolded) && sqlite_kept_shrink(f) == SQLITE_OK)
+		return SQLITE_OK; /* else with one of the next */
+	return sqlite_mark_write(&f->mark, false);
+}
+
+int sqlite_kept_shrink(struct sqlite_file *f)
+{
+	bool all = false;
+	int rc = copy_log(f, SQLITE_CHECKPOINT_PASSIVE, &all);
+
+	f->room.unfolded = (rc & 0xff) == SQLITE_FULL;
+	if (rc == SQLITE_OK)
+		rc = all ? mark_folded(f) : SQLITE_BUSY;
+	return rc;
 }
 
 /* What fails here is done at the next start. */

@@ -33,6 +33,9 @@ int sqlite_kept_count(struct sqlite_file *file);
 /* After its commit, before the answer; it holds whatever this says.  Not SQLITE_OK: the file is to be closed. */
 int sqlite_kept_commit(struct sqlite_file *file);
 
+/* Brings the log into the file, so that it begins anew with the next commit.  Not SQLITE_OK: it could not. */
+int sqlite_kept_shrink(struct sqlite_file *file);
+
 /* Nothing more will be committed: all of it into the file. */
 void sqlite_kept_end(struct sqlite_file *file);
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """mp-aggregator alone, and a disk that fails it.
 
-Part 1: a small file system gets full.  Puts are told so (507), reads go on, and puts
-do when there is room again.  Part 2: its files are cut short, have bits
+Part 1: a small file system gets full.  Puts are told so (507), reads, deletions and floors
+go on, over restarts, too, and puts do when there is room again.  Part 2: its files are cut short, have bits
 turned, or are those of another time; nothing that is damaged is ever served, and nothing
 that was acknowledged is missing without a word.
 The file system is an ext4 in a file, or a tmpfs where that cannot be had; it is
@@ -19,6 +19,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 
 LIB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")
 sys.path[:0] = [LIB, os.path.join(LIB, "../../rows")]
@@ -80,27 +81,70 @@ def is_there(one, row, cells, name):
     return mp.ok(held, name)
 
 
+def fill_disk(folder):
+    """Not a block is left for anybody."""
+    with open(os.path.join(folder, "the rest"), "ab", buffering=0) as out:
+        for size in (1 << 20, 1 << 16, 1 << 12, 1 << 9):
+            try:
+                while True:
+                    out.write(bytes(size))
+            except OSError:
+                pass  # it is full
+
+
+def test_makes_room(folder, one, cells):
+    """Somebody takes the last block: what makes room is done all the same, over two kinds of restarts, too."""
+    fill_disk(folder)
+    mp.is_(one.json("DELETE", "/v1/rows/first")[0], 200, "not a block is left: a row is deleted")
+    answers = []
+    end = threading.Event()
+
+    def put_on():
+        while not end.is_set():
+            answers.append(one.put("big", content("big", cells + 1))[0])
+
+    putter = threading.Thread(target=put_on)
+    putter.start()
+    floors = [one.json("POST", "/v1/rows/big/compact", {"floor": floor})[0] for floor in range(2, cells)]
+    end.set()
+    putter.join()
+    mp.is_((set(floors), len(floors) > 20), ({200}, True), "%d floors are moved" % len(floors))
+    mp.is_(set(answers), {507}, "while %d puts are refused" % len(answers))
+    mp.is_(one.json("PUT", "/v1/rows/small", {"keep_cells": 7})[0], 200, "a policy is set")
+    mp.is_(one.put("small", content("small", 2))[0], 507, "cells are still told that there is no room")
+    for how in ("killed", "stopped"):
+        fill_disk(folder)
+        one.kill() if how == "killed" else one.stop()
+        fill_disk(folder)
+        one.start()
+        mp.wait_for(one.ready, "it is ready", 20)
+        mp.is_(one.get("/v1/rows/big")[1]["floor"], cells - 1, "%s and started on the full disk, it has all of it" % how)
+        mp.is_(one.put("small", content("small", 2))[0], 507, "takes no cells")
+        mp.is_(one.json("PUT", "/v1/rows/again", {"keep_cells": 7})[0] // 100, 2, "and is there for the rest")
+        mp.is_(one.json("DELETE", "/v1/rows/again")[0], 200, "deletions among it")
+    os.unlink(os.path.join(folder, "the rest"))
+
+
 def test_full(folder):
     kind = mount(folder)
     with open(os.path.join(folder, "somebody's"), "wb") as out:
         out.write(bytes(SIZE // 3))
-    one = aggregator.Aggregator("full", data=os.path.join(folder, "rows")).wait_ready()
+    one = aggregator.Aggregator("full", "--disk-reserve", "3M", data=os.path.join(folder, "rows")).wait_ready()
     one.put("first", content("first", 1))
     one.put("small", content("small", 1))
     cells, status, told = fill(one, "big")
-    mp.ok(cells > 50, "%s: %d cells of %d bytes" % (kind, cells, CELL))
+    mp.ok(cells > 20, "%s: %d cells of %d bytes" % (kind, cells, CELL))
     mp.is_((status, told.get("code")), (507, "full"), "then there is no room: %s" % told.get("error"))
     mp.is_(one.put("small", content("small", 2))[0], 507, "in no row")
     mp.ok(one.get("/v1/status")[1]["engine"]["full"], "the status says so")
     mp.like(one.get("/v1/status")[1]["engine"]["text"], "delete rows", "and what to do")
     mp.is_(one.get("/v1/rows/big")[1]["highest"], cells, "reads go on")
     is_there(one, "big", cells, "with everything that was taken")
+    test_makes_room(folder, one, cells)
     os.unlink(os.path.join(folder, "somebody's"))
     status, told = one.put("small", content("small", 2))
     mp.is_((status, told.get("seq")), (201, 2), "when there is room again, puts go on")
     mp.ok(not one.get("/v1/status")[1]["engine"]["full"], "and the status says that")
-    mp.is_(one.json("DELETE", "/v1/rows/first")[0], 200, "a row is deleted")
-    mp.is_(one.json("POST", "/v1/rows/big/compact", {"floor": cells})[1].get("floor"), cells, "another compacted")
     one.kill()
     one.start().wait_ready()
     is_there(one, "small", 2, "nothing of it was lost")

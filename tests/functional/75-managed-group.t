@@ -133,6 +133,7 @@ def part_join():
     mp.is_([each.etcd_flag("initial-cluster-state") for each in members], ["new", "existing", "existing"],
            "only the first has ever begun a cluster")
     mp.is_(sorted(each["member"] for each in one.get("/v1/members")[1]["members"]), ["m1", "m2", "m3"], "all are seen")
+    mp.is_([each["engine"] for each in one.get("/v1/members")[1]["members"]], [True] * 3, "each runs an etcd, and says so")
     return members, load
 
 
@@ -316,6 +317,9 @@ def part_five(members, load):
     members.append(sixth)
     mp.is_([sixth.identity()["state"], sixth.etcd_pids()], ["client", []], "the sixth has no etcd of its own")
     mp.is_(sixth.put("sixth", "x")[0], 201, "and takes puts")
+    mp.wait_for(lambda: [m["engine"] for m in sixth.get("/v1/members")[1]["members"] if m["chosen"]] == [True] * 3,
+                "three that run an etcd order all rows, and others forward")
+    mp.is_(sixth.get("/v1/status")[1]["chosen"], False, "the sixth is none of the three that order all rows")
     load.wait_more()
     sixth.kill()
     sixth.start().wait_ready()

@@ -195,11 +195,16 @@ static int look(struct engine_sqlite *e, const struct engine_txn *txn, struct de
 static int finish(struct engine_sqlite *e, const struct engine_txn *txn, struct delivery *d, struct changes *c,
 		  bool grows)
 {
-	int rc = sqlite_command(&e->file, COMMIT);
+	int rc;
 
+	errno = 0;
+	rc = sqlite_command(&e->file, COMMIT);
 	/* No room in the log: then the frame that says COMMIT, its last, was not written, and can be rolled back. */
 	if ((rc & 0xff) == SQLITE_FULL)
 		return no_room(e, txn, d, grows, rc);
+	/* Likewise a file system that takes no writes any more (SQLite keeps no errno of a COMMIT). */
+	if (rc == SQLITE_IOERR_WRITE && errno == EROFS)
+		return give_up(e, d, SQLITE_READONLY);
 	if (rc != SQLITE_OK) {
 		/* It may be in the log all the same: see the header. */
 		sqlite_failed(&e->file, rc);

@@ -36,7 +36,8 @@ static const struct {
 	{ SQLITE_FULL, true, false, false,
 	  "no space is left for the rows: make room on the disk, or delete rows or make their retention shorter, "
 	  "then compact" },
-	{ SQLITE_READONLY, false, true, false, "the file of the rows cannot be written" },
+	{ SQLITE_READONLY, false, true, false, "the disk of the rows takes no writes: see the kernel's log for why, then "
+	  "mount it for writing again" },
 	{ SQLITE_PERM, false, true, false, "the file of the rows may not be written" },
 	{ SQLITE_CANTOPEN, false, true, false, "the file of the rows cannot be opened" },
 	{ SQLITE_CORRUPT, false, false, true,

@@ -153,6 +153,37 @@ def test_full(folder):
     subprocess.run(["umount", folder], check=True)
 
 
+def fault_trigger(folder):
+    """The file that makes an ext4 turn read-only, as an error does; None: there is none."""
+    with open("/proc/mounts") as mounts:
+        source = next((line.split()[0] for line in mounts if line.split()[1] == folder), "")
+    path = "/sys/fs/ext4/%s/trigger_fs_error" % os.path.basename(source)
+    return path if os.access(path, os.W_OK) else None
+
+
+def test_read_only(folder):
+    """The file system turns read-only under it."""
+    trigger = mount(folder) == "ext4" and fault_trigger(folder)
+    if not trigger:
+        subprocess.run(["umount", folder], check=True)
+        mp.skip("a disk that turns read-only", "no ext4 that can be made to")
+        return
+    subprocess.run(["mount", "-o", "remount,errors=remount-ro", folder], check=True)
+    one = aggregator.Aggregator("ro", "--disk-reserve", "1M", data=os.path.join(folder, "rows")).wait_ready()
+    one.put("row", "one")
+    with open(trigger, "w") as out:
+        out.write("1")
+    for _ in range(2):
+        status, told = one.put("row", "two")
+        mp.is_((status, told.get("code")), (507, "full"), "a disk that turned read-only takes no puts: %s" % told["error"])
+    mp.is_(one.call("GET", "/v1/rows/row/cells/latest")[2], b"one", "reads go on")
+    engine = one.get("/v1/status")[1]["engine"]
+    mp.is_((engine["read_only"], engine["serving"]), (True, True), "the status says so")
+    mp.like(engine["text"], "mount it for writing again", "and what to do")
+    one.kill()
+    subprocess.run(["umount", folder], check=True)
+
+
 # ------------------------------------------------------------------- damaged files
 
 ROWS = ["a", "b", "chains/x"]
@@ -312,6 +343,7 @@ if why:
     mp.skip("a full disk", why)
 else:
     test_full(mp.workdir())
+    test_read_only(mp.workdir())
 for seed in rowfaults.SEEDS[:1]:
     test_damage(seed, 4)
     test_backup(seed)

@@ -23,9 +23,12 @@ static sqlite3_vfs vfs;
 static sqlite3_io_methods methods[2];         /* of the log, of the file: they differ in locks */
 static const sqlite3_io_methods *real;        /* writing and syncing are the same for both */
 static int fail_writes, fail_syncs; /* result code of every one; 0: none fails */
+static int fail_errno;              /* with which errno */
 
 static int failing_write(sqlite3_file *file, const void *from, int amount, sqlite3_int64 at)
 {
+	if (fail_writes)
+		errno = fail_errno;
 	return fail_writes ? fail_writes : real->xWrite(file, from, amount, at);
 }
 
@@ -246,6 +249,29 @@ static void test_compared(void)
 	remove_file();
 }
 
+/* A file system that turns read-only: nothing is in doubt, and reads go on. */
+static void test_read_only(void)
+{
+	struct suite_answer answer;
+
+	is_int(open_engine("failing"), 0, "a disk");
+	(void)suite_put("r/a", "1");
+	fail_writes = SQLITE_IOERR_WRITE;
+	fail_errno = EROFS;
+	answer = suite_put("r/a", "2");
+	is_int((int)answer.outcome, ENGINE_REFUSED, "takes no writes any more: %s", answer.why);
+	ok(health().read_only && strstr(health().text, "mount it for writing"), "the health says so, and what to do");
+	suite_is("r/a", "1", "reads go on");
+	is_int((int)suite_put("r/b", "1").outcome, ENGINE_REFUSED, "and nothing is written");
+	ok(health().read_only && health().serving == false, "which is still told");
+	fail_writes = fail_errno = 0;
+	is_int((int)suite_put("r/a", "3").outcome, ENGINE_COMMITTED, "it takes writes again");
+	ok(!health().read_only && health().serving && !health().text[0], "and the health says that");
+	suite_is("r/a", "3", "what was put is there");
+	close_engine();
+	remove_file();
+}
+
 /* After a COMMIT that failed nobody knows; nothing else is said until the file was read anew. */
 static void test_doubt(void)
 {
@@ -299,6 +325,7 @@ int main(void)
 	test_foreign();
 	test_damaged();
 	test_full();
+	test_read_only();
 	test_compared();
 	test_doubt();
 	test_watch_before();

@@ -24,6 +24,7 @@ import rowfaults
 from workload import Workload
 
 ROWS = ["a", "b", "chains/x", "nat/y"]
+PATIENCE = 3 * mp.DEADLINE  # etcd and its clients start anew in between
 
 mp.need(aggregator.PROGRAM)
 if not etcd.available():
@@ -52,7 +53,7 @@ def stopped(one):
     def told():
         status, told = one.put("probe", "x")
         return told["error"] if status == 503 and "restored" in told["error"] else None
-    text = mp.wait_for(told, "503 of " + one.name)
+    text = mp.wait_for(told, "503 of " + one.name, PATIENCE)
     mp.ok("start again" in text, "%s takes nothing, and says what to do: %s" % (one.name, text))
     mp.is_(one.get("/v1/rows/a/cells/latest")[0], 503, "%s gives no old value for the latest" % one.name)
     mp.ok(not one.ready(), "%s is not ready" % one.name)
@@ -87,7 +88,7 @@ def test_foreign(seed):
         folders.save()
         etcd_up()
         before = sum(load.counts.values())
-        mp.wait_for(lambda: sum(load.counts.values()) > before + 60, "more than the backup has")
+        mp.wait_for(lambda: sum(load.counts.values()) > before + 60, "more than the backup has", PATIENCE)
         etcd_down()
         folders.swap(".old", ".new")
         etcd_up()
@@ -115,7 +116,7 @@ def test_managed(seed):
 
     def more():
         before = sum(load.counts.values())
-        mp.wait_for(lambda: sum(load.counts.values()) > before + 60, "more than the backup has")
+        mp.wait_for(lambda: sum(load.counts.values()) > before + 60, "more than the backup has", PATIENCE)
 
     def swap(to, away):
         """Stops etcd, so that its aggregator cannot start it meanwhile."""

@@ -49,6 +49,7 @@ struct group {
 	uv_timer_t timer;           /* wakes it when something is due */
 	uv_timer_t meta_timer;      /* asks for `meta` again; then looks for the end of a release */
 	uint64_t room;              /* of group_set_room(), until there is an owner */
+	char room_why[256];         /* likewise */
 	uint64_t words[CHANCE];     /* random */
 	size_t n_words;             /* left of them */
 	bool ready;                 /* calls.ready() was called */
@@ -296,7 +297,7 @@ static int build(struct group *g)
 	if (!g->owner || !g->reader || (!g->members && !g->options.alone))
 		return -ENOMEM;
 	owner_set_meta(g->owner, buf_slice(&g->meta_key), buf_slice(&g->meta_text), g->meta.sealed);
-	owner_set_room(g->owner, g->room, "");
+	owner_set_room(g->owner, g->room, g->room_why);
 	copy_start(g->copy);
 	return 0;
 }
@@ -553,6 +554,7 @@ void group_put(struct group *group, struct put *put)
 void group_set_room(struct group *group, uint64_t bytes, const char *why)
 {
 	group->room = bytes;
+	(void)snprintf(group->room_why, sizeof(group->room_why), "%s", why);
 	if (group->owner)
 		owner_set_room(group->owner, bytes, why);
 }

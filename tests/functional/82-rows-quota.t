@@ -94,8 +94,10 @@ def goes_on(one, held, ask):
 
 def make_room(asks):
     """As the status says.  Compacting such large values makes the file larger at first, perhaps up to the alarm."""
-    revision = asks[0]("/v3/kv/range", {"key": etcd.text("x"), "count_only": True})["header"]["revision"]
-    asks[0]("/v3/kv/compaction", {"revision": revision, "physical": True})
+    told = asks[0]("/v3/kv/range", {"key": etcd.text("x"), "count_only": True})
+    if "header" not in told:
+        return  # etcd was killed and is not back yet
+    asks[0]("/v3/kv/compaction", {"revision": told["header"]["revision"], "physical": True})
     for ask in asks:
         ask("/v3/maintenance/defragment", {})
     for alarm in asks[0]("/v3/maintenance/alarm", {"action": "GET"}).get("alarms", []):

@@ -7,7 +7,7 @@
  * its work (on_prepare); that is what makes many requests of one turn share a
  * transaction.
  */
-#include "aggregator/rows/group.h"
+#include "aggregator/rows/group_priv.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -16,51 +16,12 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "aggregator/rows/meta.h"
 #include "aggregator/rows/subscribe.h"
 #include "lib/clock.h"
-#include "lib/hex.h"
 #include "lib/log.h"
 #include "lib/slice.h"
 
-#define CHANCE 64                     /* random words drawn at a time */
-#define META_AGAIN_MS 200             /* until `meta` is asked for again */
 #define RELEASE_LOOK_MS 10            /* how often group_close() looks whether all is released */
-
-struct group {
-	uv_loop_t *loop;            /* borrowed */
-	struct engine *engine;      /* owned */
-	struct rows_host host;      /* of all that follow */
-	struct copy *copy;          /* NULL until `meta` is known */
-	struct checks *checks;      /* likewise; NULL without halves */
-	struct owner *owner;        /* likewise */
-	struct reader *reader;      /* likewise */
-	struct members *members;    /* likewise; NULL: alone */
-	uint64_t members_at;        /* ns; when members_wake() is due */
-	struct group_options options; /* texts point into the bufs below */
-	struct group_calls calls;
-	struct buf tenant, member;  /* copies */
-	struct buf meta_key;        /* key of `meta` */
-	struct buf meta_text;       /* as it is stored */
-	struct meta meta;           /* the same, read */
-	char uuid[META_UUID_SIZE];  /* that it must be; "": any */
-	uint64_t nonce;             /* of this process */
-	uv_prepare_t prepare;       /* does what is to be done before the loop sleeps */
-	uv_timer_t timer;           /* wakes it when something is due */
-	uv_timer_t meta_timer;      /* asks for `meta` again; then looks for the end of a release */
-	uint64_t room;              /* of group_set_room(), until there is an owner */
-	char room_why[256];         /* likewise */
-	uint64_t words[CHANCE];     /* random */
-	size_t n_words;             /* left of them */
-	bool ready;                 /* calls.ready() was called */
-	bool closing;               /* group_close() was called */
-	bool ended;                 /* everything but the handles has gone */
-	uint64_t release_until;     /* ns; then it closes, released or not */
-	unsigned asked;             /* answers for `meta` that the engine owes */
-	int handles;                /* still open */
-	void (*closed)(void *ctx);  /* of group_close() */
-	void *closed_ctx;
-};
 
 /* ------------------------------------------------------------------------ host */
 
@@ -76,7 +37,7 @@ static uint64_t host_wall(void *ctx)
 	return clock_wall_now() / NS_PER_MS;
 }
 
-static uint64_t host_chance(void *ctx)
+uint64_t group_chance(void *ctx)
 {
 	struct group *g = ctx;
 
@@ -128,34 +89,10 @@ static void on_owner(void *ctx, uint32_t shard)
 	g->calls.owner(g->calls.ctx, shard);
 }
 
-static void fail(struct group *g, const char *why)
+void group_fail(struct group *g, const char *why)
 {
 	log_error("rows cannot be used", "why=%s", LOG_STR(why));
 	g->calls.failed(g->calls.ctx, why);
-}
-
-static void take_meta(struct group *g, struct mp_str text)
-{
-	struct err err = { 0 };
-	struct meta meta;
-
-	if (meta_read(text, &meta, &err) < 0) {
-		fail(g, err.text);
-		return;
-	}
-	if (g->uuid[0] && strcmp(meta.group, g->uuid) != 0) {
-		fail(g, "the engine holds another group than this member's: was it restored, or is it the wrong one?");
-		return;
-	}
-	if (g->meta.shards && (strcmp(meta.group, g->meta.group) != 0 || meta.shards != g->meta.shards)) {
-		fail(g, "the engine holds another group than before: was it restored, or emptied?");
-		return;
-	}
-	g->meta = meta;
-	buf_reset(&g->meta_text);
-	(void)buf_add_slice(&g->meta_text, text);
-	if (g->owner)
-		owner_set_meta(g->owner, buf_slice(&g->meta_key), buf_slice(&g->meta_text), meta.sealed);
 }
 
 static void on_other(void *ctx, const struct key *key, struct mp_str value)
@@ -167,9 +104,9 @@ static void on_other(void *ctx, const struct key *key, struct mp_str value)
 	if (key->kind != KEY_META)
 		g->calls.other(g->calls.ctx, key, value);
 	else if (value.ptr)
-		take_meta(g, value);
+		group_take_meta(g, value);
 	else
-		fail(g, "the engine does not hold the group any more: was it emptied?");
+		group_fail(g, "the engine does not hold the group any more: was it emptied?");
 }
 
 /* ------------------------------------------------------------------------ loop */
@@ -206,20 +143,7 @@ static void on_prepare(uv_prepare_t *prepare)
 		uv_timer_start(&g->timer, on_timer, ms, 0);
 }
 
-/* ------------------------------------------------------------------------ meta */
-
-static void ask_meta(struct group *g);
-
-static void meta_again(uv_timer_t *timer)
-{
-	ask_meta(timer->data);
-}
-
-static void meta_later(struct group *g)
-{
-	if (!g->closing)
-		uv_timer_start(&g->meta_timer, meta_again, META_AGAIN_MS, 0);
-}
+/* -------------------------------------------------------------------- building */
 
 /* The checks that this member has, for others to know. */
 static void add_checks(struct group *g, struct member_info *self)
@@ -274,7 +198,7 @@ static struct checks *make_checks(struct group *g)
 }
 
 /* All that needs to know the number of shards. */
-static int build(struct group *g)
+int group_build(struct group *g)
 {
 	const struct copy_calls calls = { on_loaded, on_row, on_owner, on_other, g };
 	struct mp_str tenant = buf_slice(&g->tenant);
@@ -300,111 +224,6 @@ static int build(struct group *g)
 	owner_set_room(g->owner, g->room, g->room_why);
 	copy_start(g->copy);
 	return 0;
-}
-
-static void begin(struct group *g, struct mp_str text)
-{
-	take_meta(g, text);
-	if (g->meta.shards && !g->copy && build(g) < 0)
-		fail(g, "out of memory");
-}
-
-/* False: the group is on its way out. */
-static bool answered(struct group *g);
-
-static void on_meta_made(void *ctx, const struct engine_answer *answer)
-{
-	struct group *g = ctx;
-
-	if (!answered(g))
-		return;
-	if (answer->outcome == ENGINE_COMMITTED)
-		begin(g, buf_slice(&g->meta_text));
-	else
-		meta_later(g); /* somebody else has made it, or nobody knows: it is read again */
-}
-
-static void make_meta(struct group *g)
-{
-	struct meta meta = { .generation = 1, .shards = g->options.shards };
-	uint64_t id[2] = { 0 };
-	struct engine_compare none = { .key = buf_slice(&g->meta_key) };
-	struct engine_op put = { .kind = ENGINE_PUT, .key = none.key };
-	struct engine_txn txn = { .compares = &none, .n_compares = 1, .ops = &put, .n_ops = 1 };
-
-	for (size_t i = 0; i < 2; i++)
-		id[i] = host_chance(g);
-	if (g->uuid[0])
-		(void)snprintf(meta.group, sizeof(meta.group), "%s", g->uuid);
-	else
-		hex_encode(meta.group, id, sizeof(id));
-	buf_reset(&g->meta_text);
-	(void)meta_write(&g->meta_text, &meta);
-	put.value = buf_slice(&g->meta_text);
-	if (g->engine->ops->commit(g->engine, &txn, on_meta_made, g) < 0)
-		meta_later(g);
-	else
-		g->asked++;
-}
-
-static void on_generation(void *ctx, const struct engine_answer *answer)
-{
-	struct group *g = ctx;
-
-	if (!answered(g))
-		return;
-	g->options.lost = answer->outcome != ENGINE_COMMITTED;
-	meta_later(g); /* it is read, and is what it is now */
-}
-
-/* Whoever still has the generation before commits nothing. */
-static void next_generation(struct group *g, struct mp_str text)
-{
-	struct engine_compare same = { .key = buf_slice(&g->meta_key), .value = text };
-	struct engine_op put = { .kind = ENGINE_PUT, .key = same.key };
-	struct engine_txn txn = { .compares = &same, .n_compares = 1, .ops = &put, .n_ops = 1 };
-	struct err err = { 0 };
-	struct meta meta;
-
-	if (meta_read(text, &meta, &err) < 0) {
-		fail(g, err.text);
-		return;
-	}
-	meta.generation++;
-	buf_reset(&g->meta_text);
-	(void)meta_write(&g->meta_text, &meta);
-	put.value = buf_slice(&g->meta_text);
-	log_warn("a loss was accepted", "group=%s generation=%" PRIu64, meta.group, meta.generation);
-	if (g->engine->ops->commit(g->engine, &txn, on_generation, g) < 0)
-		meta_later(g);
-	else
-		g->asked++;
-}
-
-static void on_meta(void *ctx, const struct engine_answer *answer)
-{
-	struct group *g = ctx;
-
-	if (!answered(g))
-		return;
-	if (answer->outcome != ENGINE_COMMITTED)
-		meta_later(g);
-	else if (answer->n_items && g->options.lost)
-		next_generation(g, answer->items[0].value);
-	else if (answer->n_items)
-		begin(g, answer->items[0].value);
-	else
-		make_meta(g);
-}
-
-static void ask_meta(struct group *g)
-{
-	const struct engine_range range = { .from = buf_slice(&g->meta_key) };
-
-	if (g->engine->ops->range(g->engine, &range, on_meta, g) < 0)
-		meta_later(g);
-	else
-		g->asked++;
 }
 
 /* ------------------------------------------------------------------ life cycle */
@@ -453,8 +272,8 @@ int group_open(const struct group_options *options, const struct group_calls *ca
 	g->options = *options;
 	g->calls = *calls;
 	(void)snprintf(g->uuid, sizeof(g->uuid), "%s", options->uuid ? options->uuid : "");
-	g->host = (struct rows_host){ host_clock, host_wall, host_chance, g };
-	g->nonce = host_chance(g);
+	g->host = (struct rows_host){ host_clock, host_wall, group_chance, g };
+	g->nonce = group_chance(g);
 	g->room = OWNER_ROOM_ANY;
 	buf_init(&g->tenant, ROW_TENANT_MAX);
 	buf_init(&g->member, ROW_TENANT_MAX);
@@ -466,7 +285,7 @@ int group_open(const struct group_options *options, const struct group_calls *ca
 		return err_set(err, -EINVAL, "the tenant or the member's id is too long");
 	}
 	open_handles(g);
-	ask_meta(g);
+	group_ask_meta(g);
 	*ret = g;
 	return 0;
 }
@@ -513,7 +332,7 @@ static void end(struct group *g)
 	g->engine->ops->close(g->engine, on_engine_closed, g);
 }
 
-static bool answered(struct group *g)
+bool group_answered(struct group *g)
 {
 	g->asked--;
 	return !g->closing;

@@ -11,8 +11,6 @@
 #include "aggregator/rows/owner_priv.h"
 #include "aggregator/rows/retain.h"
 #include "lib/clock.h"
-#include "lib/hex.h"
-#include "lib/json.h"
 #include "lib/slice.h"
 
 #define TAKE_BACKOFF_MIN (20 * NS_PER_MS)
@@ -20,33 +18,6 @@
 #define CHORES_NS (2 * NS_PER_S) /* how often rows are looked at for retention */
 #define CHORES_MAX 4096          /* rows at a time */
 #define BATCH_MAX ((size_t)INT32_MAX)
-
-/* ------------------------------------------------------------------ owners' texts */
-
-bool owner_text_write(struct owner *owner, char *out, size_t *ret_size)
-{
-	int n = snprintf(out, OWNER_TEXT_MAX, "{\"format\":1,\"member\":\"%s\",\"nonce\":\"%016" PRIx64
-			 "\",\"counter\":%" PRIu64 "}", owner->member, owner->nonce, ++owner->counter);
-
-	*ret_size = n < 0 || n >= OWNER_TEXT_MAX ? 0 : (size_t)n;
-	return *ret_size;
-}
-
-bool owner_text_read(struct mp_str text, struct owner_name *ret)
-{
-	CLEANUP_JSON json_t *value = NULL;
-	const char *member, *nonce;
-	json_int_t counter;
-
-	if (!text.ptr || json_load_text(text, OWNER_TEXT_MAX, 2, &value, NULL) ||
-	    json_unpack(value, "{s:s, s:s, s:I}", "member", &member, "nonce", &nonce, "counter", &counter) ||
-	    strlen(member) >= sizeof(ret->member) || counter < 0 ||
-	    !hex_number(slice_of(nonce), 16, &ret->nonce))
-		return false;
-	memcpy(ret->member, member, strlen(member) + 1);
-	ret->counter = (uint64_t)counter;
-	return true;
-}
 
 /* -------------------------------------------------------------------- life cycle */
 

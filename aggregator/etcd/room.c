@@ -11,6 +11,8 @@
 
 #define ROUND_MS 1000    /* in which each endpoint is asked once */
 #define HURRY_MS 250     /* likewise, when a fifth of the quota is left to put, or a twentieth was put meanwhile */
+#define SMALL_MS 100     /* likewise, of a quota that may be used up in a second */
+#define SMALL (UINT64_C(1) << 30)
 #define ANSWER_MS 1000   /* that an answer may take */
 
 struct place {
@@ -88,7 +90,9 @@ static void on_answer(void *ctx, struct cluster_ask *ask)
 
 static uint64_t pause_ms(const struct etcd_room *room)
 {
-	return (room->hurry ? HURRY_MS : ROUND_MS) / (room->n ? room->n : 1);
+	uint64_t round = room->hurry ? HURRY_MS : ROUND_MS;
+
+	return (room->state.quota < SMALL ? SMALL_MS : round) / (room->n ? room->n : 1);
 }
 
 static void on_timer(uv_timer_t *timer)

@@ -21,6 +21,8 @@
 #define HOLD_MIN NS_PER_MS /* what the loop's timers can tell */
 #define HOLD_MAX (5 * NS_PER_MS)
 
+#define ENGINE_SHARE 2    /* bytes that the engine gets for one of ours: pages are not full, and others put, too */
+
 #define BACKOFF_MIN (20 * NS_PER_MS)
 #define BACKOFF_MAX NS_PER_S
 
@@ -103,7 +105,7 @@ static void count_refusal(struct owner *owner, const struct row *row)
 
 static void measure(struct owner *owner)
 {
-	uint64_t cells = 0, bytes = owner->bytes_aboard;
+	uint64_t cells = 0, bytes = ENGINE_SHARE * (uint64_t)owner->bytes_aboard;
 
 	FOR_EACH_ABOARD(o, owner)
 		cells += o->batch.len ? o->next.last - o->first + 1 : 0;

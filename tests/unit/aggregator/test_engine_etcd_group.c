@@ -70,6 +70,18 @@ static bool has_leader(const void *ctx)
 	return leader() < MEMBERS;
 }
 
+/* Each member answers a linearizable read: who opens an engine uses the first. */
+static bool all_serve(const void *ctx)
+{
+	char reply[1024];
+
+	(void)ctx;
+	for (size_t i = 0; i < MEMBERS; i++)
+		if (etcd_group_post(&group, i, "/v3/kv/range", "{\"key\":\"YQ==\"}", reply, sizeof(reply)) != 200)
+			return false;
+	return true;
+}
+
 static const char *name(int i, char out[16])
 {
 	(void)snprintf(out, 16, "%c/%06d", prefix, i);
@@ -287,6 +299,7 @@ int main(void)
 	open_engine(5000);
 	suite_run(suite_engine);
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++, prefix++) {
+		suite_until(all_serve, NULL);
 		open_engine(0);
 		suite_until(is_serving, NULL);
 		tests[i]();

@@ -161,7 +161,7 @@ static void task_done(struct http_task *task, CURLcode code)
 	end.sent = task->read > 0 || (!task->body.len && left_us(task));
 	end.refused = code == CURLE_COULDNT_CONNECT && !task->wants_new;
 	end.why = reason;
-	if (code == CURLE_OPERATION_TIMEDOUT && task->http->options.h2)
+	if (code != CURLE_OK && task->http->options.h2)
 		end_connection(task);
 	task_spare(task);
 	calls.done(calls.ctx, &end);

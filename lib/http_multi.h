@@ -11,9 +11,9 @@
  * of which no byte of the body went out may be sent again, since it was none.  One
  * without a body may be sent again by libcurl unless it is `fresh`.
  *
- * With HTTP/2 a request that took too long takes its connection along, and all others
- * on it: nobody can tell a server that is slow from one that is gone, and the next
- * request would wait on the same connection.
+ * With HTTP/2 a request that fails takes its connection along, and all others on it,
+ * one that took too long above all: nobody can tell a server that is slow from one that
+ * is gone, and the next request would wait on the same connection.
  *
  * One thread.  Callbacks come from the loop, never from within a call.
  */

@@ -171,7 +171,8 @@ bool etcd_ask_send(struct etcd_ask *ask, struct endpoint *at, uint64_t timeout_m
 {
 	const struct http_multi_calls calls = { .data = on_data, .done = on_done, .field = on_field, .ctx = ask };
 	struct etcd *e = ask->etcd;
-	const struct etcd_request request = { .method = ask->answer.method, .url = at->url,
+	/* A probe has a connection of its own: one that hangs would take calls along (lib/http_multi.h). */
+	const struct etcd_request request = { .method = ask->answer.method, .url = at->url, .fresh = ask->probe,
 					      .body = buf_slice(&ask->body), .leaderless = ask->leaderless,
 					      .token = e->token[0] ? e->token : NULL, .timeout_ms = (long)timeout_ms };
 

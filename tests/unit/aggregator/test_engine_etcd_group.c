@@ -203,7 +203,7 @@ static void test_majority_dies(void)
 	answer = suite_get(first);
 	is_int((int)answer.outcome, ENGINE_UNKNOWN, "nothing is read: %s", answer.why);
 	answer = suite_range(&stale);
-	ok(answer.outcome == ENGINE_COMMITTED && answer.n == 1, "but what is left has a copy: %s", answer.why);
+	ok(answer.outcome == ENGINE_COMMITTED && answer.n == 1, "but what is left has a copy: %s (of %s)", answer.why, group.urls[0]);
 	ok(!is_serving(NULL), "which is not serving");
 	suite_until(has_ended, &watch);
 	ok(has_ended(&watch), "a watch ends when there is no leader");

@@ -97,15 +97,18 @@ FUNCTIONAL_TESTS += \
 	tests/functional/74-managed-alone.t \
 	tests/functional/75-checks.t \
 	tests/functional/75-checks-group.t \
+	tests/functional/75-checks-saved.t \
 	tests/functional/75-managed-group.t \
 	tests/functional/76-rows-alone.t \
 	tests/functional/77-rows-group.t \
+	tests/functional/77-rows-few.t \
 	tests/functional/77-rows-managed.t \
 	tests/functional/78-rows-partitions.t \
 	tests/functional/79-rows-parcels.t \
 	tests/functional/79-rows-late.t \
 	tests/functional/78-rows-limits.t \
 	tests/functional/81-openapi.t \
+	tests/functional/82-rows-quota.t \
 	tests/functional/83-rows-tls.t \
 	tests/functional/80-rows-backup.t \
 	tests/functional/80-rows-disk.t \

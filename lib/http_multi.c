@@ -20,6 +20,11 @@
 #define KEPT_S 30L                     /* for how long */
 #define SPARE_MAX 64                   /* requests that are kept for later */
 /*
+ * libcurl 7.88 reads HTTP/2 in pieces of 32 KiB.  What of one does not fit into a request's
+ * buffer (16 KiB when nothing is said) it forgets until something else happens.
+ */
+#define H2_BUFFER (96L << 10)
+/*
  * libcurl works on a request as long as there is something to read: whoever sends fast
  * enough would have the loop for himself.  After a burst of a body it goes on in the
  * next round; when that many looks brought nothing of a body, it is none.
@@ -402,6 +407,7 @@ static bool set_common(struct http_task *task)
 	bad |= curl_easy_setopt(c, CURLOPT_PRIVATE, (void *)task) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_ERRORBUFFER, task->reason) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https") != CURLE_OK;
+	bad |= task->http->options.h2 && curl_easy_setopt(c, CURLOPT_BUFFERSIZE, H2_BUFFER) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_PROXY, "") != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, task->http->options.connect_ms) != CURLE_OK;

@@ -178,6 +178,27 @@ static void test_pages(void)
 	ok(p.n == 40 && p.bytes == 40 * BIG && !p.wrong, "and downwards");
 }
 
+/* libcurl must not let an answer of some pieces lie until something else happens. */
+static void test_prompt(void)
+{
+	static char value[300];
+	static char key[100][16];
+	struct engine_op ops[100];
+	uint64_t begin;
+	size_t n = 0;
+
+	for (size_t i = 0; i < 100; i++) {
+		(void)snprintf(key[i], sizeof(key[i]), "wide/%03zu", i);
+		ops[i] = (struct engine_op){ ENGINE_PUT, slice_of(key[i]), { value, sizeof(value) }, false };
+	}
+	is_int((int)suite_commit(&(struct engine_txn){ .ops = ops, .n_ops = 100 }).outcome, ENGINE_COMMITTED, "30 KB");
+	begin = now_ms();
+	for (int i = 0; i < 50; i++)
+		n += read_pages("wide/", "wide0", 0, false).n;
+	is_int((long)n, 5000, "are read 50 times");
+	ok(now_ms() - begin < 5000, "in %d ms: they never wait for a timer", (int)(now_ms() - begin));
+}
+
 /* -------------------------------------------------------------- large transactions */
 
 #define PARTS 4      /* puts of a transaction */
@@ -522,6 +543,7 @@ int main(void)
 	(void)open_engine(5000, 0);
 	test_limits();
 	test_pages();
+	test_prompt();
 	test_fragments();
 	test_compaction();
 	close_engine();

@@ -51,10 +51,13 @@ void cluster_ask_fini(struct cluster_ask *ask)
 static bool send_to(struct cluster_ask *ask, const char *url, const char *path, long timeout_ms, bool leaderless)
 {
 	const struct http_multi_calls calls = { .data = on_data, .done = on_done, .ctx = ask };
+	/* Without a leader the answer is then "no leader", at once. */
+	const char *const fields[] = { "Content-Type: application/json", leaderless ? NULL : "Grpc-Metadata-hasleader: true",
+				       NULL };
 	char whole[ETCD_URL_SIZE + 64];
 	size_t len = strcspn(url, ",");
-	struct gateway_request request = { .url = whole, .body = buf_slice(&ask->body), .leaderless = leaderless,
-					.timeout_ms = timeout_ms };
+	const struct http_multi_request request = { .url = whole, .fields = fields, .body = buf_slice(&ask->body),
+						    .timeout_ms = timeout_ms };
 
 	while (len && url[len - 1] == '/')
 		len--;
@@ -63,7 +66,7 @@ static bool send_to(struct cluster_ask *ask, const char *url, const char *path, 
 		return false;
 	buf_reset(&ask->answer);
 	ask->status = 0;
-	ask->post = gateway_post(ask->http, &request, &calls);
+	ask->post = http_multi_start(ask->http, &request, &calls);
 	return ask->post != NULL;
 }
 

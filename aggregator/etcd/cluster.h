@@ -10,7 +10,7 @@
 #define AGGREGATOR_ETCD_CLUSTER_H
 
 #include "aggregator/etcd/cluster_answer.h"
-#include "aggregator/etcd/gateway.h"
+#include "lib/http_multi.h"
 
 #define CLUSTER_LIST_MS 2000    /* that a list may take */
 #define CLUSTER_CHANGE_MS 10000 /* that a change may take; etcd itself gives up after 7 s */

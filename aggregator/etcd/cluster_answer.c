@@ -75,8 +75,9 @@ static void get_member(const struct json_at *at, struct cluster_member *ret, str
 		take_text(&name, text, ret->name, sizeof(ret->name), errs);
 }
 
-static void get_list(const struct json_at *root, struct cluster_list *ret, struct json_errs *errs)
+static void get_list(const struct json_at *root, void *list, struct json_errs *errs)
 {
+	struct cluster_list *ret = list;
 	struct json_at header, members, added;
 
 	json_get_object(root, "header", JSON_REQUIRED, &header, errs);
@@ -96,45 +97,47 @@ static void get_list(const struct json_at *root, struct cluster_list *ret, struc
 		json_errs_add(errs, root, "is no list of members");
 }
 
-int cluster_list_read(struct mp_str text, struct cluster_list *ret, struct err *err)
+static void get_sizes(const struct json_at *root, void *sizes, struct json_errs *errs)
+{
+	struct cluster_sizes *ret = sizes;
+
+	get_u64(root, "dbSize", &ret->size, errs);
+	get_u64(root, "dbSizeInUse", &ret->in_use, errs);
+	if (!errs->count && !ret->size)
+		json_errs_add(errs, root, "says no size of its database");
+	if (!ret->in_use || ret->in_use > ret->size)
+		ret->in_use = ret->size;
+}
+
+/* Any answer: all that is wrong with it is told. */
+static int read_answer(struct mp_str text, void (*get)(const struct json_at *, void *, struct json_errs *), void *ret,
+		       struct err *err)
 {
 	CLEANUP_JSON json_t *value = NULL;
 	struct json_errs errs;
 	struct json_at root;
 	int rc = json_load_text(text, CLUSTER_ANSWER_MAX, DEPTH_MAX, &value, err);
 
-	*ret = (struct cluster_list){ .n = 0 };
 	if (rc)
 		return rc == -ENOMEM ? rc : -EINVAL;
 	root = json_at_root(value);
 	json_errs_init(&errs, MISTAKES_MAX);
-	get_list(&root, ret, &errs);
+	get(&root, ret, &errs);
 	rc = json_errs_result(&errs, err);
 	json_errs_fini(&errs);
 	return rc;
 }
 
+int cluster_list_read(struct mp_str text, struct cluster_list *ret, struct err *err)
+{
+	*ret = (struct cluster_list){ .n = 0 };
+	return read_answer(text, get_list, ret, err);
+}
+
 int cluster_sizes_read(struct mp_str text, struct cluster_sizes *ret, struct err *err)
 {
-	CLEANUP_JSON json_t *value = NULL;
-	struct json_errs errs;
-	struct json_at root;
-	int rc = json_load_text(text, CLUSTER_ANSWER_MAX, DEPTH_MAX, &value, err);
-
 	*ret = (struct cluster_sizes){ .size = 0 };
-	if (rc)
-		return rc == -ENOMEM ? rc : -EINVAL;
-	root = json_at_root(value);
-	json_errs_init(&errs, MISTAKES_MAX);
-	get_u64(&root, "dbSize", &ret->size, &errs);
-	get_u64(&root, "dbSizeInUse", &ret->in_use, &errs);
-	if (!errs.count && !ret->size)
-		json_errs_add(&errs, &root, "says no size of its database");
-	if (!ret->in_use || ret->in_use > ret->size)
-		ret->in_use = ret->size;
-	rc = json_errs_result(&errs, err);
-	json_errs_fini(&errs);
-	return rc;
+	return read_answer(text, get_sizes, ret, err);
 }
 
 /* ------------------------------------------------------------------- judgement */

@@ -459,13 +459,14 @@ static int lock_directory(struct managed *m, struct err *err)
 static int open_connections(struct managed *m, struct err *err)
 {
 	const struct managed_options *o = &m->options;
-	int rc = http_multi_open(o->loop, &(struct http_multi_options){ o->ca, o->cert, o->key, CONNECT_MS, KEPT, false,
-									NULL, NULL }, &m->http, err);
+	const struct http_multi_options own = { .ca = o->ca, .cert = o->cert, .key = o->key, .connect_ms = CONNECT_MS,
+						.kept = KEPT };
+	const struct http_multi_options join = { .ca = o->join_ca, .cert = o->join_cert, .key = o->join_key,
+						 .connect_ms = CONNECT_MS, .kept = 1 };
+	int rc = http_multi_open(o->loop, &own, &m->http, err);
 
 	if (rc == 0)
-		rc = http_multi_open(o->loop, &(struct http_multi_options){ o->join_ca, o->join_cert, o->join_key,
-									    CONNECT_MS, 1, false, NULL, NULL },
-				     &m->join_http, err);
+		rc = http_multi_open(o->loop, &join, &m->join_http, err);
 	return rc;
 }
 

@@ -38,7 +38,7 @@ void etcd_call_end(struct etcd_call *call, enum engine_outcome outcome, const ch
 	struct etcd *e = call->ask.etcd;
 
 	if (outcome != ENGINE_COMMITTED && outcome != ENGINE_FAILED)
-		etcd_answer_again(&call->ask.answer, call->method, 0); /* no items */
+		etcd_answer_again(&call->ask.answer, call->ask.answer.method, 0); /* no items */
 	call->outcome = outcome;
 	(void)snprintf(call->why, sizeof(call->why), "%s", why);
 	list_remove(&call->link);
@@ -140,7 +140,7 @@ static bool call_send(struct etcd_call *call, uint64_t now)
 		return false;
 	if (call->leased)
 		(void)etcd_body_lease(&call->ask.body, e->lease.id); /* a failure is found when it is sent */
-	etcd_answer_again(&call->ask.answer, call->method, call->page_first);
+	etcd_answer_again(&call->ask.answer, call->ask.answer.method, call->page_first);
 	if (!etcd_ask_send(&call->ask, at, time_for(call, now))) {
 		call_unsent(call, "out of memory");
 		return true;
@@ -193,7 +193,7 @@ static struct etcd_call *call_new(struct etcd *e, engine_done_fn *done, void *ct
 	etcd_ask_init(&call->ask, e, on_answer);
 	call->done = done;
 	call->ctx = ctx;
-	call->method = method;
+	call->ask.answer.method = method;
 	uv_update_time(e->loop); /* a loop that was busy is no reason to be late */
 	call->deadline = uv_now(e->loop) + e->timeout_ms;
 	buf_init(&call->keys, SIZE_MAX);
@@ -276,7 +276,7 @@ static bool txn_answered(struct etcd_call *call, struct etcd_verdict *verdict)
 	else if (was_good)
 		etcd_misfit(e, call->ask.at, verdict->why);
 	if (call->drops)
-		etcd_answer_again(&call->ask.answer, call->method, 0);
+		etcd_answer_again(&call->ask.answer, call->ask.answer.method, 0);
 	etcd_call_end(call, outcome, outcome == ENGINE_COMMITTED ? "" : verdict->why);
 	return true;
 }

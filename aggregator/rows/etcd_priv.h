@@ -167,7 +167,6 @@ struct etcd_call {
 	void *ctx;
 	uint64_t deadline;            /* when it has waited long enough */
 	unsigned tries;               /* of the present request */
-	enum etcd_method method;      /* of the request */
 	bool reads;                   /* it changes nothing and may be sent again */
 	bool leased;                  /* it needs the lease */
 	bool puts;                    /* it needs space */

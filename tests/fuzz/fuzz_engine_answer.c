@@ -12,7 +12,6 @@
 
 #include "aggregator/rows/etcd_answer.h"
 #include "aggregator/rows/etcd_body.h"
-#include "lib/base64.h"
 #include "lib/slice.h"
 #include "tests/fuzz/replay.h"
 
@@ -141,20 +140,6 @@ static void check_lease(struct mp_str bytes)
 	buf_fini(&body);
 }
 
-static void check_base64(struct mp_str text)
-{
-	struct buf bytes, again;
-
-	buf_init(&bytes, MAX);
-	buf_init(&again, MAX);
-	if (!base64_decode(&bytes, text)) {
-		FUZZ_CHECK(!base64_encode(&again, buf_slice(&bytes)));
-		FUZZ_CHECK(slice_eq(buf_slice(&again), text));
-	}
-	buf_fini(&bytes);
-	buf_fini(&again);
-}
-
 static void end(struct etcd_answer *a, const struct ending *ending)
 {
 	if (!ending->status)
@@ -191,7 +176,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	else
 		check_outcome(&whole, ending);
 	check_lease(text);
-	check_base64(text);
 	etcd_answer_fini(&whole);
 	etcd_answer_fini(&parts);
 	return 0;

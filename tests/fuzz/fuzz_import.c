@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base64.h"
 #include "lib/slice.h"
 #include "tests/fuzz/replay.h"
 
@@ -86,6 +87,21 @@ static void check_line(struct mp_str text)
 	buf_fini(&second);
 }
 
+/* Base64 that is taken has one text. */
+static void check_base64(struct mp_str text)
+{
+	struct buf bytes, again;
+
+	buf_init(&bytes, ROOM);
+	buf_init(&again, ROOM);
+	if (!base64_decode(&bytes, text)) {
+		FUZZ_CHECK(!base64_encode(&again, buf_slice(&bytes)));
+		FUZZ_CHECK(slice_eq(buf_slice(&again), text));
+	}
+	buf_fini(&bytes);
+	buf_fini(&again);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct mp_str rest = slice_make(data, size), line;
@@ -96,6 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		(void)slice_cut(rest, '\n', &line, &rest);
 		(void)export_check(line, &sum, NULL);
 		check_line(line);
+		check_base64(line);
 		/* As if the sum stood before it. */
 		buf_init(&text, ROOM);
 		buf_add_str(&text, "0000000000000000 ");

@@ -14,6 +14,7 @@
 #define FLYING_MAX 128       /* calls that are sent at a time: a connection each */
 #define CONNECT_MS 300L      /* until a connection stands */
 #define KEPT_MAX 64L         /* connections that are kept for later */
+#define TRIES 3u             /* of a read, while there is time */
 
 static struct etcd *of(const struct engine *engine)
 {
@@ -162,6 +163,12 @@ static void call_wait(struct etcd_call *call)
 		etcd_wake(e);
 }
 
+/* A copy may be left at any one. */
+static unsigned tries_of(const struct etcd_call *call)
+{
+	return call->ask.leaderless ? TRIES + (unsigned)call->ask.etcd->n_ends : TRIES;
+}
+
 /* An answer, or none.  What was not done may be asked again, while there is time. */
 static void on_answer(struct etcd_ask *ask, struct etcd_verdict *verdict)
 {
@@ -171,7 +178,7 @@ static void on_answer(struct etcd_ask *ask, struct etcd_verdict *verdict)
 	bool in_time = uv_now(e->loop) < call->deadline;
 
 	e->n_flying--;
-	if (trouble && in_time && (call->reads ? call->tries < 3 : !ask->sent)) {
+	if (trouble && in_time && (call->reads ? call->tries < tries_of(call) : !ask->sent)) {
 		call_wait(call);
 		return;
 	}
@@ -537,5 +544,9 @@ uint64_t engine_etcd_cluster(const struct engine *engine)
 
 void engine_etcd_counts(const struct engine *engine, struct engine_etcd_counts *ret)
 {
-	*ret = of(engine)->counts;
+	struct etcd *e = of(engine);
+
+	*ret = e->counts;
+	for (size_t i = 0; i < e->n_ends; i++)
+		ret->good += e->ends[i].good;
 }

@@ -78,6 +78,7 @@ struct engine_etcd_counts {
 	uint64_t failovers; /* another endpoint than before was used */
 	uint64_t leases;    /* granted */
 	uint64_t watches;   /* begun */
+	size_t good;        /* endpoints that may be used now */
 };
 
 void engine_etcd_counts(const struct engine *engine, struct engine_etcd_counts *ret);

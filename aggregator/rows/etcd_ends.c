@@ -94,7 +94,6 @@ static void learn(struct etcd_ask *ask, struct etcd_verdict *verdict)
 	case ETCD_GOOD:
 		if (etcd_is_ours(e, ask->at, ask->answer.cluster) && is_newer(e, ask) && !ask->stale)
 			serving(e);
-		ask->at->proven = true;
 		break;
 	case ETCD_FULL:
 		e->health.full = true;
@@ -217,12 +216,15 @@ struct endpoint *etcd_pick_other(struct etcd *e, const struct endpoint *than)
 
 struct endpoint *etcd_pick_stale(struct etcd *e, const struct endpoint *than)
 {
-	struct endpoint *at = NULL;
+	size_t next = than ? (size_t)(than - e->ends) + 1 : 0;
 
-	for (size_t i = 0; !at && i < e->n_ends; i++)
-		if (e->ends[i].proven && (&e->ends[i] != than || e->n_ends == 1))
-			at = &e->ends[i];
-	return at;
+	for (size_t i = 0; e->cluster && i < e->n_ends; i++) {
+		struct endpoint *at = &e->ends[(next + i) % e->n_ends];
+
+		if (!at->gone)
+			return at;
+	}
+	return NULL;
 }
 
 void etcd_trouble(struct etcd *e, struct endpoint *at, const char *why)

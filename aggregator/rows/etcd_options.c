@@ -117,7 +117,7 @@ int engine_etcd_set_endpoints(struct engine *engine, const char *const *endpoint
 			etcd_ask_fini(&e->ends[i].probe);
 		e->ends[i].probe.done = NULL;
 		e->ends[i].gone = true;
-		e->ends[i].good = e->ends[i].proven = false;
+		e->ends[i].good = false;
 		e->used = e->used == &e->ends[i] ? NULL : e->used;
 	}
 	etcd_wake(e);

@@ -52,7 +52,6 @@ struct endpoint {
 	char *url;              /* owned */
 	bool gone;              /* it is none of ours any more; whatever points here may stay */
 	bool good;              /* has answered, and may be used */
-	bool proven;            /* has answered once as one of our cluster */
 	uint64_t trusted;       /* when it is preferred again after trouble */
 	unsigned failures;      /* since it last answered */
 	uint64_t due;           /* when it is asked again whether it is good */
@@ -129,7 +128,7 @@ struct endpoint *etcd_pick(struct etcd *etcd);
 /* Another than that one, when there is any; NULL: none is good. */
 struct endpoint *etcd_pick_other(struct etcd *etcd, const struct endpoint *than);
 
-/* One that has a copy, with a leader or without; NULL: none was ever seen. */
+/* The one behind that one, round about, with a leader or without; NULL: no cluster was ever seen. */
 struct endpoint *etcd_pick_stale(struct etcd *etcd, const struct endpoint *than);
 
 /* It is not used until it has answered again. */

@@ -53,6 +53,22 @@ static void begin(struct group *g, struct mp_str text)
 		group_fail(g, "out of memory");
 }
 
+/* `meta` becomes that, if it is still as it was (ptr NULL: not there). */
+static void store_meta(struct group *g, struct mp_str before, const struct meta *meta, engine_done_fn *done)
+{
+	struct engine_compare same = { .key = buf_slice(&g->meta_key), .value = before };
+	struct engine_op put = { .kind = ENGINE_PUT, .key = same.key };
+	struct engine_txn txn = { .compares = &same, .n_compares = 1, .ops = &put, .n_ops = 1 };
+
+	buf_reset(&g->meta_text);
+	(void)meta_write(&g->meta_text, meta);
+	put.value = buf_slice(&g->meta_text);
+	if (g->engine->ops->commit(g->engine, &txn, done, g) < 0)
+		meta_later(g);
+	else
+		g->asked++;
+}
+
 static void on_meta_made(void *ctx, const struct engine_answer *answer)
 {
 	struct group *g = ctx;
@@ -69,9 +85,6 @@ static void make_meta(struct group *g)
 {
 	struct meta meta = { .generation = 1, .shards = g->options.shards };
 	uint64_t id[2] = { 0 };
-	struct engine_compare none = { .key = buf_slice(&g->meta_key) };
-	struct engine_op put = { .kind = ENGINE_PUT, .key = none.key };
-	struct engine_txn txn = { .compares = &none, .n_compares = 1, .ops = &put, .n_ops = 1 };
 
 	for (size_t i = 0; i < 2; i++)
 		id[i] = group_chance(g);
@@ -79,13 +92,7 @@ static void make_meta(struct group *g)
 		(void)snprintf(meta.group, sizeof(meta.group), "%s", g->uuid);
 	else
 		hex_encode(meta.group, id, sizeof(id));
-	buf_reset(&g->meta_text);
-	(void)meta_write(&g->meta_text, &meta);
-	put.value = buf_slice(&g->meta_text);
-	if (g->engine->ops->commit(g->engine, &txn, on_meta_made, g) < 0)
-		meta_later(g);
-	else
-		g->asked++;
+	store_meta(g, (struct mp_str){ 0 }, &meta, on_meta_made);
 }
 
 static void on_generation(void *ctx, const struct engine_answer *answer)
@@ -101,9 +108,6 @@ static void on_generation(void *ctx, const struct engine_answer *answer)
 /* Whoever still has the generation before commits nothing. */
 static void next_generation(struct group *g, struct mp_str text)
 {
-	struct engine_compare same = { .key = buf_slice(&g->meta_key), .value = text };
-	struct engine_op put = { .kind = ENGINE_PUT, .key = same.key };
-	struct engine_txn txn = { .compares = &same, .n_compares = 1, .ops = &put, .n_ops = 1 };
 	struct err err = { 0 };
 	struct meta meta;
 
@@ -112,14 +116,8 @@ static void next_generation(struct group *g, struct mp_str text)
 		return;
 	}
 	meta.generation++;
-	buf_reset(&g->meta_text);
-	(void)meta_write(&g->meta_text, &meta);
-	put.value = buf_slice(&g->meta_text);
 	log_warn("a loss was accepted", "group=%s generation=%" PRIu64, meta.group, meta.generation);
-	if (g->engine->ops->commit(g->engine, &txn, on_generation, g) < 0)
-		meta_later(g);
-	else
-		g->asked++;
+	store_meta(g, text, &meta, on_generation);
 }
 
 static void on_meta(void *ctx, const struct engine_answer *answer)

@@ -100,11 +100,17 @@ static inline void etcd_group_start(struct etcd_group *g, size_t i)
 
 static inline void etcd_group_kill(struct etcd_group *g, size_t i, int signal_number)
 {
+	siginfo_t stopped;
+
 	if (g->pid[i] <= 0)
 		return;
 	kill(g->pid[i], signal_number);
-	if (signal_number == SIGSTOP || signal_number == SIGCONT)
+	if (signal_number == SIGCONT)
 		return;
+	if (signal_number == SIGSTOP) {
+		(void)waitid(P_PID, (id_t)g->pid[i], &stopped, WSTOPPED); /* until then some of its threads go on */
+		return;
+	}
 	waitpid(g->pid[i], NULL, 0);
 	g->pid[i] = 0;
 }

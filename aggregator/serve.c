@@ -175,19 +175,6 @@ static void on_row(void *ctx, struct row *row)
 	rows_http_row(&p->http, row);
 }
 
-static void on_owner(void *ctx, uint32_t shard)
-{
-	(void)ctx;
-	(void)shard;
-}
-
-static void on_other(void *ctx, const struct key *key, struct mp_str value)
-{
-	(void)ctx;
-	(void)key;
-	(void)value;
-}
-
 void serve_lease_lost(void *ctx)
 {
 	struct program *p = ctx;
@@ -206,7 +193,7 @@ static void on_ping(void *ctx, const char *id, const char *url)
 static int open_group(struct program *p, struct err *err)
 {
 	const struct serve_options *o = p->options;
-	const struct group_calls calls = { on_ready, serve_failed, on_row, on_owner, on_other, p };
+	const struct group_calls calls = { on_ready, serve_failed, on_row, p };
 	struct group_options options = {
 		.loop = &p->loop,
 		.tenant = slice_of(o->tenant),

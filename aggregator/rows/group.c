@@ -86,7 +86,6 @@ static void on_owner(void *ctx, uint32_t shard)
 		owner_shard_changed(g->owner, shard);
 	if (g->members)
 		members_shard_changed(g->members, shard);
-	g->calls.owner(g->calls.ctx, shard);
 }
 
 void group_fail(struct group *g, const char *why)
@@ -102,8 +101,8 @@ static void on_other(void *ctx, const struct key *key, struct mp_str value)
 	if (key->kind == KEY_MEMBER && g->members)
 		members_key(g->members, key, value);
 	if (key->kind != KEY_META)
-		g->calls.other(g->calls.ctx, key, value);
-	else if (value.ptr)
+		return;
+	if (value.ptr)
 		group_take_meta(g, value);
 	else
 		group_fail(g, "the engine does not hold the group any more: was it emptied?");

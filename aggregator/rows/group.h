@@ -40,8 +40,6 @@ struct group_calls {
 	void (*ready)(void *ctx);                /* it was read, for the first time */
 	void (*failed)(void *ctx, const char *why); /* it cannot be used: another format, another tenant's */
 	void (*row)(void *ctx, struct row *row); /* as the copy says */
-	void (*owner)(void *ctx, uint32_t shard);
-	void (*other)(void *ctx, const struct key *key, struct mp_str value);
 	void *ctx;
 };
 

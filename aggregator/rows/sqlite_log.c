@@ -2,8 +2,11 @@
 /* See sqlite_log.h. */
 #include "aggregator/rows/sqlite_log.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "lib/le.h"
 
 #define HEADER 32
 #define FRAME 24       /* bytes before its page */
@@ -30,7 +33,10 @@ struct walk {
 
 static uint32_t number(const uint8_t *at)
 {
-	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+	uint32_t big;
+
+	memcpy(&big, at, sizeof(big));
+	return be32toh(big);
 }
 
 static struct sums sums_at(const uint8_t *at)
@@ -45,7 +51,7 @@ static bool same(const struct sums *a, const struct sums *b)
 
 static uint32_t little(const uint8_t *at)
 {
-	return (uint32_t)at[3] << 24 | (uint32_t)at[2] << 16 | (uint32_t)at[1] << 8 | at[0];
+	return (uint32_t)le_get((const char *)at, 4);
 }
 
 /* Goes on over some bytes, a multiple of 8. */

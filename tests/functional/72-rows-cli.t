@@ -4,7 +4,7 @@
 
 Part 1: the simple commands.  Part 2: a put on bad ways.  Part 3: tail goes on.  Part 4:
 export and import.  Part 5: check and doctor, damaged files included.  Part 6: tokens, TLS
-and sockets.  Part 7: an aggregator in the background.  Part 8: wrong usage, help.
+and sockets.  Part 7: wrong usage, help.
 """
 
 import base64
@@ -510,60 +510,6 @@ def cells_by(url, words):
     return good(url, "tail", *words, "-c", "1", "--from", "1", "r").splitlines()
 
 
-# --------------------------------------------------------------------- background
-
-def local(command, *words):
-    return mp.middlepipe("aggregator", command, "--data", path("local"), *words)
-
-
-def part_local():
-    mp.is_(local("status")[0], 1, "none runs")
-    code, out, err = local("start", "--listen", "127.0.0.1:0", "--", "--member", "here")
-    mp.is_(code, 0, "it starts %s" % err)
-    url = out.strip()
-    try:
-        mp.like(url, r"^http://127\.0\.0\.1:\d+$", "and prints where")
-        mp.is_(mp.middlepipe("rows", "put", "r", "x", env={"MIDDLEPIPE_AGGREGATOR": url})[0], 0, "it is ready")
-        status = json.loads(local("status", "--json")[1])
-        mp.is_((status["running"], status["ready"], status["url"]), (True, True, url), "status")
-        code, out, err = local("start")
-        mp.is_((code, out.strip()), (0, url), "a second start leaves it alone")
-        mp.like(err, "runs already", "and says so")
-        part_local_stop(url, status["pid"])
-    finally:
-        local("stop", "--force")
-    mp.is_(local("status")[0], 1, "then none runs")
-    code, _, err = mp.middlepipe("aggregator", "start", "--data", path("local"), "--", "--shards", "0")
-    mp.is_(code, 1, "wrong options of mp-aggregator")
-    mp.like(err, "it ended: .*--help|--shards", "with its words")
-    sock = path("s")
-    mp.is_(local("start", "--listen", sock)[0:2], (0, sock + "\n"), "on a socket")
-    mp.is_(good(sock, "put", "r", "by socket"), "3\n", "which --url takes, too")
-    mp.is_(local("stop")[0], 0, "stop")
-
-
-def part_local_stop(url, pid):
-    code, out, _ = local("stop")
-    mp.is_((code, out), (0, "stopped (pid %d)\n" % pid), "stop")
-    mp.ok(not mp.alive(pid), "it has ended")
-    mp.is_(local("stop")[0], 0, "again: none runs")
-    code, out, _ = local("start", "--listen", "127.0.0.1:0")
-    mp.is_((code, rows(out.strip(), "put", "r", "y")[1]), (0, "2\n"), "its rows are there after another start")
-    # A pid file of a process that has gone, whose pid somebody else has by now.
-    with open(path("local/aggregator.pid")) as text:
-        kept = text.read()
-    words = kept.split()
-    with open(path("local/aggregator.pid"), "w") as text:
-        text.write("%d 1 %s\n" % (os.getpid(), words[2]))
-    mp.is_(local("status")[0], 1, "another process is not taken for it")
-    mp.is_(local("stop")[0], 0, "nor stopped")
-    with open(path("local/aggregator.pid"), "w") as text:
-        text.write("nonsense")
-    mp.like(local("stop")[2], "none of ours", "a file of something else")
-    with open(path("local/aggregator.pid"), "w") as text:
-        text.write(kept)
-
-
 # -------------------------------------------------------------------------- usage
 
 def part_usage():
@@ -600,6 +546,5 @@ part_tail()
 part_export()
 part_check()
 part_reach()
-part_local()
 part_usage()
 mp.done()

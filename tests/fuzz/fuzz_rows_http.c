@@ -83,19 +83,6 @@ static void on_row(void *ctx, struct row *row)
 	rows_http_row(&world.http, row);
 }
 
-static void on_owner(void *ctx, uint32_t shard)
-{
-	(void)ctx;
-	(void)shard;
-}
-
-static void on_other(void *ctx, const struct key *key, struct mp_str value)
-{
-	(void)ctx;
-	(void)key;
-	(void)value;
-}
-
 static void remove_file(void)
 {
 	static const char *const ends[] = { "", "-wal", "-shm" };
@@ -109,7 +96,7 @@ static void remove_file(void)
 
 static void open_group(void)
 {
-	const struct group_calls calls = { on_ready, on_failed, on_row, on_owner, on_other, NULL };
+	const struct group_calls calls = { on_ready, on_failed, on_row, NULL };
 	struct group_options options = { .loop = &world.loop, .tenant = MP_LIT("t"), .member = MP_LIT("m1"), .shards = 4,
 					 .rows_max = ROWS_MAX, .halves = world.halves, .alone = true,
 					 .limits = { .rows = 64, .bytes = 1 << 20, .waiting = 1024,

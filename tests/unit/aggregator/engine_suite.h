@@ -396,7 +396,18 @@ static inline bool suite_is_closed(const void *ctx)
 	return *(const int *)ctx;
 }
 
+/* Ends suite_engine. */
 static inline void suite_close(void)
+{
+	int closed = 0;
+
+	suite_engine->ops->close(suite_engine, suite_closed, &closed);
+	suite_until(suite_is_closed, &closed);
+	if (!closed)
+		ok(false, "closed");
+}
+
+static inline void suite_last(void)
 {
 	struct suite_answer *answer = suite_ask();
 	const struct engine_op op = { ENGINE_PUT, MP_LIT("last"), MP_LIT("1"), false };
@@ -429,7 +440,7 @@ static inline void suite_run(struct engine *engine)
 	suite_watches();
 	suite_watch_now();
 	suite_bounds();
-	suite_close();
+	suite_last();
 	suite_once();
 }
 

@@ -32,15 +32,6 @@ static struct engine *open_engine(unsigned timeout_ms, unsigned lease_s)
 	return suite_engine;
 }
 
-static void close_engine(void)
-{
-	int closed = 0;
-
-	suite_engine->ops->close(suite_engine, suite_closed, &closed);
-	suite_until(suite_is_closed, &closed);
-	is_int(closed, 1, "closed");
-}
-
 static struct engine_health health(void)
 {
 	struct engine_health now;
@@ -372,10 +363,10 @@ static void test_leases(void)
 	is_int((int)answer.outcome, ENGINE_UNKNOWN, "a lease that is gone: %s", answer.why);
 	is_int((int)put_leased("member/a").outcome, ENGINE_COMMITTED, "the next one has a new lease");
 	is_int(leases_lost, 2, "which is said");
-	close_engine();
+	suite_close();
 	(void)open_engine(5000, 1);
 	suite_is("member/a", NULL, "the end gives the lease back");
-	close_engine();
+	suite_close();
 }
 
 /* ---------------------------------------------------------------- trouble of etcd */
@@ -410,7 +401,7 @@ static void test_standstill(void)
 	answer = suite_get("s/a");
 	ok(answer.n && (!strcmp(answer.value[0], "1") || !strcmp(answer.value[0], "2")),
 	   "the unknown one happened or not: %s; the refused one did not", answer.value[0]);
-	close_engine();
+	suite_close();
 }
 
 static void test_restart(void)
@@ -431,7 +422,7 @@ static void test_restart(void)
 	answer = suite_put("k/a", "2");
 	is_int((int)answer.outcome, ENGINE_COMMITTED, "a call waits for the new one: %s", answer.why);
 	suite_is("k/b", "1", "which has everything");
-	close_engine();
+	suite_close();
 }
 
 /* The folder is copied, more is put, the copy comes back. */
@@ -463,7 +454,7 @@ static void test_restored(void)
 	is_int((int)suite_get("back/a").outcome, ENGINE_UNKNOWN, "nor read");
 	suite_until(has_ended, &watch);
 	ok(has_ended(&watch), "nor watched");
-	close_engine();
+	suite_close();
 }
 
 static void test_other_cluster(void)
@@ -484,11 +475,11 @@ static void test_other_cluster(void)
 	answer = suite_put("o/a", "2");
 	is_int((int)answer.outcome, ENGINE_REFUSED, "in another cluster nothing is put: %s", answer.why);
 	ok(health().damaged && strstr(health().text, "cluster"), "%s", health().text);
-	close_engine();
+	suite_close();
 	(void)open_engine(5000, 0);
 	suite_is("o/a", NULL, "it was not even sent");
 	ok(engine_etcd_cluster(suite_engine) != cluster, "it is another one");
-	close_engine();
+	suite_close();
 }
 
 /* ----------------------------------------------------------------------- no space */
@@ -529,7 +520,7 @@ static void test_no_space(void)
 	answer = suite_put("full", "no more");
 	is_int((int)answer.outcome, ENGINE_COMMITTED, "puts, too: %s", answer.why);
 	ok(!health().full && !health().text[0], "and it is full no more");
-	close_engine();
+	suite_close();
 }
 
 int main(void)
@@ -546,7 +537,7 @@ int main(void)
 	test_prompt();
 	test_fragments();
 	test_compaction();
-	close_engine();
+	suite_close();
 	test_leases();
 	test_standstill();
 	test_restart();

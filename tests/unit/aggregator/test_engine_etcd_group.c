@@ -23,15 +23,6 @@ static void open_engine(unsigned timeout_ms)
 	is_int(engine_etcd_open(&suite_loop, &options, &suite_engine, &err), 0, "opened %s", err.text);
 }
 
-static void close_engine(void)
-{
-	int closed = 0;
-
-	suite_engine->ops->close(suite_engine, suite_closed, &closed);
-	suite_until(suite_is_closed, &closed);
-	is_int(closed, 1, "closed");
-}
-
 static bool is_serving(const void *ctx)
 {
 	struct engine_health now;
@@ -248,7 +239,7 @@ static void test_read_elsewhere(void)
 	engine_etcd_counts(suite_engine, &counts);
 	ok(counts.troubles > 0, "after trouble");
 	etcd_group_kill(&group, near, SIGCONT);
-	close_engine();
+	suite_close();
 	suite_engine = all;
 }
 
@@ -280,7 +271,7 @@ static void test_only_compares(void)
 	ok(answer.outcome == ENGINE_UNKNOWN || answer.outcome == ENGINE_REFUSED || status_of(asked, "leader") != old,
 	   "it does not answer of its own: %s", answer.why);
 	etcd_group_kill(&group, who, SIGCONT);
-	close_engine();
+	suite_close();
 	suite_engine = all;
 	suite_until(has_leader, NULL);
 }
@@ -317,7 +308,7 @@ int main(void)
 		open_engine(0);
 		suite_until(knows, &all);
 		tests[i]();
-		close_engine();
+		suite_close();
 	}
 	etcd_group_close(&group);
 	suite_uv_fini();

@@ -178,15 +178,6 @@ static void open_engine(void)
 	is_int(engine_etcd_open(&suite_loop, &options, &suite_engine, &err), 0, "opened %s", err.text);
 }
 
-static void close_engine(void)
-{
-	int closed = 0;
-
-	suite_engine->ops->close(suite_engine, suite_closed, &closed);
-	suite_until(suite_is_closed, &closed);
-	is_int(closed, 1, "closed");
-}
-
 static struct suite_answer commit(const struct hostile *now)
 {
 	static const struct engine_compare compare = { MP_LIT_INIT("a"), MP_LIT_INIT("0") };
@@ -336,7 +327,7 @@ static void test_stop(const struct hostile *now, const char *text)
 	answer = commit(&good);
 	is_int((int)answer.outcome, ENGINE_REFUSED, "for good");
 	is_int(atomic_load(&shared->asked), 0, "nothing is sent any more");
-	close_engine();
+	suite_close();
 }
 
 static void test_memory(void)
@@ -368,7 +359,7 @@ int main(void)
 	test_streams();
 	test_flood();
 	test_once();
-	close_engine();
+	suite_close();
 	test_stop(&older, "backup");
 	test_stop(&other, "cluster");
 	test_memory();

@@ -51,15 +51,6 @@ static void open_engine(const struct engine_etcd_options *with)
 	is_int(engine_etcd_open(&suite_loop, &options, &suite_engine, &err), 0, "opened %s", err.text);
 }
 
-static void close_engine(void)
-{
-	int closed = 0;
-
-	suite_engine->ops->close(suite_engine, suite_closed, &closed);
-	suite_until(suite_is_closed, &closed);
-	is_int(closed, 1, "closed");
-}
-
 static void test_refused(const struct engine_etcd_options *options, const char *what)
 {
 	struct suite_answer answer;
@@ -67,7 +58,7 @@ static void test_refused(const struct engine_etcd_options *options, const char *
 	open_engine(options);
 	answer = suite_put("s/a", "1");
 	is_int((int)answer.outcome, ENGINE_REFUSED, "%s: %s", what, answer.why);
-	close_engine();
+	suite_close();
 }
 
 static void test_tls(void)
@@ -102,7 +93,7 @@ static void test_new_certificates(void)
 	ok(run("cp ca.crt mine.crt"), "it is replaced");
 	answer = suite_put("s/a", "1");
 	is_int((int)answer.outcome, ENGINE_COMMITTED, "and read again: %s", answer.why);
-	close_engine();
+	suite_close();
 }
 
 #define ETCDCTL "etcdctl --endpoints=%s --cacert=ca.crt --cert=one.crt --key=one.key "
@@ -133,7 +124,7 @@ static void test_users(void)
 	answer = suite_put("mine/a", "0");
 	is_int((int)answer.outcome, ENGINE_COMMITTED, "root: %s", answer.why);
 	suite_is("mine/a", "0", "may read, too");
-	close_engine();
+	suite_close();
 	open_engine(&part);
 	watch = (struct suite_watch){ .text = "" };
 	answer = suite_put("mine/a", "1");
@@ -145,7 +136,7 @@ static void test_users(void)
 	is_int((int)answer.outcome, ENGINE_UNKNOWN, "and another's: %s", answer.why);
 	suite_engine->ops->health(suite_engine, &health);
 	ok(strstr(health.text, "permission"), "the health says so: %s", health.text);
-	close_engine();
+	suite_close();
 	open_engine(&probing);
 	answer = suite_put("mine/a", "1");
 	is_int((int)answer.outcome, ENGINE_COMMITTED, "asked for a key of its own: %s", answer.why);
@@ -155,7 +146,7 @@ static void test_users(void)
 	if (answer.outcome == ENGINE_UNKNOWN)
 		answer = suite_put("mine/a", "2"); /* the old connection broke, or the old token was sent */
 	is_int((int)answer.outcome, ENGINE_COMMITTED, "it logs in again: %s", answer.why);
-	close_engine();
+	suite_close();
 }
 
 int main(void)

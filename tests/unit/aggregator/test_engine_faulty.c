@@ -80,14 +80,6 @@ static int open_engine(void)
 	return r;
 }
 
-static void close_engine(void)
-{
-	int closed = 0;
-
-	suite_engine->ops->close(suite_engine, suite_closed, &closed);
-	suite_until(suite_is_closed, &closed);
-}
-
 static bool read_all(struct truth *ret)
 {
 	const struct engine_range range = { .from = MP_LIT("k"), .end = MP_LIT("l") };
@@ -219,7 +211,7 @@ static void crash(enum disk_crash how, int number)
 	one_step(number);
 	if (n_truths != 1)
 		ok(false, "%s: a disk that is well leaves nothing unknown", what);
-	close_engine();
+	suite_close();
 }
 
 /*
@@ -242,7 +234,7 @@ static uint64_t run(const struct disk_script *faults, enum disk_crash how, uint6
 		disk_count(&counts);
 		if (sim_below(&chance, 2))
 			disk_script(&dead);
-		close_engine();
+		suite_close();
 	} else {
 		disk_count(&counts);
 	}

@@ -103,16 +103,6 @@ static int open_with(const char *accept)
 	return r;
 }
 
-static void close_engine(void)
-{
-	int closed = 0;
-
-	suite_engine->ops->close(suite_engine, suite_closed, &closed);
-	suite_turn();
-	if (!closed)
-		ok(false, "closed");
-}
-
 /* The greatest number that was put and is there, with all before it; -1: something is missing in between. */
 static int held(void)
 {
@@ -155,7 +145,7 @@ static int outcome_of(const struct image *image, int want)
 	if (r)
 		return r == -EINVAL && said[0] ? 1 : 2;
 	have = held();
-	close_engine();
+	suite_close();
 	return have == want ? 0 : 2;
 }
 
@@ -292,11 +282,11 @@ static void accept_loss(int want)
 	ok(engine_sqlite_lost(suite_engine), "which is known");
 	is_int(held(), want, "what is left is served");
 	put_some(want + 1, want + 1);
-	close_engine();
+	suite_close();
 	is_int(open_with(NULL), 0, "from then on it is whole: %s", said);
 	ok(!engine_sqlite_lost(suite_engine), "and nothing more is to be accepted");
 	is_int(held(), want + 1, "with what was put since");
-	close_engine();
+	suite_close();
 }
 
 /* `early`: stopped in order with half of it; `late`: all of it, killed; `ended`: likewise, stopped in order. */
@@ -350,7 +340,7 @@ int main(void)
 	(void)snprintf(path, sizeof(path), "%s/rows", folder);
 	is_int(open_with(NULL), 0, "a new file");
 	put_some(1, PUTS / 2);
-	close_engine();
+	suite_close();
 	early = save();
 	is_int(open_with(NULL), 0, "opened again");
 	put_some(PUTS / 2 + 1, PUTS - 3);
@@ -358,7 +348,7 @@ int main(void)
 	put_some(PUTS - 2, PUTS);
 	late = save();
 	put_some(PUTS + 1, PUTS + 3);
-	close_engine();
+	suite_close();
 	ended = save();
 	ok(late.size[LOG] > HEADER + 4 * FRAME && !ended.size[LOG], "a log of %zu bytes, and none after the end",
 	   late.size[LOG]);

@@ -77,16 +77,6 @@ static int open_engine(const char *with)
 	return r;
 }
 
-static void close_engine(void)
-{
-	int closed = 0;
-
-	suite_engine->ops->close(suite_engine, suite_closed, &closed);
-	suite_turn();
-	if (!closed)
-		ok(false, "closed");
-}
-
 static void remove_file(void)
 {
 	static const char *const behind[] = { "", "-wal", "-mark" };
@@ -114,7 +104,7 @@ static void test_durable(void)
 	is_int(open_engine(NULL), 0, "opened again");
 	suite_is("last", "1", "what was answered last is there");
 	suite_is("t/a", "2", "and what was answered before");
-	close_engine();
+	suite_close();
 }
 
 static void test_locked(void)
@@ -127,7 +117,7 @@ static void test_locked(void)
 	if (!pid)
 		_exit(open_engine(NULL) == -EBUSY ? 0 : 1);
 	ok(pid > 0 && waitpid(pid, &status, 0) == pid && !status, "a second process is refused");
-	close_engine();
+	suite_close();
 }
 
 static void test_foreign(void)
@@ -163,7 +153,7 @@ static void test_damaged(void)
 		(void)snprintf(key, sizeof(key), "key/%03d", i);
 		(void)suite_put(key, "a value of some thirty bytes");
 	}
-	close_engine();
+	suite_close();
 	memset(noise, 0x5a, sizeof(noise));
 	fd = open(path, O_WRONLY);
 	ok(fd >= 0 && pwrite(fd, noise, sizeof(noise), 8192) == sizeof(noise), "a page is overwritten");
@@ -186,7 +176,7 @@ static void test_full(void)
 	suite_is("f/a", "1", "what was there is there");
 	is_int((int)suite_put("f/a", "3").outcome, ENGINE_COMMITTED, "there is space again");
 	ok(!health().full && health().serving && !health().text[0], "and the health says that");
-	close_engine();
+	suite_close();
 	remove_file();
 }
 
@@ -245,7 +235,7 @@ static void test_compared(void)
 	is_int((int)suite_put("c/a", "5").outcome, ENGINE_UNKNOWN, "its sync fails");
 	fail_syncs = 0;
 	compares(suite_get("c/a").value[0], "what is found then");
-	close_engine();
+	suite_close();
 	remove_file();
 }
 
@@ -268,7 +258,7 @@ static void test_read_only(void)
 	is_int((int)suite_put("r/a", "3").outcome, ENGINE_COMMITTED, "it takes writes again");
 	ok(!health().read_only && health().serving && !health().text[0], "and the health says that");
 	suite_is("r/a", "3", "what was put is there");
-	close_engine();
+	suite_close();
 	remove_file();
 }
 
@@ -293,7 +283,7 @@ static void test_doubt(void)
 	   "and tells which it is: %s", answer.value[0]);
 	is_int((int)suite_put("d/a", "4").outcome, ENGINE_COMMITTED, "it goes on");
 	suite_is("d/a", "4", "with what was put");
-	close_engine();
+	suite_close();
 	remove_file();
 }
 
@@ -309,7 +299,7 @@ static void test_watch_before(void)
 	(void)suite_put("a", "2");
 	is_str(watch.text, "!", "a watch of the past ends, and is told nothing else");
 	ok(watch.compacted == 2, "with the revision to read at");
-	close_engine();
+	suite_close();
 }
 
 int main(void)

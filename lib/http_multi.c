@@ -410,6 +410,8 @@ static bool set_common(struct http_task *task)
 	bad |= task->http->options.h2 && curl_easy_setopt(c, CURLOPT_BUFFERSIZE, H2_BUFFER) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_PROXY, "") != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) != CURLE_OK;
+	/* Else a request that ends while its name is looked up waits for that, and the loop with it. */
+	bad |= curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, task->http->options.connect_ms) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_MAXAGE_CONN, KEPT_S) != CURLE_OK;
 	bad |= curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L) != CURLE_OK;

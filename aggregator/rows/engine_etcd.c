@@ -139,10 +139,9 @@ static bool call_send(struct etcd_call *call, uint64_t now)
 		at = etcd_pick_stale(e, before);
 	if (!at || e->n_flying >= FLYING_MAX || (call->leased && !e->lease.id))
 		return false;
-	if (call->leased)
-		(void)etcd_body_lease(&call->ask.body, e->lease.id); /* a failure is found when it is sent */
 	etcd_answer_again(&call->ask.answer, call->ask.answer.method, call->page_first);
-	if (!etcd_ask_send(&call->ask, at, time_for(call, now))) {
+	if ((call->leased && etcd_body_lease(&call->ask.body, e->lease.id) < 0) ||
+	    !etcd_ask_send(&call->ask, at, time_for(call, now))) {
 		call_unsent(call, "out of memory");
 		return true;
 	}

@@ -24,6 +24,7 @@ static bool page_body(struct etcd_call *call)
 
 	if (range->limit && range->limit - have < limit)
 		limit = range->limit - have;
+	call->page.limit = limit; /* it may not answer more */
 	call->page_first = have;
 	call->ask.answer.max = etcd_answer_size(&call->ask.answer) + ETCD_ANSWER_MAX;
 	if (call->ask.answer.max > RANGE_BYTES)
@@ -138,6 +139,9 @@ bool etcd_range_answered(struct etcd_call *call, struct etcd_verdict *verdict)
 	switch (verdict->kind) {
 	case ETCD_GOOD:
 		return page_answered(call);
+	case ETCD_STOPPED:
+		etcd_call_end(call, ENGINE_UNKNOWN, verdict->why);
+		return true;
 	case ETCD_WRONG:
 	case ETCD_COMPACTED:
 	case ETCD_FUTURE:

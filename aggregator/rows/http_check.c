@@ -375,7 +375,7 @@ static void on_heads(void *ctx, const struct engine_answer *answer)
 		return;
 	buf_reset(&c->heads);
 	c->n_rows = c->at_row = 0;
-	for (size_t i = 0; i < answer->n_items; i++) {
+	for (size_t i = 0; i < answer->n_items && c->n_rows < HEADS; i++) {
 		const struct engine_item *item = &answer->items[i];
 
 		if (key_parse(item->key, buf_slice(&c->prefix), &c->row[c->n_rows].key) < 0) {

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "aggregator/rows/http_put.h"
@@ -22,7 +23,7 @@ struct received;
 
 /* A put of a parcel. */
 struct received_put {
-	struct put put;           /* its texts lie in the parcel */
+	struct put put;           /* its texts lie in the parcel, or its origin in parcel->peer */
 	struct mp_str content;    /* its cell */
 	struct received *parcel;
 };
@@ -36,6 +37,7 @@ struct received {
 	struct buf answers;       /* that were not sent */
 	size_t left;              /* puts that have no answer yet */
 	bool streaming;           /* the first answers have been sent */
+	char peer[CELL_ORIGIN_MAX + 1]; /* whose puts they are, when no member says so */
 	struct received_put puts[]; /* in its order */
 };
 
@@ -140,6 +142,7 @@ static struct received *received_new(struct rows_http *http, struct http_req *re
 	in->http = http;
 	in->req = req;
 	in->left = n;
+	(void)snprintf(in->peer, sizeof(in->peer), "%s", http_peer(req));
 	list_init(&in->link);
 	buf_init(&in->answers, ANSWERS_MAX);
 	http_take_body(req, &in->bytes);
@@ -156,7 +159,7 @@ static void take(struct received *in, struct received_put *p, uint32_t left_ms, 
 	p->put.done = on_done;
 	p->put.deadline = group_now(http->group) + (most < http->put_ns ? most : http->put_ns);
 	if (!from_member)
-		p->put.origin = slice_of(http_peer(in->req));
+		p->put.origin = slice_of(in->peer); /* puts outlive their request */
 	if (row_name_check(p->put.row, &err) < 0 || !http_may(in->req, RIGHT_PUT, p->put.row))
 		answer(p, &(struct put_answer){ .why = "" }, PARCEL_DENIED);
 	else if (p->content.len > http->cell_max)

@@ -285,10 +285,10 @@ int sqlite_kept_commit(struct sqlite_file *f)
 	log = f->mark.frames ? NULL : file_of(f, SQLITE_FCNTL_JOURNAL_POINTER);
 	if (log)
 		rc = sqlite_log_salts(log, &f->mark.salts);
+	if (rc != SQLITE_OK)
+		return rc; /* the mark is what it was: of this log nothing is known */
 	f->mark.frames = f->frames;
 	f->frames = 0;
-	if (rc != SQLITE_OK)
-		return rc;
 	if ((f->mark.frames >= FOLD_FRAMES || f->room.unfolded) && sqlite_kept_shrink(f) == SQLITE_OK)
 		return SQLITE_OK; /* else with one of the next */
 	return sqlite_mark_write(&f->mark, false);

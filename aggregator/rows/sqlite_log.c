@@ -89,7 +89,8 @@ int sqlite_log_salts(sqlite3_file *file, struct sqlite_salts *ret)
 	uint8_t words[8];
 	int rc = file->pMethods->xRead(file, words, sizeof(words), 16);
 
-	*ret = (struct sqlite_salts){ { number(words), number(words + 4) } };
+	if (rc == SQLITE_OK)
+		*ret = (struct sqlite_salts){ { number(words), number(words + 4) } };
 	return rc;
 }
 

@@ -13,7 +13,7 @@ UNIT_TESTS += tests/unit/aggregator/test_batch.c tests/unit/aggregator/test_engi
 	tests/unit/aggregator/test_head.c tests/unit/aggregator/test_keys.c
 UNIT_TESTS += tests/unit/aggregator/test_checks.c tests/unit/aggregator/test_checks_sim.c \
 	tests/unit/aggregator/test_snapshot.c
-UNIT_TESTS += tests/unit/aggregator/test_row.c tests/unit/aggregator/test_put.c tests/unit/aggregator/test_owner_sim.c tests/unit/aggregator/test_engine_sim.c tests/unit/aggregator/test_engine_sim_many.c \
+UNIT_TESTS += tests/unit/aggregator/test_copy.c tests/unit/aggregator/test_row.c tests/unit/aggregator/test_put.c tests/unit/aggregator/test_owner_sim.c tests/unit/aggregator/test_engine_sim.c tests/unit/aggregator/test_engine_sim_many.c \
 	tests/unit/aggregator/test_sim.c
 TESTS_SRC += tests/lib/sim.c tests/unit/aggregator/engine_sim.c \
 	tests/unit/aggregator/engine_sim_fault.c tests/unit/aggregator/engine_sim_store.c \

@@ -172,7 +172,8 @@ static void touch(struct copy *copy, struct row *row)
 void copy_doubt(struct copy *copy, struct row *row)
 {
 	row->doubtful = true;
-	if (list_empty(&row->doubt))
+	row->doubted = row->reread;
+	if (!row->reread && list_empty(&row->doubt))
 		list_push_back(&copy->doubtful, &row->doubt);
 	copy_read_doubtful(copy);
 }
@@ -212,7 +213,8 @@ static void take_cells(struct copy *copy, const struct key *key, struct mp_str v
 			row_drop(row, b->first + b->n);
 		return;
 	}
-	r = row_take(row, value, NULL);
+	/* What is read from the start begins with what is stored, not with what has just come. */
+	r = row->reading && copy->loaded ? -ERANGE : row_take(row, value, NULL);
 	if (r == -EALREADY)
 		return;
 	touch(copy, row);
@@ -244,8 +246,9 @@ static bool store(struct copy *copy, struct stored *stored, struct mp_str value,
 
 static void take_owner(struct copy *copy, const struct key *key, struct mp_str value, uint64_t revision)
 {
-	if (key->shard < copy->n_shards && store(copy, &copy->owner[key->shard], value, revision))
-		copy->calls.owner(copy->calls.ctx, key->shard);
+	if (key->shard >= copy->n_shards || !store(copy, &copy->owner[key->shard], value, revision))
+		return;
+	copy->owner[key->shard].touched = copy->owners_touched = true;
 }
 
 static void take_other(struct copy *copy, struct mp_str text, const struct key *key, struct mp_str value,
@@ -282,16 +285,30 @@ void copy_take(struct copy *copy, struct mp_str text, struct mp_str value, uint6
 		take_other(copy, text, &key, value, revision);
 }
 
+static void settle_owners(struct copy *copy)
+{
+	copy->owners_touched = false;
+	for (uint32_t i = 0; i < copy->n_shards; i++) {
+		bool touched = copy->owner[i].touched;
+
+		copy->owner[i].touched = false;
+		if (touched)
+			copy->calls.owner(copy->calls.ctx, i);
+	}
+}
+
 void copy_settle(struct copy *copy)
 {
 	struct list *link;
 
+	if (copy->owners_touched)
+		settle_owners(copy);
 	while ((link = list_pop_front(&copy->touched))) {
 		struct row *row = LIST_ENTRY_OF(link, struct row, touched);
 
 		if (row_whole(row))
 			copy->calls.row(copy->calls.ctx, row);
-		else
+		else if (!row->reread)
 			copy_doubt(copy, row);
 	}
 }
@@ -306,7 +323,7 @@ int copy_wrote(struct copy *copy, struct row *row, struct mp_str head, struct mp
 		r = row_set_head(row, head, err);
 	}
 	if (r == 0 && batch.ptr)
-		r = row_take(row, batch, err);
+		r = row->reading ? -ERANGE : row_take(row, batch, err);
 	if (r == -EALREADY)
 		r = 0; /* the watch was faster */
 	if (r < 0)

@@ -19,6 +19,7 @@ struct stored {
 	size_t size;       /* bytes of it */
 	uint64_t revision; /* as of which it is known */
 	uint64_t seen;     /* copy->reads, when it was last found there */
+	bool touched;      /* an owner's: the transaction has changed it */
 };
 
 struct reading; /* copy_read.c */
@@ -62,6 +63,7 @@ struct copy {
 	struct map others;           /* struct stored by the whole key, owned: members, forks, meta */
 	struct stored owner[SHARDS_MAX]; /* by shard */
 	struct list touched;         /* rows that the transaction has changed */
+	bool owners_touched;         /* and some of the owners */
 	struct list doubtful;        /* rows that wait to be read again */
 	unsigned reading;            /* rows that are being read again */
 	struct reading *readings[COPY_READINGS]; /* they, in any order; NULL: free places */

@@ -142,7 +142,8 @@ struct reading {
 
 static void read_cells(struct reading *r);
 
-static void reading_end(struct reading *r)
+/* good: the engine's word was taken in. */
+static void reading_end(struct reading *r, bool good)
 {
 	struct copy *copy = r->copy;
 	struct row *row = r->row;
@@ -150,10 +151,12 @@ static void reading_end(struct reading *r)
 	copy->reading--;
 	copy->readings[r->place] = NULL;
 	free(r);
-	if (row_settle(row)) {
+	row->reread = false;
+	if (row_settle(row) && good && !row->doubted) {
 		copy->calls.row(copy->calls.ctx, row);
 	} else {
 		/* Again, but after the others, and not at once. */
+		row->doubtful = true;
 		copy->reread_at = host_now(copy->host) + REREAD_NS;
 		list_remove(&row->doubt);
 		list_push_back(&copy->doubtful, &row->doubt);
@@ -169,7 +172,7 @@ static void ask_row(struct reading *r, struct buf *from, struct buf *end, size_t
 	};
 
 	if (from->error || (end && end->error) || !copy_ask(r->copy, &range, done, r))
-		reading_end(r);
+		reading_end(r, false);
 }
 
 static void on_head(void *ctx, const struct engine_answer *answer)
@@ -181,21 +184,26 @@ static void on_head(void *ctx, const struct engine_answer *answer)
 	if (!copy_answered(copy))
 		return; /* it goes with the copy */
 	if (answer->outcome != ENGINE_COMMITTED) {
-		reading_end(r);
+		reading_end(r, false);
 		return;
 	}
 	if (answer->revision >= row->revision) {
 		row->revision = answer->revision;
 		if (row_set_head(row, answer->n_items ? answer->items[0].value : (struct mp_str){ 0 }, NULL) < 0) {
 			copy->counts.damaged++;
-			reading_end(r);
+			reading_end(r, false);
 			return;
 		}
 	}
-	if (!row_exists(row) || row->applied == row->head.last)
-		reading_end(r);
-	else
-		read_cells(r);
+	if (!row_exists(row) || row_complete(row)) {
+		reading_end(r, true);
+		return;
+	}
+	if (row->applied == row->head.last) { /* the first are missing */
+		r->anew = true;
+		row_read_anew(row);
+	}
+	read_cells(r);
 }
 
 static void read_head(struct reading *r)
@@ -231,13 +239,13 @@ static void on_row_cells(void *ctx, const struct engine_answer *answer)
 {
 	struct reading *r = ctx;
 	struct row *row = r->row;
-	bool more;
+	bool more = false, good = false;
 
 	if (!copy_answered(r->copy))
 		return;
-	more = false;
 	if (answer->outcome == ENGINE_COMMITTED && r->incarnation == row->head.incarnation) {
-		if (take_batches(r, answer)) {
+		good = take_batches(r, answer);
+		if (good) {
 			more = answer->more && row->applied < row->head.last;
 		} else if (!r->anew) {
 			/* What was missing may have left through retention: then all is new. */
@@ -245,7 +253,10 @@ static void on_row_cells(void *ctx, const struct engine_answer *answer)
 			row_read_anew(row);
 		}
 	}
-	(more ? read_cells : reading_end)(r);
+	if (more)
+		read_cells(r);
+	else
+		reading_end(r, good);
 }
 
 static void read_cells(struct reading *r)
@@ -285,6 +296,8 @@ void copy_read_doubtful(struct copy *copy)
 			return;
 		}
 		*r = (struct reading){ .copy = copy, .row = LIST_ENTRY_OF(link, struct row, doubt) };
+		r->row->reread = true;
+		r->row->doubted = false;
 		while (copy->readings[r->place])
 			r->place++;
 		copy->readings[r->place] = r;

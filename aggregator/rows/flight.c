@@ -151,7 +151,9 @@ static void land(struct owner *owner, uint64_t revision)
 			batch = buf_slice(&o->batch);
 		snapshot_landed(owner, o);
 		/* What cannot be taken in is read again; it is committed all the same. */
-		if (o->writes)
+		if (o->overtaken)
+			copy_doubt(owner->copy, o->row);
+		else if (o->writes)
 			(void)copy_wrote(owner->copy, o->row, buf_slice(&o->head), batch, revision, NULL);
 		while (!list_empty(&o->refused)) {
 			struct put *put = LIST_ENTRY_OF(o->refused.next, struct put, link);
@@ -241,7 +243,8 @@ static enum verdict take_reads(struct owner *owner, const struct engine_answer *
 	FOR_EACH_ABOARD(o, owner) {
 		struct mp_str text = txn_answer(&owner->txn, i++, answer, &at);
 
-		if (o->writes && slice_eq(text, buf_slice(&o->head)))
+		o->overtaken = o->writes && !slice_eq(text, buf_slice(&o->head));
+		if (o->writes && !o->overtaken)
 			verdict = HAPPENED;
 		else if (o->writes && verdict != HAPPENED && slice_eq(text, buf_slice(&o->before)))
 			verdict = NOT_HAPPENED;
@@ -337,9 +340,11 @@ static void kill_failed(struct owner *owner, const struct engine_answer *answer)
 		struct shard *shard = &owner->shard[s];
 		struct mp_str text;
 
-		if (!shard->aboard || shard->state != SHARD_MINE)
+		if (!shard->killing)
 			continue;
 		text = txn_answer(&owner->txn, i++, answer, &at);
+		if (shard->state != SHARD_MINE)
+			continue; /* it was lost meanwhile */
 		if (slice_eq(text, (struct mp_str){ shard->next, shard->next_size })) {
 			done = true; /* an earlier attempt has happened, whole */
 		} else if (slice_eq(text, shard_text(shard))) {
@@ -385,7 +390,8 @@ static void kill_flight(struct owner *owner)
 	for (uint32_t i = 0; i < owner->n_shards; i++) {
 		struct shard *s = &owner->shard[i];
 
-		if (!s->aboard || s->state != SHARD_MINE)
+		s->killing = s->aboard && s->state == SHARD_MINE;
+		if (!s->killing)
 			continue;
 		txn_compare(&owner->txn, shard_key(owner, i), shard_text(s));
 		txn_op(&owner->txn, ENGINE_PUT, shard_key(owner, i), (struct mp_str){ s->next, s->next_size });

@@ -349,9 +349,10 @@ void owner_want(struct owner *owner, uint32_t shard, bool want)
 	owner->shard[shard].want = want;
 }
 
+/* Not while a flight of before, when it was ours, is looked for. */
 static bool to_take(const struct shard *s)
 {
-	return s->want && s->state == SHARD_OTHERS;
+	return s->want && s->state == SHARD_OTHERS && !s->aboard;
 }
 
 /* Not while a row of it is on its way: then it would be lost, not released. */

@@ -28,6 +28,7 @@ struct shard {
 	char next[OWNER_TEXT_MAX]; /* while a flight is killed: what is written instead */
 	size_t next_size;
 	bool aboard;               /* a row of it is on the flight */
+	bool killing;              /* the transaction on its way rewrites its key */
 };
 
 /* A state snapshot that is being stored; see plan_snapshot.c. */
@@ -57,6 +58,7 @@ struct owned {
 	uint64_t rate_due;    /* see limits_rate() */
 	struct list refused;  /* puts that are refused if the flight finds the row as it is here */
 	bool writes;          /* the flight changes the row */
+	bool overtaken;       /* what the flight wrote was found, and the head changed since */
 	bool chores;          /* retention has something to do */
 	struct buf before;    /* the head that it finds; empty: none */
 	uint64_t first;       /* seq of the first cell that it adds */

@@ -58,7 +58,7 @@ void plan_forget(struct owned *owned)
 {
 	list_remove(&owned->aboard);
 	owned->n_flying = 0;
-	owned->writes = false;
+	owned->writes = owned->overtaken = false;
 	buf_reset(&owned->batch);
 	buf_reset(&owned->trim_from);
 	buf_reset(&owned->trim_end);

@@ -21,7 +21,7 @@ struct reader {
 	struct list waiting;         /* reads that no transaction serves yet */
 	struct list flying;          /* those that the one on its way serves */
 	struct list behind;          /* those whose row the copy does not have yet */
-	struct row *row[ROWS_MAX];   /* whose heads the transaction reads; NULL: the copy knows none */
+	struct row *row[ROWS_MAX];   /* whose heads the transaction reads; NULL: the copy knows none, or has no place for it */
 	struct buf key[ROWS_MAX];    /* the heads' keys */
 	struct mp_str reads[ROWS_MAX]; /* likewise */
 	size_t n_rows;               /* of them */
@@ -109,13 +109,15 @@ void reader_row_changed(struct reader *reader, struct row *row)
 	}
 }
 
-/* Takes in what the engine says of a row.  The row, or NULL: there is none. */
+/* Takes in what the engine says of a row.  The row, which may be `nobody`; NULL: there is one, and no place for it. */
 static struct row *take_head(struct reader *reader, size_t place, struct mp_str text, uint64_t revision)
 {
 	struct row *row = reader->row[place];
 	struct key key;
 
-	if (!row && (!text.ptr || key_parse(reader->reads[place], copy_prefix(reader->copy), &key) < 0 ||
+	if (!row && !text.ptr)
+		return &reader->nobody;
+	if (!row && (key_parse(reader->reads[place], copy_prefix(reader->copy), &key) < 0 ||
 		     copy_row_make(reader->copy, (struct mp_str){ key.name, key.name_size }, &row) < 0))
 		return NULL;
 	if (row->revision < revision && row_head_is(row, text))
@@ -130,8 +132,8 @@ static void serve(struct reader *reader, struct read *read, uint64_t revision)
 	read->row = reader->row[read->place];
 	read->revision = revision;
 	if (!read->row) {
-		answer(reader, read, &reader->nobody, "");
-	} else if (is_there(read)) {
+		answer(reader, read, NULL, "this member has no memory for the row, or has as many as it may have");
+	} else if (read->row == &reader->nobody || is_there(read)) {
 		answer(reader, read, read->row, "");
 	} else {
 		list_remove(&read->link);
@@ -194,25 +196,24 @@ static void on_heads(void *ctx, const struct engine_answer *got)
 /* Its place among the heads that are read; ROWS_MAX: no more fit. */
 static size_t place_of(struct reader *reader, const struct read *read)
 {
-	struct buf *key = &reader->key[reader->n_rows % ROWS_MAX];
-	size_t i = 0;
+	size_t n = reader->n_rows, i = 0;
+	struct buf *key;
 
-	if (read->row) {
-		while (i < reader->n_rows && reader->row[i] != read->row)
-			i++;
-	} else if (reader->n_rows < ROWS_MAX) {
-		buf_reset(key);
-		(void)key_head(key, copy_prefix(reader->copy), read->name);
-		while (i < reader->n_rows && !slice_eq(reader->reads[i], buf_slice(key)))
-			i++;
-	}
-	if (i < reader->n_rows || reader->n_rows == ROWS_MAX)
-		return i < reader->n_rows ? i : ROWS_MAX;
+	while (read->row && i < n && reader->row[i] != read->row)
+		i++;
+	if (read->row && i < n)
+		return i;
+	if (n == ROWS_MAX)
+		return ROWS_MAX;
+	key = &reader->key[n];
 	buf_reset(key);
 	if (key_head(key, copy_prefix(reader->copy), read->name) < 0)
 		return ROWS_MAX;
-	reader->row[i] = read->row;
-	reader->reads[i] = buf_slice(key);
+	for (i = 0; !read->row && i < n; i++)
+		if (slice_eq(reader->reads[i], buf_slice(key)))
+			return i;
+	reader->row[n] = read->row;
+	reader->reads[n] = buf_slice(key);
 	return reader->n_rows++;
 }
 

@@ -71,8 +71,13 @@ bool row_settle(struct row *row)
 	row->reading = false;
 	if (!row->n_batches && (row->head.deleted || row->head.floor == row->head.last + 1))
 		row->applied = row->head.last; /* none is kept */
-	row->doubtful = row->applied != row->head.last;
+	row->doubtful = !row_complete(row);
 	return !row->doubtful;
+}
+
+bool row_complete(const struct row *row)
+{
+	return row->applied == row->head.last && (!row_exists(row) || row_first(row) <= row->head.floor);
 }
 
 void row_free(struct row *row)

@@ -62,6 +62,8 @@ struct row {
 	uint64_t suspect;      /* `revision` when the head was first found to differ from the engine's */
 	bool reading;          /* the first batch may begin anywhere: it is read from the start */
 	bool doubtful;         /* not what is stored, or not all of it: to be read again */
+	bool reread;           /* that goes on */
+	bool doubted;          /* it was doubted meanwhile */
 };
 
 /* A row that is not there yet; NULL without memory.  n_shards as in `meta`. */
@@ -93,7 +95,10 @@ static inline bool row_exists(const struct row *row)
 	return row->head_text && !row->head.deleted;
 }
 
-/* It has all that its head speaks of. */
+/* All that its head speaks of is held, from the floor on. */
+bool row_complete(const struct row *row);
+
+/* It is complete, and nothing says that the engine has something else. */
 static inline bool row_whole(const struct row *row)
 {
 	return !row->doubtful && row->applied == row->head.last;

@@ -66,7 +66,9 @@ static void test_order(void)
 	is_int((long)row_find(row, MP_LIT("k2"), 0, &n), 0, "with their keys");
 	row_read_anew(row);
 	is_int(row_take(row, make(&b, 5, 2, NULL, 0), &err), 0, "read anew it begins anywhere");
-	ok(row_settle(row) && row_first(row) == 5, "and is whole");
+	ok(!row_settle(row), "but not above the floor: cells are missing");
+	is_int(row_set_head(row, MP_LIT(HEAD("6", "5", "")), &err), 0, "a higher floor: %s", err.text);
+	ok(row_settle(row) && row_first(row) == 5, "and it is whole");
 	is_int(row_set_head(row, MP_LIT("{}"), &err), -EINVAL, "a head that is none");
 	ok(row_whole(row), "changes nothing");
 	row_free(row);

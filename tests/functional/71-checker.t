@@ -226,6 +226,23 @@ def sums():
           "a sum above it")
     code, said, _ = rowcheck.run("--check", "bw/x=sum", where)
     mp.ok(code == 1 and "60 in all, above 0" in said, "a sum without a total")
+    judged(lines)
+
+
+def judged(lines):
+    """What the account says of a check: how far it was replayed, how many puts were refused, and when."""
+    refused = [line("call", t, c="b", o=t, op="put", row="bw/x", sha=["%x" % t], key="b%d" % t) for t in (40, 60)] + [
+        line("ret", t + 1, c="b", o=t, st=409) for t in (40, 60)]
+    fault = [line("fault", t, kind="kill", on="m1", at=at) for t, at in ((55, "begin"), (61, "end"))]
+    final = [line("final", 99, m="m1", row="bw/x", inc="1", highest=4, floor=4, cells=[[4, "ff", "lost"]]),
+             line("call", 70, c="c", o=1, op="put", row="bw/x", sha=["ff"], key="lost")]
+    where = text_file("judged.jsonl", lines[:-1] + refused + fault + final +
+                      [line("call", 80, c="c", o=2, op="compact", row="bw/x", floor=4)])
+    code, said, errors = rowcheck.run("--check", "bw/*=sum:110", where)
+    mp.ok(code == 0 and "check of bw/x: 3 cells replayed, 2 puts refused, 1 of them under faults" in said and
+          "check not replayed from seq 4 on" in said, "refused puts are counted") or mp.note(said + errors)
+    code, said, _ = rowcheck.run("--check", "bw/*=sum:100", where)
+    mp.ok(code == 1 and "110 in all, above 100" in said, "a check is replayed as far as cells are known")
 
 
 def long_history():

@@ -28,7 +28,8 @@ from history import Writer
 ROWS = {"a": "", "chains/b": "", "u": "unique"}
 # What each bug of the test double must be told as.
 TOLD = {"forget": "lost", "twice": "doubled", "stale": "stale", "apply refused": "refused",
-        "skip": "gap", "other bytes": "changed", "split": "half"}
+        "skip": "gap", "other bytes": "changed", "split": "half",
+        "unchecked": "check", "apply checked": "refused"}
 
 folder = mp.workdir()
 numbers = itertools.count()
@@ -78,6 +79,7 @@ def correct():
         mp.is_(load.errors, [], "seed %d: everybody came to the end" % seed)
         code, said, errors = rowcheck.run("--check", "u=unique", "--faults", "down", path)
         mp.is_(code, 0, "seed %d: the history holds" % seed) or mp.note(said + errors)
+        mp.like(said, r"check of u: [1-9]\d* cells replayed, [1-9]\d* puts refused", "seed %d: puts are refused" % seed)
         seen |= what_is_in(events_of(path))
     mp.is_(sorted(ROUTINE - seen), [], "the histories have: %s" % ", ".join(sorted(ROUTINE)))
 
@@ -120,7 +122,7 @@ def bugs():
     for bug, name in TOLD.items():
         for seed in range(9):
             group, _, path = run(seed, bug, 0.05)
-            code, said, errors = rowcheck.run("--json", path)
+            code, said, errors = rowcheck.run("--json", "--check", "u=unique", path)
             counts = json.loads(said)["counts"] if said else errors
             if group.broke and name in counts:  # a few alone may leave no trace that proves it
                 break

@@ -3,8 +3,10 @@
 """mp-aggregator alone, on SQLite.
 
 Part 1: the calls of docs/rows-api.md, bad input included.  Part 2: streams.  Part
-3: it is killed again and again while seeded clients put, read, delete, compact and
-subscribe; the history goes to tests/rows/check_history.  Part 4: it stops.
+3: it is killed, killed again as it comes, stopped and resumed, stopped and killed, and
+restarted in peace while seeded clients put, read, delete, compact and subscribe; the
+history goes to tests/rows/check_history, and every kind must have met puts in
+flight.  Part 4: it stops.
 """
 
 import base64
@@ -12,16 +14,16 @@ import http.client
 import json
 import os
 import random
-import subprocess
 import sys
+import threading
 
 LIB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")
 sys.path[:0] = [LIB, os.path.join(LIB, "../../rows")]
 import aggregator
 import mp
+import rowfaults
 from workload import Workload
 
-CHECKER = os.path.join(LIB, "../../rows/check_history")
 CELLS = {"Content-Type": "application/vnd.middlepipe.cells+json"}
 
 mp.need(aggregator.PROGRAM)
@@ -129,23 +131,61 @@ def test_streams(one):
     mp.is_(seen.count("heartbeat"), 4, "heartbeats go on")
 
 
-def test_kills(seed, seconds):
-    one = aggregator.Aggregator("kill%d" % seed).wait_ready()
-    path = os.path.join(os.environ.get("KEEP") or mp.workdir(), "history%d.jsonl" % seed)
-    load = Workload({"m1": one.url}, path, seed=seed, rows=["a", "b", "chains/x"], clients=4, admin=True)
+class Faults:
+    """What the workload's schedule carries out."""
 
-    def kill(target):
-        one.kill()
-        return one.start
+    def __init__(self, one):
+        self.one, self.ended = one, []
 
-    rng = random.Random(seed)
-    faults = [(0.5 * i + rng.random() * 0.2, "kill", "m1", rng.random() * 0.2) for i in range(1, 100)]
-    load.run(seconds=seconds, faults=faults, executors={"kill": kill})
-    mp.is_(load.errors, [], "seed %d: the clients got what they wanted" % seed)
-    mp.ok(one.lives > 5, "seed %d: killed %d times" % (seed, one.lives - 1))
-    check = subprocess.run([CHECKER, path], capture_output=True, text=True)
-    mp.note(check.stdout + check.stderr)
-    mp.is_(check.returncode, 0, "seed %d: all promises held" % seed)
+    def kill(self, _):
+        self.one.kill()
+        return self.one.start
+
+    def kill_again(self, draw):
+        """And again as it starts: before it serves, or a moment later."""
+        self.one.kill()
+
+        def again():
+            self.one.launch()
+            threading.Event().wait(float(draw))
+            self.one.kill()
+            self.one.start()
+        return again
+
+    def pause(self, _):
+        self.one.pause()
+        return self.one.resume
+
+    def pause_and_kill(self, _):
+        """It never goes on from where it was stopped."""
+        self.one.pause()
+
+        def end():
+            self.one.kill()
+            self.one.start()
+        return end
+
+    def restart(self, _):
+        self.ended.append(self.one.stop())
+        return self.one.start
+
+    def table(self):
+        return {"kill": self.kill, "killed again": self.kill_again, "pause": self.pause,
+                "paused and killed": self.pause_and_kill, "restart": self.restart}
+
+
+def test_faults(seed):
+    one = aggregator.Aggregator("seed%d" % seed).wait_ready()
+    path = rowfaults.history("alone-%d" % seed)
+    rng = random.Random("alone/%d" % seed)
+    kinds = {"kill": (["m1"], 0.0, 0.2), "pause": (["m1"], 0.2, 1.0), "restart": (["m1"], 0.0, 0.2),
+             "killed again": (["%.3f" % (rng.random() * 0.1) for _ in range(8)], 0.0, 0.2),
+             "paused and killed": (["m1"], 0.1, 0.5)}
+    load = Workload({"m1": one.url}, path, seed=seed, rows=rowfaults.ROWS, clients=4, admin=True)
+    faults = Faults(one)
+    load.run(faults=rowfaults.turns(rng, kinds, rowfaults.seconds(8)), executors=faults.table())
+    rowfaults.judge(load, path, kinds, "seed %d" % seed)
+    mp.is_(set(faults.ended), {0}, "seed %d: in peace it ended with 0, %d times" % (seed, len(faults.ended)))
     mp.is_(one.stop(), 0, "seed %d: it stops" % seed)
 
 
@@ -165,7 +205,7 @@ one = aggregator.Aggregator("alone").wait_ready()
 test_calls(one)
 test_mistakes(one)
 test_streams(one)
-for seed in (1, 2):
-    test_kills(seed, 6)
+for seed in rowfaults.SEEDS:
+    test_faults(seed)
 test_stop(one)
 mp.done()

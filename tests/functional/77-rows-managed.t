@@ -25,7 +25,6 @@ from workload import Workload
 
 PLACES = ["p0", "p1", "p2", "p3", "p4"]
 SIZES = [1, 3, 5, 3, 1]
-ROWS = ["a", "b", "chains/x", "nat/y"]
 SECONDS = rowfaults.seconds(0)  # of faults; 0: each kind once, at some size
 LONGEST = 0.6 if SECONDS < 30 else 5.0  # of a fault
 
@@ -95,7 +94,7 @@ def test(net, seed):
     group = managedgroup.Group(net, mp.workdir())
     path = rowfaults.history("managed-%d" % seed)
     load = Workload({name: "http://%s:9780" % net.places[name].address for name in PLACES}, path, seed=seed,
-                    rows=ROWS, clients=8, admin=True, token=netns.TOKEN, timeout=2.0)
+                    rows=rowfaults.ROWS, clients=8, admin=True, token=netns.TOKEN, timeout=2.0)
     load.absent.update(PLACES[1:])
     load.run(faults=plan.faults, executors=managedgroup.Faults(group, load).executors(), gap=0.005)
     if load.errors:

@@ -23,7 +23,6 @@ import rowfaults
 from workload import Workload
 
 ETCD, MEMBERS = ["e0", "e1", "e2"], ["m0", "m1", "m2"]
-ROWS = ["a", "b", "chains/x", "nat/y"]
 SECONDS = rowfaults.seconds(8)
 LONGEST = 1.5 if SECONDS < 30 else 8.0  # of a fault: beyond leases where there is time
 
@@ -156,7 +155,7 @@ def kinds(rng):
         return "%d+%s" % (rng.choice((1, 2)), "+".join(rng.sample(ETCD + MEMBERS, 6)))
 
     cuts = {
-        "owner cut": ROWS,
+        "owner cut": sorted(rowfaults.ROWS),
         "leader cut": ["all", "peers"],
         "minority cut": ["%s+%s" % (one, other) for one in ETCD for other in MEMBERS],
         "majority cut": ["no quorum"] + ["%s+%s" % (one, "+".join(m for m in MEMBERS if m != other))
@@ -184,7 +183,7 @@ def test_faults(net, group, folder, seed):
     faults = rowfaults.turns(rng, table, SECONDS)
     for second, kind, target, lasts in faults:
         mp.note("%5.1f s %s: %s, for %.1f s" % (second, kind, target, lasts))
-    load = Workload({name: one.url for name, one in members.items()}, path, seed=seed, rows=ROWS,
+    load = Workload({name: one.url for name, one in members.items()}, path, seed=seed, rows=rowfaults.ROWS,
                     clients=8, admin=True, token=netns.TOKEN, timeout=2.0)
     load.run(faults=faults, executors=Faults(net, group, members).table())
     rowfaults.judge(load, path, table, "seed %d" % seed)

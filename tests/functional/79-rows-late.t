@@ -200,7 +200,7 @@ def test_load(group, wire, seed):
     faults = rowfaults.turns(rng, kinds, rowfaults.seconds(8))
     before = dict(wire.counts)
     load = Workload({name: one.url for name, one in members.items()}, path, seed=seed,
-                    rows=["a", "b", "chains/x", "nat/y"], clients=8, admin=True, timeout=2.0)
+                    rows=rowfaults.ROWS, clients=8, admin=True, timeout=2.0)
     load.run(seconds=rowfaults.length(faults), faults=faults, executors=executors)
     counts = {name: wire.counts[name] - before.get(name, 0) for name in sorted(wire.counts)}
     mp.note("seed %d: %s" % (seed, counts))

@@ -78,6 +78,7 @@ class Row:
         self.finals = {}  # member: Final
         self.conflicts = []  # (life, seq, old entry, new entry)
         self.absences = []  # (from, to, seq, who, name): seq was not there then
+        self.replayed = None  # cells that its semantic check was replayed over; None: it has none
 
     def bad(self, name, life, seq, text, *events):
         self.verdict.bad(name, self.name, life.inc if life else None, seq, text, *events)

@@ -2,7 +2,8 @@
 """Semantic checks of rows, replayed over the cells that are there in the end.
 
 A replay needs every cell's text: that of its put ("data" in the history), or of
-the final state.  A life of which it is not all known is noted, not judged.
+the final state.  A life is replayed up to the first cell whose text is not known, which
+is noted.
 Cells that a check cannot read are skipped, as the aggregator halves do.
 
 Standard library only.
@@ -24,8 +25,26 @@ def parse(text):
 
 
 def judge(row, check, argument):
-    """Replays every life."""
-    texts = {}  # sha: text, of all puts and final states
+    """Replays every life, as far as it is known."""
+    texts = _texts(row)
+    row.replayed = 0
+    for life in row.lives.values():
+        cells = []
+        for seq in range(1, life.top + 1):
+            text = texts.get(life.cells[seq][1]) if seq in life.cells else None
+            if text is None:
+                row.verdict.note("row %s incarnation %s: check not replayed from seq %d on, its text "
+                                 "is not known" % (row.name, life.inc, seq))
+                break
+            cells.append((seq, text))
+        row.replayed += len(cells)
+        for seq, why in check(cells, argument):
+            row.bad("check", life, seq, why, life.cells[seq][3])
+
+
+def _texts(row):
+    """{sha: text} of all puts and final states."""
+    texts = {}
     for put in row.puts.values():
         for op in put.attempts:
             texts.update(zip(op.shas, op.data or ()))
@@ -33,18 +52,7 @@ def judge(row, check, argument):
         for cell in final.cells.values():
             if len(cell) > 3 and sha_of(cell[3].encode()) == cell[1]:
                 texts[cell[1]] = cell[3]
-    for life in row.lives.values():
-        cells = []
-        for seq in range(1, life.top + 1):
-            text = texts.get(life.cells[seq][1]) if seq in life.cells else None
-            if text is None:
-                row.verdict.note("row %s incarnation %s: check not replayed, the text of seq %d "
-                                 "is not known" % (row.name, life.inc, seq))
-                break
-            cells.append((seq, text))
-        else:
-            for seq, why in check(cells, argument):
-                row.bad("check", life, seq, why, life.cells[seq][3])
+    return texts
 
 
 def _objects(cells):

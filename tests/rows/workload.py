@@ -28,6 +28,8 @@ from rowclient import Broken, Client, Put, Subscriber
 MIX = (("put", 40), ("atomic", 10), ("if-match", 10), ("keyless", 2), ("twice", 4), ("again", 4),
        ("abandon", 2), ("highest", 7), ("latest", 7), ("get", 5), ("range", 5), ("stale", 4))
 ADMIN = (("compact", 1), ("delete", 1))
+# Instead, on a row with a check: contents are alike there, and its next life would have no check.
+CHECKED = {"keyless": "put", "delete": "compact"}
 
 
 def content_of(rng, check, number):
@@ -52,8 +54,8 @@ def operations(seed, client, rows, admin=False):
         number += 1
         op = {"op": rng.choices(names, weights)[0], "row": rng.choice(sorted(rows)),
               "key": "%d-%s-%d" % (seed, client, number), "draw": rng.random()}
-        if op["op"] == "keyless" and rows[op["row"]]:
-            op["op"] = "put"  # contents of checked rows are alike
+        if rows[op["row"]]:
+            op["op"] = CHECKED.get(op["op"], op["op"])
         cells = rng.randrange(2, 6) if op["op"] == "atomic" else 1
         op["contents"] = [content_of(rng, rows[op["row"]], "%s-%d" % (op["key"], i))
                           for i in range(cells)]

@@ -11,6 +11,7 @@ library only.
 """
 
 import os
+import re
 import subprocess
 import sys
 
@@ -20,7 +21,10 @@ sys.path[:0] = [ROWS]
 
 import mp
 
+CHECKS = re.compile(r"^check of (\S+): (\d+) cells replayed, (\d+) puts refused, (\d+) of them under faults$", re.M)
 CHECKER = os.path.join(ROWS, "check_history")
+# Rows of a workload: two have a check, so that puts are refused.
+ROWS = {"a": "", "b": "", "chains/x": "", "nat/y": "unique", "bw/z": "sum"}
 SEEDS = [int(seed) for seed in os.environ.get("MP_TEST_ROWS_SEEDS", "1 2").split()]
 
 
@@ -56,10 +60,29 @@ def length(faults):
     return max(second + lasts for second, _, _, lasts in faults) + 1.0
 
 
+def judge_checks(load, said, name):
+    """What the checker counted for the rows that have a check."""
+    counts = {row: [int(number) for number in numbers] for row, *numbers in CHECKS.findall(said)}
+    checked, under_faults = [row for row, check in load.rows.items() if check], 0
+    for row in checked:
+        replayed, refused, meanwhile = counts.get(row, (0, 0, 0))
+        mp.ok(replayed and refused, "%s: the check of %s is replayed over %d cells, and has refused %d puts" % (
+            name, row, replayed, refused))
+        under_faults += meanwhile
+    if checked and len(load.members) > 1:
+        mp.ok(under_faults, "%s: %d of them under faults" % (name, under_faults))
+
+
 def judge(load, path, kinds, name, *options):
-    """The clients came through, the checker is content, and each kind met puts in flight."""
+    """
+    The clients came through, the checker is content, each kind met puts in flight, and each row that
+    has a check refused some puts, meanwhile, too, if there was anybody left to do it.
+    """
     mp.is_(load.errors, [], "%s: the clients got what they wanted" % name)
-    check = subprocess.run([CHECKER, "--faults", ",".join(sorted(kinds)), *options, path],
-                           capture_output=True, text=True)
+    words = [CHECKER, "--faults", ",".join(sorted(kinds)), *options]
+    for row, check in load.rows.items():
+        words += ["--check", "%s=%s" % (row, check)] if check else []
+    check = subprocess.run([*words, path], capture_output=True, text=True)
     mp.note(check.stdout + check.stderr)
+    judge_checks(load, check.stdout, name)
     return mp.is_(check.returncode, 0, "%s: all promises held, and every fault met puts" % name)

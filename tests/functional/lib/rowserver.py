@@ -24,7 +24,7 @@ import rowmodel
 from rowclient import JSON_CELLS
 from rowmodel import Store
 
-BUGS = ("forget", "twice", "stale", "apply refused", "skip", "other bytes", "split")
+BUGS = ("forget", "twice", "stale", "apply refused", "skip", "other bytes", "split", "unchecked", "apply checked")
 
 
 class Group:
@@ -97,7 +97,20 @@ class Group:
             answer = self.store.put(row, key, base, if_match, contents[:-1])
             self.broke += answer[0] == 201
             return answer
+        if self.bug in ("unchecked", "apply checked") and state.check:
+            return self._unchecked_put(state, *args)
         return self.store.put(*args)
+
+    def _unchecked_put(self, state, *args):
+        """It is applied whatever the row's check says; its asker is told so, or that it was refused."""
+        check, refused = state.check, not state.check(state.cells, args[-1])
+        state.check = None
+        answer = self.store.put(*args)
+        state.check = check
+        if not refused or answer[0] != 201:
+            return answer
+        self.broke += 1
+        return answer if self.bug == "unchecked" else (409, {})
 
 
 class Member(socketserver.ThreadingMixIn, http.server.HTTPServer):

@@ -2,7 +2,9 @@
 /* See retain.h. */
 #include "aggregator/rows/retain.h"
 
-#define TRIM_BATCHES 64 /* go together: a deletion is as dear as a put */
+/* So much goes together, since a deletion is as dear as a put. */
+#define TRIM_BATCHES 64 /* that many ... */
+#define TRIM_SHARE 64   /* ... or that part of the row's bytes: few large ones would hold up a row at its limit for ever */
 #define SLICE 16384     /* cells of a deleted row that go at once */
 
 /* Time of the newest cell of a batch. */
@@ -18,34 +20,36 @@ static uint64_t newest(const struct row_batch *b)
 	return time;
 }
 
-/* The floor by age: behind the last of the batches in front that are too old as a whole. */
-static uint64_t floor_by_age(const struct row *row, uint64_t keep_ms, uint64_t now_ms)
+/*
+ * The floor by age: behind the last of the batches from the present one on that are too old as
+ * a whole.  Those below it may be many, wait for the key window only, and are not looked at.
+ */
+static uint64_t floor_by_age(const struct row *row, uint64_t floor, uint64_t keep_ms, uint64_t now_ms)
 {
-	uint64_t floor = row_first(row);
+	const struct row_batch *end = row->batches + row->gone + row->n_batches;
+	const struct row_batch *b;
 
-	for (size_t i = 0; i < row->n_batches; i++) {
-		const struct row_batch *b = &row->batches[row->gone + i];
-
-		if (newest(b) + keep_ms > now_ms)
-			break;
+	floor = floor > row_first(row) ? floor : row_first(row);
+	b = row_batch_of(row, floor);
+	for (; b && b < end && newest(b) + keep_ms <= now_ms; b++)
 		floor = b->first + b->n;
-	}
 	return floor;
 }
 
-/* The floor by bytes: whole batches, counted from the newest. */
+/* The floor by bytes: whole batches, counted from the newest, which stays however large it is. */
 static uint64_t floor_by_bytes(const struct row *row, uint64_t keep_bytes)
 {
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, floor = row->applied + 1;
 
 	for (size_t i = row->n_batches; i-- > 0;) {
 		const struct row_batch *b = &row->batches[row->gone + i];
 
 		bytes += b->size;
-		if (bytes > keep_bytes)
-			return b->first + b->n;
+		if (bytes > keep_bytes && i + 1 < row->n_batches)
+			break;
+		floor = b->first;
 	}
-	return row_first(row);
+	return floor;
 }
 
 /* With a check the floor rests on a snapshot. */
@@ -66,7 +70,7 @@ void retain_floor(struct head *next)
 /* Seq behind the last batch that may go. */
 static uint64_t trim_to(const struct row *row, const struct head *next, uint64_t now_ms)
 {
-	uint64_t to = 0;
+	uint64_t to = 0, bytes = 0;
 	size_t n = 0;
 
 	for (; n < row->n_batches; n++) {
@@ -77,8 +81,9 @@ static uint64_t trim_to(const struct row *row, const struct head *next, uint64_t
 		    newest(b) + KEPT_MS > now_ms)
 			break;
 		to = behind;
+		bytes += b->size;
 	}
-	return n >= TRIM_BATCHES || n == row->n_batches ? to : 0;
+	return n >= TRIM_BATCHES || bytes >= row->bytes / TRIM_SHARE ? to : 0;
 }
 
 static uint64_t next_slice(struct head *next)
@@ -96,7 +101,7 @@ uint64_t retain(const struct row *row, struct head *next, uint64_t now_ms)
 	if (next->keep_bytes && row->bytes > next->keep_bytes)
 		raise_floor(next, floor_by_bytes(row, next->keep_bytes));
 	if (next->keep_ms)
-		raise_floor(next, floor_by_age(row, next->keep_ms, now_ms));
+		raise_floor(next, floor_by_age(row, next->floor, next->keep_ms, now_ms));
 	return trim_to(row, next, now_ms);
 }
 

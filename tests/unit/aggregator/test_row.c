@@ -138,12 +138,19 @@ static void test_retention(void)
 	next.keep_bytes = row->bytes / 2 + 200;
 	(void)retain(row, &next, 0);
 	is_int((long)next.floor, 51, "so many bytes");
+	next = row->head;
+	next.keep_bytes = 1;
+	(void)retain(row, &next, 0);
+	is_int((long)next.floor, 91, "the newest batch stays, however large it is");
+	next = row->head;
+	next.floor = 51;
+	next.keep_ms = 3000;
+	(void)retain(row, &next, 8500);
+	is_int((long)next.floor, 61, "the floor goes on by age from where it is");
 	ok(!retain_due(row, 0), "the row itself wants nothing");
 	row->head.floor = 101;
 	is_int((long)retain(row, &(struct head){ .last = 100 + KEPT_CELLS, .floor = 101 }, KEPT_MS + 9000), 101,
 	       "batches go when their keys are old and many have come since");
-	is_int((long)retain(row, &(struct head){ .last = 100 + KEPT_CELLS, .floor = 101 }, KEPT_MS + 4500), 0,
-	       "many together");
 	is_int((long)retain(row, &(struct head){ .last = 100 + KEPT_CELLS, .floor = 101 }, KEPT_MS - 1), 0,
 	       "not while their keys are young");
 	is_int((long)retain(row, &(struct head){ .last = 100, .floor = 101 }, 10 * KEPT_MS), 0,
@@ -157,10 +164,76 @@ static void test_retention(void)
 	buf_fini(&b);
 }
 
+/* A clock that was ahead for a while does not end retention by age. */
+static void test_age(void)
+{
+	struct row *row = row_new(MP_LIT("r"), 64);
+	struct err err = { 0 };
+	struct head next;
+	struct buf b;
+
+	buf_init(&b, 1 << 20);
+	row_set_head(row, MP_LIT(HEAD("40", "11", "")), &err);
+	for (uint64_t i = 0; i < 4; i++)
+		row_take(row, make(&b, 1 + 10 * i, 10, NULL, i ? 1000 * i : 1000000), &err);
+	next = row->head;
+	next.keep_ms = 1000;
+	(void)retain(row, &next, 3500);
+	is_int((long)next.floor, 31, "batches below the floor are not looked at");
+	next.floor = 41;
+	(void)retain(row, &next, 3500);
+	is_int((long)next.floor, 41, "behind the last there is nothing to look at");
+	row_drop(row, 21);
+	next.floor = 11;
+	(void)retain(row, &next, 3500);
+	is_int((long)next.floor, 31, "nor before the first");
+	row_free(row);
+	buf_fini(&b);
+}
+
+/* Whether the batches in front go: `n` of n_size bytes may, and so many of rest_size bytes are behind them. */
+static bool goes(size_t n, size_t n_size, size_t rest, size_t rest_size)
+{
+	static const char bytes[4000];
+	struct row *row = row_new(MP_LIT("r"), 64);
+	struct head next = { .last = n + KEPT_CELLS, .floor = n + 1 };
+	struct batch_id id = { { 1 } };
+	struct err err = { 0 };
+	uint64_t to;
+	struct buf b;
+
+	buf_init(&b, 1 << 20);
+	row_set_head(row, MP_LIT(HEAD("200", "1", "")), &err);
+	for (size_t i = 0; i < n + rest; i++) {
+		buf_reset(&b);
+		batch_begin(&b, &id, i + 1);
+		batch_add(&b, &(struct cell){ .kind = CELL_DATA, .content = slice_make(bytes, i < n ? n_size : rest_size) });
+		batch_end(&b);
+		row_take(row, buf_slice(&b), &err);
+	}
+	to = retain(row, &next, KEPT_MS);
+	ok(!to || to == n + 1, "all that may go goes together");
+	row_free(row);
+	buf_fini(&b);
+	return to;
+}
+
+/* A deletion is as dear as a put: when it is worth it. */
+static void test_trim(void)
+{
+	ok(!goes(1, 1, 100, 1), "one batch of a hundred waits");
+	ok(goes(64, 1, 100, 4000), "sixty-four go, however small they are");
+	ok(!goes(63, 1, 100, 4000), "sixty-three wait for the next");
+	ok(goes(33, 4000, 100, 4000), "unless they are large: a row at its limit of bytes gets room again");
+	ok(goes(1, 4000, 50, 1), "one will do");
+}
+
 int main(void)
 {
 	test_order();
 	test_model();
 	test_retention();
+	test_age();
+	test_trim();
 	return done();
 }

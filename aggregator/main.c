@@ -29,8 +29,8 @@ static const struct opt opts[] = {
 	  .max = INT64_C(1) << 36, .arg = "SIZE",
 	  .help = "alone: keep so much of the disk for deletions, floors and a start when it is full (0: nothing)" },
 	{ .name = "accept-loss", .type = OPT_STRING, .target = &options.accept_loss, .arg = "NUMBER",
-	  .help = "go on although acknowledged cells are missing from the directory: the number that the refusal to "
-		  "start gives, good for that loss alone" },
+	  .help = "go on although acknowledged cells are missing, from the directory or from an etcd that was restored "
+		  "from a backup: the number that the refusal to start gives, good for that loss alone" },
 	{ .name = "join", .type = OPT_STRING, .target = &options.join, .arg = "URL",
 	  .env = "MP_AGGREGATOR_JOIN",
 	  .help = "managed: take part in the group of that member, unless it does already; without it a group is begun" },

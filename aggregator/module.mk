@@ -4,7 +4,7 @@ AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/checks.c aggregator/ro
 	aggregator/rows/group.c aggregator/rows/group_meta.c aggregator/rows/http.c aggregator/rows/http_forward.c aggregator/rows/http_members.c aggregator/rows/http_put.c \
 	aggregator/rows/http_read.c aggregator/rows/http_state.c aggregator/rows/http_snapshot.c aggregator/rows/http_subscribe.c \
 	aggregator/rows/meta.c aggregator/rows/owner.c aggregator/rows/owner_text.c aggregator/rows/owner_txn.c aggregator/rows/plan.c aggregator/rows/plan_snapshot.c aggregator/rows/put.c \
-	aggregator/rows/reader.c aggregator/rows/retain.c aggregator/rows/row.c aggregator/rows/row_keys.c \
+	aggregator/rows/reader.c aggregator/rows/restored.c aggregator/rows/retain.c aggregator/rows/row.c aggregator/rows/row_keys.c \
 	aggregator/rows/snapshot.c aggregator/rows/snapshot_load.c aggregator/rows/snapshot_try.c \
 	aggregator/rows/subscribe.c aggregator/serve.c aggregator/serve_managed.c \
 	aggregator/rows/head.c aggregator/rows/keys.c aggregator/rows/sqlite_file.c aggregator/rows/sqlite_kept.c \
@@ -13,6 +13,7 @@ UNIT_TESTS += tests/unit/aggregator/test_batch.c tests/unit/aggregator/test_engi
 	tests/unit/aggregator/test_head.c tests/unit/aggregator/test_keys.c
 UNIT_TESTS += tests/unit/aggregator/test_checks.c tests/unit/aggregator/test_checks_sim.c \
 	tests/unit/aggregator/test_snapshot.c
+UNIT_TESTS += tests/unit/aggregator/test_restored.c
 UNIT_TESTS += tests/unit/aggregator/test_copy.c tests/unit/aggregator/test_row.c tests/unit/aggregator/test_put.c tests/unit/aggregator/test_owner_sim.c tests/unit/aggregator/test_engine_sim.c tests/unit/aggregator/test_engine_sim_many.c \
 	tests/unit/aggregator/test_sim.c
 TESTS_SRC += tests/lib/sim.c tests/unit/aggregator/engine_sim.c \

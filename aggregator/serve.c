@@ -209,6 +209,7 @@ static int open_group(struct program *p, struct err *err)
 		.alone = !o->group,
 		.url = p->url,
 		.net = { on_ping, serve_failed, p },
+		.accept = o->accept_loss,
 	};
 	int r;
 

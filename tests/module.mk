@@ -112,6 +112,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/82-rows-quota.t \
 	tests/functional/83-rows-tls.t \
 	tests/functional/80-rows-backup.t \
+	tests/functional/80-rows-restored.t \
 	tests/functional/80-rows-disk.t \
 	tests/functional/80-rows-formats.t \
 	tests/functional/90-demo.t

@@ -153,6 +153,11 @@ struct engine_ops {
 			  uint64_t after, const struct engine_watch *watch);
 	void (*unwatch)(struct engine *engine, uint64_t id); /* nothing is called any more */
 	void (*health)(const struct engine *engine, struct engine_health *ret);
+	/*
+	 * Which map this is, known with the first answer: one that was restored elsewhere from a backup is
+	 * another.  0: not known yet.  NULL: nobody can tell.
+	 */
+	uint64_t (*identity)(const struct engine *engine);
 	/* Answers what is under way, then calls closed() from the loop and is gone. */
 	void (*close)(struct engine *engine, void (*closed)(void *ctx), void *ctx);
 };

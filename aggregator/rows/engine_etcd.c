@@ -477,6 +477,7 @@ static const struct engine_ops ops = {
 	.watch = engine_watch,
 	.unwatch = engine_unwatch,
 	.health = engine_health,
+	.identity = engine_etcd_cluster,
 	.close = engine_close,
 };
 

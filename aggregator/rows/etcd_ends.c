@@ -31,9 +31,9 @@ bool etcd_is_ours(struct etcd *e, const struct endpoint *at, uint64_t cluster)
 	if (e->cluster == cluster)
 		return !e->health.damaged;
 	(void)snprintf(why, sizeof(why),
-		       "%s is of cluster %" PRIu64 ", not %" PRIu64 ": another etcd, or a backup that was restored; "
-		       "give the right addresses, or restore anew (generation, owners), then start again",
-		       at->url, cluster, e->cluster);
+		       "%.48s is of cluster %016" PRIx64 ", not %016" PRIx64 ": another etcd, or a backup that was restored; "
+		       "give the right addresses, or end all members and start again: one says how to go on "
+		       "(--accept-loss)", at->url, cluster, e->cluster);
 	etcd_stop(e, why);
 	return false;
 }
@@ -51,9 +51,9 @@ static bool is_newer(struct etcd *e, const struct etcd_ask *ask)
 		return true;
 	}
 	(void)snprintf(why, sizeof(why),
-		       "%s is at revision %" PRIu64 " and was at %" PRIu64 ": a backup was restored under our feet; "
-		       "restore it with a new cluster token (generation, owners), then start again",
-		       ask->at->url, ask->answer.revision, ask->floor);
+		       "%.48s is at revision %" PRIu64 " and was at %" PRIu64 ": a backup was restored; "
+		       "end all members, restore it with a new cluster token, then start again: one says how to go on "
+		       "(--accept-loss)", ask->at->url, ask->answer.revision, ask->floor);
 	etcd_stop(e, why);
 	return false;
 }

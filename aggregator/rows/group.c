@@ -60,6 +60,8 @@ static void on_loaded(void *ctx)
 	struct group *g = ctx;
 
 	take_all(g);
+	if (g->raised)
+		group_say_rows(g);
 	g->ready = true;
 	g->calls.ready(g->calls.ctx);
 }

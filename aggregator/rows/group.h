@@ -31,6 +31,7 @@ struct group_options {
 	const char *url;        /* where others reach this member; not alone; borrowed */
 	struct members_net net; /* not alone */
 	bool lost;              /* something that was acknowledged is missing, and that was accepted: a new generation */
+	const char *accept;     /* the number that accepts an engine that was restored, see restored.h; NULL: none; borrowed */
 	bool runs_engine;       /* a member of the engine runs beside this one */
 	const char *uuid;       /* which group it is, 32 hex digits; NULL: whichever is there, or is made */
 };

@@ -5,11 +5,18 @@
 #include <string.h>
 
 #include "aggregator/rows/group_priv.h"
+#include "aggregator/rows/restored.h"
 #include "lib/hex.h"
 #include "lib/log.h"
 #include "lib/slice.h"
 
 #define META_AGAIN_MS 200 /* until `meta` is asked for again */
+#define ROWS_SAID 100     /* rows that are named in the log when something was lost */
+
+static uint64_t identity_of(const struct group *g)
+{
+	return g->engine->ops->identity ? g->engine->ops->identity(g->engine) : 0;
+}
 
 void group_take_meta(struct group *g, struct mp_str text)
 {
@@ -24,7 +31,8 @@ void group_take_meta(struct group *g, struct mp_str text)
 		group_fail(g, "the engine holds another group than this member's: was it restored, or is it the wrong one?");
 		return;
 	}
-	if (g->meta.shards && (strcmp(meta.group, g->meta.group) != 0 || meta.shards != g->meta.shards)) {
+	if (g->meta.shards && (strcmp(meta.group, g->meta.group) != 0 || meta.shards != g->meta.shards ||
+			       meta.generation != g->meta.generation)) {
 		group_fail(g, "the engine holds another group than before: was it restored, or emptied?");
 		return;
 	}
@@ -83,7 +91,7 @@ static void on_meta_made(void *ctx, const struct engine_answer *answer)
 
 static void make_meta(struct group *g)
 {
-	struct meta meta = { .generation = 1, .shards = g->options.shards };
+	struct meta meta = { .generation = 1, .shards = g->options.shards, .cluster = identity_of(g) };
 	uint64_t id[2] = { 0 };
 
 	for (size_t i = 0; i < 2; i++)
@@ -101,13 +109,44 @@ static void on_generation(void *ctx, const struct engine_answer *answer)
 
 	if (!group_answered(g))
 		return;
-	g->options.lost = answer->outcome != ENGINE_COMMITTED;
+	if (answer->outcome == ENGINE_COMMITTED)
+		g->options.lost = false;
 	meta_later(g); /* it is read, and is what it is now */
 }
 
 /* Whoever still has the generation before commits nothing. */
-static void next_generation(struct group *g, struct mp_str text)
+static void next_generation(struct group *g, struct mp_str text, const struct meta *now, uint64_t revision)
 {
+	struct meta next = *now;
+	struct buf prefix;
+
+	next.generation++;
+	next.cluster = identity_of(g);
+	g->raised = true;
+	log_warn("a loss was accepted", "group=%s generation=%" PRIu64 " from=%016" PRIx64 " to=%016" PRIx64
+		 " revision=%" PRIu64, next.group, next.generation, now->cluster, next.cluster, revision);
+	buf_init(&prefix, KEY_MAX);
+	if (key_prefix(&prefix, buf_slice(&g->tenant)) ||
+	    restored_commit(g->engine, buf_slice(&prefix), text, &next, &g->meta_text, on_generation, g) < 0)
+		meta_later(g);
+	else
+		g->asked++;
+	buf_fini(&prefix);
+}
+
+/* A group of an older program: from now on it says in which engine it is. */
+static void say_engine(struct group *g, struct mp_str text, const struct meta *now)
+{
+	struct meta next = *now;
+
+	next.cluster = identity_of(g);
+	store_meta(g, text, &next, on_generation);
+}
+
+/* It is there: is it that of this engine? */
+static void judge(struct group *g, struct mp_str text, uint64_t revision)
+{
+	char why[RESTORED_WHY_SIZE];
 	struct err err = { 0 };
 	struct meta meta;
 
@@ -115,9 +154,24 @@ static void next_generation(struct group *g, struct mp_str text)
 		group_fail(g, err.text);
 		return;
 	}
-	meta.generation++;
-	log_warn("a loss was accepted", "group=%s generation=%" PRIu64, meta.group, meta.generation);
-	store_meta(g, text, &meta, on_generation);
+	switch (restored_judge(&meta, identity_of(g), g->options.accept)) {
+	case RESTORED_NOT:
+		if (g->options.lost)
+			next_generation(g, text, &meta, revision);
+		else
+			begin(g, text);
+		break;
+	case RESTORED_UNKNOWN:
+		say_engine(g, text, &meta);
+		break;
+	case RESTORED_ACCEPTED:
+		next_generation(g, text, &meta, revision);
+		break;
+	case RESTORED_REFUSED:
+		restored_why(&meta, identity_of(g), why);
+		group_fail(g, why);
+		break;
+	}
 }
 
 static void on_meta(void *ctx, const struct engine_answer *answer)
@@ -128,10 +182,8 @@ static void on_meta(void *ctx, const struct engine_answer *answer)
 		return;
 	if (answer->outcome != ENGINE_COMMITTED)
 		meta_later(g);
-	else if (answer->n_items && g->options.lost)
-		next_generation(g, answer->items[0].value);
 	else if (answer->n_items)
-		begin(g, answer->items[0].value);
+		judge(g, answer->items[0].value, answer->revision);
 	else
 		make_meta(g);
 }
@@ -144,4 +196,20 @@ void group_ask_meta(struct group *g)
 		meta_later(g);
 	else
 		g->asked++;
+}
+
+void group_say_rows(const struct group *g)
+{
+	const struct map *rows = copy_rows(g->copy);
+	size_t n = 0;
+
+	for (struct map_entry *e = map_next(rows, NULL); e; e = map_next(rows, e)) {
+		const struct row *row = map_entry_value(e);
+
+		if (row_exists(row) && n++ < ROWS_SAID)
+			log_warn("a row goes on behind its highest seq", "row=%s incarnation=%016" PRIx64 " highest=%" PRIu64,
+				 LOG_SLICE(row_name(row)), row->head.incarnation, row->head.last);
+	}
+	log_warn("what was put behind that is lost", "group=%s generation=%" PRIu64 " rows=%zu", g->meta.group,
+		 g->meta.generation, n);
 }

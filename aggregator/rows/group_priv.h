@@ -36,6 +36,7 @@ struct group {
 	char room_why[256];         /* likewise */
 	uint64_t words[CHANCE];     /* random */
 	size_t n_words;             /* left of them */
+	bool raised;                /* a loss was accepted: what is left is said */
 	bool ready;                 /* calls.ready() was called */
 	bool closing;               /* group_close() was called */
 	bool ended;                 /* everything but the handles has gone */
@@ -63,6 +64,9 @@ uint64_t group_chance(void *g); /* of struct rows_host */
 
 /* Reads `meta`, or makes it, and builds the group with it; again until it is known. */
 void group_ask_meta(struct group *g);
+
+/* Names what is left, once it was read. */
+void group_say_rows(const struct group *g);
 
 /* It is that now. */
 void group_take_meta(struct group *g, struct mp_str text);

@@ -174,6 +174,12 @@ int key_fork(struct buf *out, struct mp_str prefix, struct mp_str uuid)
 	return escape(out, uuid);
 }
 
+int key_owners(struct buf *out, struct mp_str prefix)
+{
+	begin(out, prefix, KEY_OWNER);
+	return out->error;
+}
+
 int key_snapshots(struct buf *out, struct mp_str prefix)
 {
 	begin(out, prefix, KEY_SNAPSHOT);

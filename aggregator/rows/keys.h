@@ -57,7 +57,7 @@ int key_prefix(struct buf *out, struct mp_str tenant);
 
 /* Each appends a whole key, prefix first; `prefix` is what key_prefix() gave. */
 int key_meta(struct buf *out, struct mp_str prefix);
-int key_member(struct buf *out, struct mp_str prefix, struct mp_str id);
+int key_member(struct buf *out, struct mp_str prefix, struct mp_str id); /* "": where all begin */
 int key_owner(struct buf *out, struct mp_str prefix, uint32_t shard);
 int key_head(struct buf *out, struct mp_str prefix, struct mp_str name);
 int key_cells(struct buf *out, struct mp_str prefix, struct mp_str name, uint64_t incarnation,
@@ -65,6 +65,9 @@ int key_cells(struct buf *out, struct mp_str prefix, struct mp_str name, uint64_
 int key_fork(struct buf *out, struct mp_str prefix, struct mp_str uuid);
 int key_snapshot(struct buf *out, struct mp_str prefix, struct mp_str name, uint64_t incarnation,
 		 uint64_t seq, uint32_t part);
+
+/* Appends where the owners of all shards begin. */
+int key_owners(struct buf *out, struct mp_str prefix);
 
 /* Appends where the snapshots of all rows begin. */
 int key_snapshots(struct buf *out, struct mp_str prefix);

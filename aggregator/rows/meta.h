@@ -2,7 +2,8 @@
 /*
  * `meta`: what is fixed when a group begins (rows.md 2).
  *
- *	{"format":1,"group":"000102030405060708090a0b0c0d0e0f","generation":1,"shards":64,"sealed":false}
+ *	{"format":1,"group":"000102030405060708090a0b0c0d0e0f","generation":1,"shards":64,"sealed":false,
+ *	 "cluster":"8e9e05c52164694d"}
  *
  * Every commit compares it by value, so that a group that was sealed, or
  * restored from a backup, takes nothing more from who does not know that.
@@ -29,6 +30,7 @@ struct meta {
 	uint64_t generation;        /* counts restores, from 1 */
 	uint32_t shards;            /* 1 to SHARDS_MAX */
 	bool sealed;                /* nothing is committed any more */
+	uint64_t cluster;           /* the engine's identity when it was last known to be whole; 0: it has none */
 };
 
 /* Appends the text.  0, or -errno as buf_add(). */

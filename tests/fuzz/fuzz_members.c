@@ -148,7 +148,7 @@ static void check_meta(struct mp_str text)
 	buf_init(&out, META_SIZE_MAX);
 	FUZZ_CHECK(meta_write(&out, &first) == 0 && meta_read(buf_slice(&out), &again, NULL) == 0);
 	FUZZ_CHECK(strcmp(first.group, again.group) == 0 && first.generation == again.generation &&
-		   first.shards == again.shards && first.sealed == again.sealed);
+		   first.shards == again.shards && first.sealed == again.sealed && first.cluster == again.cluster);
 	buf_fini(&out);
 }
 

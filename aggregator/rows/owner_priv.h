@@ -172,9 +172,9 @@ bool snapshot_begins_row(const struct owned *owned); /* the flight names one tha
 bool snapshot_is(const struct owned *owned, const struct put *put); /* ... and it is that one */
 bool snapshot_due(const struct owner *owner, const struct row *row, uint64_t now_ms);
 void snapshot_drop(struct owned *owned);
-/* The next step of storing it; and for a life of the row that has ended: all of them go. */
+/* The next step of storing it; and for a life of the row that ends, or has ended: all of them go. */
 void snapshot_plan(struct owner *owner, struct owned *owned);
-void snapshot_plan_end(struct owner *owner, struct owned *owned, uint64_t life);
+bool snapshot_plan_end(struct owner *owner, struct owned *owned, uint64_t life); /* false without memory */
 bool snapshot_aboard(const struct owned *owned);   /* there is such a step */
 size_t snapshot_size(const struct owned *owned);   /* its bytes */
 void snapshot_name(struct owned *owned);           /* in the head that is written, when it is that */

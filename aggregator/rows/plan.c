@@ -82,6 +82,17 @@ static struct batch_id id_of(const struct owner *owner)
 	return id;
 }
 
+/*
+ * Puts wait for a row that was deleted, and cells and snapshots of its life are still there: a flight without them
+ * ends it first, since all of that together would be more than three ops.
+ */
+static bool ends_first(const struct owned *owned)
+{
+	const struct head *head = &owned->row->head;
+
+	return head->deleted && head->check[0] && head->floor <= head->last && !list_empty(&owned->queue);
+}
+
 /* A head that follows the one that is stored; its id tells this flight from all others. */
 static void begin(struct owner *owner, struct owned *owned)
 {
@@ -295,11 +306,21 @@ static bool add_floor(struct owner *owner, struct owned *owned, struct put *put)
 
 static bool add_delete(struct owner *owner, struct owned *owned, struct put *put)
 {
-	(void)owner;
+	const struct row *row = owned->row;
+	uint64_t first = row_first(row), last = row->head.last;
+
 	(void)put;
-	/* Its cells follow in slices: from now on the floor says how far they have gone, see retain.h. */
+	if (!last && row->head.check[0]) { /* no slice will follow: what there is of a state goes now */
+		snapshot_drop(owned);
+		if (!snapshot_plan_end(owner, owned, row->head.incarnation))
+			return false;
+	}
+	/*
+	 * Its cells follow in slices: from now on the floor says how far they have gone, see retain.h. Those
+	 * before the first that is held went long ago.
+	 */
 	owned->next.deleted = true;
-	owned->next.floor = 1;
+	owned->next.floor = first < last ? first : last ? last : 1;
 	return true;
 }
 
@@ -426,24 +447,33 @@ void plan_return(struct owned *owned)
 	plan_forget(owned);
 }
 
-/* What the row keeps, and what may leave the engine. */
-static void clean(struct owner *owner, struct owned *owned)
+/*
+ * What the row keeps, and what may leave the engine.  The snapshots of a life that is over go with its last
+ * cells; when it is made again there may be some that an older program has left.  False without memory.
+ */
+static bool clean(struct owner *owner, struct owned *owned)
 {
 	struct mp_str prefix = copy_prefix(owner->copy), name = row_name(owned->row);
 	const struct head *before = &owned->row->head;
 	uint64_t incarnation = before->incarnation, to = 0;
+	bool unfinished = before->deleted && before->floor <= before->last;
+	bool again = owned->next.incarnation != incarnation;
 
 	retain_floor(&owned->next);
-	if (owned->next.incarnation != incarnation)
-		to = before->deleted && before->floor <= before->last ? UINT64_MAX : 0;
+	if (again || ends_first(owned))
+		to = unfinished ? UINT64_MAX : 0;
 	else if (owned->chores || owned->next.snapshot != before->snapshot)
 		to = retain(owned->row, &owned->next, owner->host->wall(owner->host->ctx));
-	if (!to)
-		return;
-	if (before->deleted && before->check[0])
-		snapshot_plan_end(owner, owned, incarnation);
-	(void)key_cells(&owned->trim_from, prefix, name, incarnation, 0);
-	(void)key_cells(&owned->trim_end, prefix, name, incarnation, to);
+	if (ends_first(owned))
+		owned->next.floor = before->last + 1;
+	if (before->deleted && before->check[0] && (again || to > before->last) &&
+	    !snapshot_plan_end(owner, owned, incarnation))
+		return false;
+	if (to) {
+		(void)key_cells(&owned->trim_from, prefix, name, incarnation, 0);
+		(void)key_cells(&owned->trim_end, prefix, name, incarnation, to);
+	}
+	return true;
 }
 
 static bool finish(struct owner *owner, struct owned *owned)
@@ -478,13 +508,14 @@ bool plan_row(struct owner *owner, struct owned *owned)
 	begin(owner, owned);
 	snapshot_plan(owner, owned);
 	snapshot_name(owned);
-	take_puts(owner, owned);
+	if (ends_first(owned))
+		owned->chores = true;
+	else
+		take_puts(owner, owned);
 	owned->writes = !list_empty(&owned->flying);
 	if (!owned->writes && !stays(owner, owned))
 		return false;
-	if (owned->writes)
-		clean(owner, owned);
-	if (!finish(owner, owned)) {
+	if ((owned->writes && !clean(owner, owned)) || !finish(owner, owned)) {
 		plan_return(owned);
 		return false;
 	}

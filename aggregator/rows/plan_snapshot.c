@@ -204,17 +204,19 @@ void snapshot_plan(struct owner *owner, struct owned *owned)
 	}
 }
 
-void snapshot_plan_end(struct owner *owner, struct owned *owned, uint64_t life)
+bool snapshot_plan_end(struct owner *owner, struct owned *owned, uint64_t life)
 {
-	if (!owner->snapshot_aboard && storing_of(owned))
-		plan_removal(owner, owned, life, UINT64_MAX);
+	if (!storing_of(owned))
+		return false;
+	plan_removal(owner, owned, life, UINT64_MAX);
+	return owned->storing->end.len;
 }
 
 bool snapshot_aboard(const struct owned *owned)
 {
 	const struct storing *s = owned->storing;
 
-	return s && (s->part.len || s->names || s->end.len);
+	return s && (s->part.len || s->names);
 }
 
 size_t snapshot_size(const struct owned *owned)

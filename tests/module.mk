@@ -93,6 +93,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/71-workload.t \
 	tests/functional/72-aggregator-local.t \
 	tests/functional/72-rows-cli.t \
+	tests/functional/72-rows-rights.t \
 	tests/functional/73-rows-cli-group.t \
 	tests/functional/73-rows-client.t \
 	tests/functional/74-managed-alone.t \

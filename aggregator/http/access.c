@@ -264,6 +264,15 @@ unsigned access_rights(const struct access_entry *entry, struct mp_str row)
 	return rights;
 }
 
+unsigned access_rights_somewhere(const struct access_entry *entry)
+{
+	unsigned rights = 0;
+
+	for (size_t i = 0; i < entry->n_grants; i++)
+		rights |= entry->grants[i].rights;
+	return rights;
+}
+
 bool access_bearer(struct mp_str value, struct mp_str *ret_token)
 {
 	struct mp_str scheme, rest;

@@ -49,6 +49,9 @@ const char *access_name(const struct access_entry *entry);
 /* The rights (enum http_right, or-ed) that all matching prefixes give together. */
 unsigned access_rights(const struct access_entry *entry, struct mp_str row);
 
+/* Those that its prefixes give, each for the rows that it means. */
+unsigned access_rights_somewhere(const struct access_entry *entry);
+
 /* The token of `Authorization: Bearer TOKEN`; false for anything else. */
 bool access_bearer(struct mp_str value, struct mp_str *ret_token);
 

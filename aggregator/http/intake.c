@@ -227,15 +227,14 @@ static bool find_route(struct http_req *req, const char *method)
 	return true;
 }
 
-static bool check_size(struct http_req *req)
+static void check_size(struct http_req *req)
 {
 	struct err text = { 0 };
 
 	if (req->expects.length <= req->route->row->body_max)
-		return true;
+		return;
 	(void)err_set(&text, -E2BIG, "the body may have %zu bytes here", req->route->row->body_max);
 	refuse(req, 413, "too_large", text.text);
-	return false;
 }
 
 /*
@@ -250,12 +249,24 @@ static bool answer_now(const struct http_req *req, bool proper)
 	       http_header(req, "Expect", &expect) > 0;
 }
 
+/* Who is it, before anything of the body is kept?  False: nobody, where that is not enough. */
+static bool check_who(struct http_req *req)
+{
+	check_client(req);
+	rights_find(req);
+	if (req->who.known || req->route->row->anyone)
+		return true;
+	req->refuse = true;
+	rights_challenge(req);
+	return false;
+}
+
 static enum MHD_Result first_call(struct http_req *req, const char *method, const char *version)
 {
 	bool proper = read_head(req, method, version);
 
-	if (proper && find_route(req, method) && check_size(req))
-		check_client(req);
+	if (proper && find_route(req, method) && check_who(req))
+		check_size(req);
 	if (req->expects.chunked)
 		req->answer.close = true; /* no second request behind an end that we may have misread */
 	if (!req->refuse || !answer_now(req, proper)) {

@@ -72,7 +72,6 @@ static void take(struct http_server *s, struct http_req *req)
 	req->handed_at = uv_now(s->loop);
 	calm_owed(s);
 	list_push_back(&s->open, &req->open);
-	rights_find(req);
 	req->route->row->handler(s->ctx, req);
 }
 

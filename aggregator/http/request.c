@@ -8,6 +8,8 @@
 #include "aggregator/http/server_priv.h"
 #include "lib/slice.h"
 
+#define NOBODY_PART 16 /* of the room for bodies: what who has not said who it is may take */
+
 struct http_req *req_new(struct worker *worker, const char *target)
 {
 	struct http_req *req = calloc(1, sizeof(*req));
@@ -36,6 +38,7 @@ void req_unref(struct http_req *req)
 	if (atomic_fetch_sub_explicit(&req->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	atomic_fetch_sub(&req->server->held, req->held);
+	atomic_fetch_sub(&req->server->held_nobody, req->held_nobody);
 	stream_fini(req);
 	rights_forget(req);
 	buf_fini(&req->head_text);
@@ -46,15 +49,28 @@ void req_unref(struct http_req *req)
 	free(req);
 }
 
+static bool hold(_Atomic uint64_t *held, uint64_t bytes, uint64_t most)
+{
+	if (atomic_fetch_add(held, bytes) + bytes <= most)
+		return true;
+	atomic_fetch_sub(held, bytes);
+	return false;
+}
+
+/* Nobody's have a part of the room, so that they cannot take the others' away. */
 bool req_hold(struct http_req *req, uint64_t bytes)
 {
 	struct http_server *s = req->server;
+	uint64_t nobody = req->who.known ? 0 : bytes;
 
-	if (atomic_fetch_add(&s->held, bytes) + bytes > s->options.body_total) {
-		atomic_fetch_sub(&s->held, bytes);
+	if (!hold(&s->held_nobody, nobody, s->options.body_total / NOBODY_PART))
+		return false;
+	if (!hold(&s->held, bytes, s->options.body_total)) {
+		atomic_fetch_sub(&s->held_nobody, nobody);
 		return false;
 	}
 	req->held += bytes;
+	req->held_nobody += nobody;
 	return true;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who a client is and what it may do (server.h): known when the loop takes a
- * request, and kept in it, for a stream can outlive what it was read from.
+ * Who a client is and what it may do (server.h): found by libmicrohttpd's threads when the
+ * head is there, before any byte of a body, and kept in the request, which outlives the token
+ * file that it was read from.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,9 +23,29 @@ static void set_who(struct http_req *req, bool known, unsigned all, const char *
 		       ACCESS_NAME_MAX, name ? name : "");
 }
 
+static struct access *access_now(struct http_server *s)
+{
+	struct access *access;
+
+	pthread_mutex_lock(&s->access_lock);
+	access = access_ref(s->access);
+	pthread_mutex_unlock(&s->access_lock);
+	return access;
+}
+
+void rights_use(struct http_server *s, struct access *access)
+{
+	struct access *old;
+
+	pthread_mutex_lock(&s->access_lock);
+	old = s->access;
+	s->access = access;
+	pthread_mutex_unlock(&s->access_lock);
+	access_unref(old);
+}
+
 static void by_entry(struct http_req *req, const struct access_entry *entry, const char *kind)
 {
-	req->who.access = access_ref(req->server->access);
 	req->who.entry = entry;
 	set_who(req, true, 0, kind, access_name(entry));
 }
@@ -35,7 +56,7 @@ static void by_token(struct http_req *req, struct mp_str value, int n)
 	struct mp_str token;
 
 	if (n == 1 && access_bearer(value, &token))
-		entry = access_by_token(req->server->access, token);
+		entry = access_by_token(req->who.access, token);
 	if (entry)
 		by_entry(req, entry, "token");
 	else
@@ -46,7 +67,7 @@ static void by_token(struct http_req *req, struct mp_str value, int n)
 static void by_cert(struct http_req *req)
 {
 	const struct tls_peer *peer = req->tls_peer;
-	const struct access *access = req->server->access;
+	const struct access *access = req->who.access;
 	const char *name = peer->cn[0] ? peer->cn : peer->subject;
 	const struct access_entry *entry;
 
@@ -63,15 +84,16 @@ static void by_cert(struct http_req *req)
 
 void rights_find(struct http_req *req)
 {
-	const struct http_server *s = req->server;
 	struct mp_str value;
-	int n = s->access ? http_header(req, "Authorization", &value) : 0;
+	int n;
 
+	req->who.access = access_now(req->server);
+	n = req->who.access ? http_header(req, "Authorization", &value) : 0;
 	if (n)
 		by_token(req, value, n);
 	else if (req->tls_peer && req->tls_peer->verified)
 		by_cert(req);
-	else if (!s->access && !s->asks_certs)
+	else if (!req->who.access && !req->server->asks_certs)
 		set_who(req, true, ALL_RIGHTS, "local", NULL);
 	else
 		set_who(req, false, 0, "nobody", NULL);
@@ -92,16 +114,29 @@ bool http_may(const struct http_req *req, enum http_right right, struct mp_str n
 	return (rights & (unsigned)right) != 0;
 }
 
+bool http_may_somewhere(const struct http_req *req, enum http_right right)
+{
+	unsigned rights = req->who.rights;
+
+	if (req->who.entry)
+		rights |= access_rights_somewhere(req->who.entry);
+	return (rights & (unsigned)right) != 0;
+}
+
+void rights_challenge(struct http_req *req)
+{
+	answer_field(req, "WWW-Authenticate", "Bearer");
+	answer_error(req, 401, "unauthorized", "a token or a client certificate is needed");
+}
+
 void http_deny(struct http_req *req)
 {
-	static const struct http_field challenge[] = { { "WWW-Authenticate", "Bearer" },
-						       { NULL, NULL } };
-
-	if (req->who.known)
+	if (req->who.known) {
 		http_answer_error(req, 403, "forbidden", "%s has no right to do that", req->who.text);
-	else
-		http_answer_error_fields(req, 401, challenge, "unauthorized",
-					 "a token or a client certificate is needed");
+		return;
+	}
+	rights_challenge(req);
+	req_finish(req);
 }
 
 const char *http_who(const struct http_req *req)

@@ -53,6 +53,7 @@ static void forget(struct http_server *s)
 	reload_fini(&s->reload);
 	tls_free(s->tls);
 	access_unref(s->access);
+	pthread_mutex_destroy(&s->access_lock);
 	conns_fini(&s->conns);
 	if (s->bell >= 0)
 		(void)close(s->bell); /* nothing was promised about it */
@@ -237,10 +238,8 @@ static void on_changed(void *ctx, struct tls_set *set, struct access *table)
 
 	if (set)
 		tls_use(s->tls, set);
-	if (table) {
-		access_unref(s->access);
-		s->access = table;
-	}
+	if (table)
+		rights_use(s, table);
 }
 
 static int read_files(struct http_server *s, struct err *err)
@@ -299,6 +298,7 @@ int http_server_start(struct http_server **ret_server, uv_loop_t *loop,
 	s->options.connections = affordable(options->connections);
 	s->ctx = ctx;
 	s->plain_heads = !strncmp(MHD_get_version(), "0.", 2);
+	pthread_mutex_init(&s->access_lock, NULL); /* cannot fail */
 	list_init(&s->open);
 	s->bell = bell_new();
 	rc = start_conns(s);

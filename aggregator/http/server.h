@@ -44,6 +44,7 @@ struct http_route {
 	const char *path;         /* "/v1/rows/{row}/cells/latest"; NULL ends the table */
 	size_t body_max;          /* bytes; 0: a body is refused */
 	http_handler_fn *handler; /* called in the loop */
+	bool anyone;              /* also who has not said who it is; else 401 at the head */
 };
 
 /* All that can be set.  Start from http_options_default(); texts are copied. */
@@ -59,7 +60,7 @@ struct http_options {
 	int connections;        /* most at once; what comes above is closed */
 	int per_address;        /* the same of one IPv4 address or IPv6 /64; 0: no bound */
 	size_t head_max;        /* bytes of target and fields; 431 and 414 above. A connection has 20 KiB more room */
-	size_t body_total;      /* bytes of bodies and answers held at once; 503 above */
+	size_t body_total;      /* bytes of bodies and answers held at once, a 16th of them nobody's; 503 above */
 	size_t stream_max;      /* bytes of a stream that lie unread; refused above */
 	size_t stream_total;    /* the same of all streams */
 	int head_ms;            /* from the first byte to the last of a head */
@@ -151,8 +152,14 @@ enum http_right {
 	RIGHT_ADMIN = 4, /* has nothing of the others in it */
 };
 
-/* May it do that with the row?  name "": with every row, or with what is no row. */
+/*
+ * May it do that with the row?  name "": with every row, or with what is no row.  Who it is was
+ * found when its head came, by the files as they were then.
+ */
 bool http_may(const struct http_req *req, enum http_right right, struct mp_str name);
+
+/* With any row at all?  For who lists many: without it there is nothing to look for. */
+bool http_may_somewhere(const struct http_req *req, enum http_right right);
 
 /* Answers 401 to those who did not say who they are, else 403.  Ends the request. */
 void http_deny(struct http_req *req);

@@ -54,7 +54,8 @@ struct http_server {
 	struct list open;                /* of http_req.open: with their handlers */
 	struct reload reload;            /* reads the files again */
 	struct tls *tls;                 /* NULL: plain */
-	struct access *access;           /* NULL: no token file; the loop's */
+	pthread_mutex_t access_lock;     /* of `access`: workers ask, the loop replaces it */
+	struct access *access;           /* NULL: no token file, for as long as the server lives */
 	bool asks_certs;                 /* clients are asked for certificates */
 	char *unix_path;                 /* of the socket, to be removed; or NULL */
 	int port;                        /* that it listens on */
@@ -67,6 +68,7 @@ struct http_server {
 	void (*stopped)(void *ctx);      /* as given */
 	void *stopped_ctx;               /* of it */
 	_Atomic uint64_t held;           /* bytes of bodies and answers */
+	_Atomic uint64_t held_nobody;    /* those of them of who has not said who it is */
 	_Atomic uint64_t unread;         /* bytes of streams */
 	_Atomic uint64_t requests;       /* for statistics, as in struct http_stats */
 	_Atomic uint64_t answers[6];     /* ... */
@@ -94,7 +96,7 @@ struct who {
 	bool known;                       /* it has said who it is, and that is true */
 	unsigned rights;                  /* that it has with every row */
 	const struct access_entry *entry; /* that gives it more; or NULL */
-	struct access *access;            /* where that is; one reference */
+	struct access *access;            /* the token file that it was found with; one reference, or NULL */
 	char text[ACCESS_NAME_MAX + 32];  /* for people */
 };
 
@@ -151,11 +153,12 @@ struct http_req {
 	struct guard_body expects;    /* what the body will be */
 	struct buf body;              /* so far */
 	uint64_t discarded;           /* bytes of the body that were not kept */
-	uint64_t held;                /* bytes of it in http_server.held */
+	uint64_t held;                /* bytes of it in http_server.held ... */
+	uint64_t held_nobody;         /* ... and in http_server.held_nobody */
 	uint64_t handed_at;           /* loop's milliseconds */
 	char peer[INET6_ADDRSTRLEN];  /* of the connection */
 	struct tls_peer *tls_peer;    /* its certificate; one reference, or NULL */
-	struct who who;               /* whose it is */
+	struct who who;               /* whose it is; from its head on */
 	struct answer answer;         /* what the handler said */
 	struct stream stream;         /* when it is one */
 	void (*on_gone)(void *ctx);   /* as given; NULL: nobody asks */
@@ -260,9 +263,16 @@ enum MHD_Result intake_request(void *cls, struct MHD_Connection *connection, con
 void intake_completed(void *cls, struct MHD_Connection *connection, void **ctx,
 		      enum MHD_RequestTerminationCode code);
 
-/* rights.c: who it is, in the loop before its handler. */
+/*
+ * rights.c: who it is, from its head and its certificate.  Any thread that has the request.
+ * rights_challenge() is what who is not known, and has to be, is answered; the caller sends it.
+ */
 void rights_find(struct http_req *req);
+void rights_challenge(struct http_req *req);
 void rights_forget(struct http_req *req);
+
+/* Another token file is in force: one reference, which is the server's from here on. */
+void rights_use(struct http_server *server, struct access *access);
 
 /* listen.c: a listening socket by the options; or a negative errno. */
 int listen_open(const struct http_options *options, struct err *err);

@@ -117,6 +117,12 @@ struct rows_lag rows_streams_lag(const struct rows_http *http);
 /* May the client see what is no row's?  False: answered. */
 bool rows_may_look(struct http_req *req);
 
+/*
+ * May it do that with any row at all?  For what goes over many: who may not is told so, and
+ * nothing is looked for.  False: answered.
+ */
+bool rows_may_somewhere(struct http_req *req, enum http_right right);
+
 /* A row has changed: streams by prefix may want it. */
 void rows_streams_row(struct rows_http *http, struct row *row);
 
@@ -145,6 +151,13 @@ bool rows_query_number(struct http_req *req, const char *name, uint64_t max, uin
 
 /* "00000000000000ff" */
 bool rows_incarnation(struct mp_str text, uint64_t *ret);
+
+/*
+ * The rows that the client may read, with names that begin with `prefix` and come behind `after`,
+ * sorted; free() is due, the rows are the copy's.  NULL: out of memory.
+ */
+struct row **rows_collect(struct rows_http *http, struct http_req *req, struct mp_str prefix,
+			  struct mp_str after, size_t *ret_n);
 
 /* Appends ROW of docs/rows-api.md. */
 void rows_add_row(struct buf *out, const struct rows_http *http, const struct row *row);

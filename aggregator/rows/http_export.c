@@ -259,27 +259,12 @@ static void next_row(struct export *e)
 
 /* ------------------------------------------------------------------------- start */
 
-static int by_name(const void *a, const void *b)
+/* The names of the rows that the client may read, sorted: rows may go meanwhile.  False: out of memory. */
+static bool collect_names(struct export *e, struct mp_str prefix)
 {
-	return slice_compare(row_name(*(struct row *const *)a), row_name(*(struct row *const *)b));
-}
+	size_t n;
+	struct row **found = rows_collect(e->lines.http, e->lines.req, prefix, (struct mp_str){ 0 }, &n);
 
-/* The names of the rows that the client may read, sorted.  False: out of memory. */
-static bool collect(struct export *e, struct mp_str prefix)
-{
-	const struct map *rows = copy_rows(group_copy(e->lines.http->group));
-	struct row **found = calloc(map_count(rows) + 1, sizeof(struct row *));
-	size_t n = 0;
-
-	for (struct map_entry *at = map_next(rows, NULL); found && at; at = map_next(rows, at)) {
-		struct row *row = map_entry_value(at);
-
-		if (row_exists(row) && slice_starts(row_name(row), prefix) &&
-		    http_may(e->lines.req, RIGHT_READ, row_name(row)))
-			found[n++] = row;
-	}
-	if (found)
-		qsort(found, n, sizeof(struct row *), by_name);
 	for (size_t i = 0; i < n; i++)
 		(void)buf_add(&e->names, found[i]->name, found[i]->name_size + 1);
 	free(found);
@@ -308,7 +293,7 @@ void rows_export(void *ctx, struct http_req *req)
 	struct export *e;
 	char text[ROW_NAME_MAX + 1];
 
-	if (!rows_query_only(req, "prefix"))
+	if (!rows_may_somewhere(req, RIGHT_READ) || !rows_query_only(req, "prefix"))
 		return;
 	if (http_query(req, "prefix", &prefix) && prefix.len > ROW_NAME_MAX) {
 		http_answer_error(req, 400, "bad_request", "prefix wants %d bytes at most", ROW_NAME_MAX);
@@ -325,7 +310,7 @@ void rows_export(void *ctx, struct http_req *req)
 	buf_init(&e->state, SNAPSHOT_SIZE_MAX);
 	(void)snprintf(text, sizeof(text), "%.*s", SLICE_ARG(prefix));
 	begin.prefix = text;
-	if (!collect(e, prefix)) {
+	if (!collect_names(e, prefix)) {
 		http_answer_error(req, 503, "unavailable", "out of memory");
 		export_free(&e->lines);
 		return;

@@ -424,7 +424,7 @@ void rows_import(void *ctx, struct http_req *req)
 	struct import *im;
 	struct mp_str after;
 
-	if (!rows_query_only(req, "after"))
+	if (!rows_may_somewhere(req, RIGHT_PUT) || !rows_may_somewhere(req, RIGHT_ADMIN) || !rows_query_only(req, "after"))
 		return;
 	im = group_owner(http->group) ? calloc(1, sizeof(*im)) : NULL;
 	if (!im) {

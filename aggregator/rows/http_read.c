@@ -375,16 +375,13 @@ static int by_name(const void *a, const void *b)
 	return slice_compare(row_name(*(struct row *const *)a), row_name(*(struct row *const *)b));
 }
 
-/* Those rows that are asked for, sorted. */
-static struct row **collect(struct http_req *req, const struct copy *copy, size_t *ret_n)
+struct row **rows_collect(struct rows_http *http, struct http_req *req, struct mp_str prefix,
+			  struct mp_str after, size_t *ret_n)
 {
-	const struct map *rows = copy_rows(copy);
+	const struct map *rows = copy_rows(group_copy(http->group));
 	struct row **found = calloc(map_count(rows) + 1, sizeof(*found));
-	struct mp_str prefix = { 0 }, after = { 0 };
 
 	*ret_n = 0;
-	(void)http_query(req, "prefix", &prefix);
-	(void)http_query(req, "after", &after);
 	for (struct map_entry *e = map_next(rows, NULL); found && e; e = map_next(rows, e)) {
 		struct row *row = map_entry_value(e);
 
@@ -399,19 +396,23 @@ static struct row **collect(struct http_req *req, const struct copy *copy, size_
 
 void rows_list(void *ctx, struct http_req *req)
 {
+	struct mp_str prefix = { 0 }, after = { 0 };
 	struct rows_http *http = ctx;
 	uint64_t limit = LIST_ROWS;
 	struct row **rows;
 	struct buf body;
 	size_t n;
 
-	if (!rows_query_only(req, "prefix after limit") || !rows_query_number(req, "limit", LIST_MAX, &limit))
+	if (!rows_may_somewhere(req, RIGHT_READ) || !rows_query_only(req, "prefix after limit") ||
+	    !rows_query_number(req, "limit", LIST_MAX, &limit))
 		return;
 	if (!group_copy(http->group)) {
 		http_answer_error(req, 503, "unavailable", "it has not read its rows yet");
 		return;
 	}
-	rows = collect(req, group_copy(http->group), &n);
+	(void)http_query(req, "prefix", &prefix);
+	(void)http_query(req, "after", &after);
+	rows = rows_collect(http, req, prefix, after, &n);
 	if (!rows) {
 		http_answer_error(req, 503, "unavailable", "out of memory");
 		return;

@@ -114,7 +114,9 @@ static void on_over(void *ctx, const struct http_multi_end *end)
 	for (size_t i = 0; i < s->n; i++) {
 		const struct put_answer lost = { .code = PUT_UNKNOWN, .why = "the row's owner has not answered" };
 
-		if (s->puts[i] && unknown)
+		if (s->puts[i] && (end->status == 401 || end->status == 403))
+			rows_request_deny(s->puts[i]); /* it may put nothing there at all */
+		else if (s->puts[i] && unknown)
 			rows_request_fail(s->puts[i], &lost);
 		else if (s->puts[i])
 			rows_request_retry(s->puts[i], "the row has no owner that can be reached");

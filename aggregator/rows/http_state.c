@@ -67,6 +67,14 @@ bool rows_may_look(struct http_req *req)
 	return false;
 }
 
+bool rows_may_somewhere(struct http_req *req, enum http_right right)
+{
+	if (http_may_somewhere(req, right))
+		return true;
+	http_deny(req);
+	return false;
+}
+
 /* --------------------------------------------------------------------- health */
 
 static const struct http_field plain[] = { { "Content-Type", "text/plain; charset=utf-8" }, { NULL, NULL } };

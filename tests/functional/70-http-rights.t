@@ -177,6 +177,54 @@ def part_tokens(folder):
     mp.is_(front.stop(), 0, "and it ends well")
 
 
+def begin(front, path, size, *fields):
+    """A connection that has sent so much of a body, and the last byte not."""
+    client = front.connect()
+    head = "PUT" if path.startswith("/row") else "POST"
+    client.send(("%s %s HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n%s\r\n" % (
+        head, path, size, "".join(field + "\r\n" for field in fields))).encode())
+    client.send(b"x" * (size - 1))
+    return client
+
+
+def part_nobody(folder):
+    """Who has not said who it is has no part of the room for bodies, and hardly one where anyone may ask."""
+    path = os.path.join(folder, "nobody.json")
+    write_tokens(path, {"token_sha256": digest("t"), "name": "t", "rights": [grant("", put=True)]})
+    front = Front("--tokens", path, "--body-total", "1M")
+    taken = [begin(front, "/row/a", 300000) for _ in range(8)]
+    taken += [begin(front, "/row/a", 300000, bearer("guess")) for _ in range(8)]
+    mp.is_(front.stats()["held"], 0, "nothing is kept of bodies without a token, or with a wrong one")
+    body = b"y" * 500000
+    mp.is_(once(front, "PUT", "/row/a", body, [bearer("t")]).status, 200, "and others are served")
+    for client in taken:
+        client.send(b"x")
+    mp.is_({client.answer().status for client in taken}, {401}, "they are told at their ends")
+    for client in taken:
+        client.close()
+    with front.connect() as client:
+        client.send(b"PUT /row/a HTTP/1.1\r\nHost: t\r\nContent-Length: 4000000\r\nExpect: 100-continue\r\n\r\n")
+        a = client.answer()
+        mp.is_([a.status, a.code(), a.fields["www-authenticate"]], [401, "unauthorized", "Bearer"],
+               "at the head, if they ask")
+    mp.wait_for(lambda: not front.stats()["held"], "the room to be given back")
+    mp.is_(once(front, "PUT", "/row/a", b"z" * 900000, [bearer("t")]).status, 200, "all the room is there")
+    mp.wait_for(lambda: not front.stats()["held"], "the room to be given back")
+
+    taken = [begin(front, "/open", 30000) for _ in range(8)]
+    mp.wait_for(lambda: front.stats()["held"] > 30000, "bodies where anyone may ask")
+    mp.is_(once(front, "POST", "/open", b"x" * 40000).status, 503, "nobody's bodies have a sixteenth of the room")
+    mp.is_(once(front, "PUT", "/row/a", body, [bearer("t")]).status, 200, "and leave the others theirs")
+    mp.wait_for(lambda: front.stats()["held"] <= 1 << 16, "a sixteenth at most")
+    mp.is_(once(front, "POST", "/open", body, [bearer("t")]).status, 201, "who is known has all the room there")
+    mp.wait_for(lambda: front.stats()["held"] <= 1 << 16, "that to be given back")
+    for client in taken:
+        client.close()
+    mp.wait_for(lambda: not front.stats()["held"], "the room to be given back")
+    mp.is_(once(front, "POST", "/open", b"x" * 40000).status, 201, "then there is room again")
+    mp.is_(front.stop(), 0, "and it ends well")
+
+
 def part_both(folder, ca):
     path = os.path.join(folder, "both.json")
     write_tokens(path, {"cert_ou": "app:a1", "name": "app", "rights": [grant("a/", read=True, put=True)]},
@@ -260,6 +308,7 @@ root_ca = Authority(home, "ca")
 part_tls(home, root_ca)
 part_mutual(home, root_ca)
 part_tokens(home)
+part_nobody(home)
 part_both(home, root_ca)
 part_start(home, root_ca)
 part_handshakes(home, root_ca)

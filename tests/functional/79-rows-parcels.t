@@ -29,14 +29,15 @@ PUTS = 25
 
 
 def token_file(name, *prefixes):
-    """Everything for `root`; `app` may put below these prefixes."""
+    """Everything for `root`; `app` may put below these prefixes, and `m1-only` everywhere at m1."""
     path = os.path.join(mp.workdir(), name)
 
     def entry(who, grants):
         return {"token_sha256": hashlib.sha256((who + "-secret").encode()).hexdigest(), "name": who, "rights": grants}
     grants = [{"prefix": prefix, "read": True, "put": True} for prefix in prefixes]
     with open(path, "w") as out:
-        json.dump([entry("root", [{"prefix": "", "read": True, "put": True, "admin": True}]), entry("app", grants)], out)
+        json.dump([entry("root", [{"prefix": "", "read": True, "put": True, "admin": True}]), entry("app", grants),
+                   entry(name + "-only", [{"prefix": "", "put": True}])], out)
     os.chmod(path, 0o600)
     return path
 
@@ -120,6 +121,9 @@ def test_rights(owner, other, mine, row):
     status, told = put(other, row, "a", who="app")
     mp.is_((status, told["code"]), (403, "forbidden"), "a right that the owner does not know")
     mp.is_(put(owner, row, "a", who="app")[0], 403, "nor does it there")
+    status, told = put(other, row, "a", who=other.name + "-only")
+    mp.is_((status, told["code"]), (403, "forbidden"), "somebody whom the owner does not know")
+    mp.is_(put(owner, row, "a", who=other.name + "-only")[0], 401, "nor does it there")
 
 
 def test_many(members, row):
@@ -149,7 +153,7 @@ def test_odd(owner):
                        (b"\xff" * 4096, "no parcel at all"), ((head + b"rx") * 1025, "too many puts")):
         status, _, _ = owner.call("POST", "/v1/parcels", body, bearer("root"))
         mp.is_(status, 400, what)
-    mp.is_(owner.call("POST", "/v1/parcels", head + b"rx")[0], 200, "who has no token gets an answer to each put")
+    mp.is_(owner.call("POST", "/v1/parcels", head + b"rx")[0], 401, "who has no token is not listened to")
     status, _, body = owner.call("POST", "/v1/parcels", head + b"~x", bearer("root"))
     mp.is_((status, struct.unpack_from("<H", body, 8)[0]), (200, 403), "a name that nobody may have")
 

@@ -6,7 +6,7 @@
  *	                           grace, and it prints "stopped" and its numbers
  *
  *	GET  /fast              an answer of a few bytes at once
- *	POST /fast              201 at once
+ *	POST /fast              201 at once; /open: the same for anyone
  *	POST /echo/{name}       the body, with the name and a query's `q` in fields
  *	GET  /late?ms=N         an answer after N milliseconds; never without N
  *	GET  /big?bytes=N       so many bytes
@@ -14,8 +14,8 @@
  *	GET  /flood             a stream as fast as it is read, of 64 MiB
  *	GET  /blast             one that does not wait for its reader, ended when too slow
  *	GET  /row/{name}        read right; PUT: put right; DELETE: admin right
- *	GET  /who               who it is
- *	GET  /stats             the front's numbers
+ *	GET  /who               who it is, for anyone
+ *	GET  /stats             the front's numbers, for anyone
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -345,20 +345,21 @@ static void get_blast(void *ctx, struct http_req *req)
 /* ----------------------------------------------------------------------- main */
 
 static const struct http_route routes[] = {
-	{ HTTP_GET, "/fast", 0, get_fast },
-	{ HTTP_POST, "/fast", BODY_MAX, post_fast },
-	{ HTTP_POST, "/echo/{name}", BODY_MAX, post_echo },
-	{ HTTP_GET, "/late", 0, get_late },
-	{ HTTP_GET, "/big", 0, get_big },
-	{ HTTP_GET, "/ticks", 0, get_ticks },
-	{ HTTP_GET, "/flood", 0, get_flood },
-	{ HTTP_GET, "/blast", 0, get_blast },
-	{ HTTP_GET, "/row/{name}", 0, row_get },
-	{ HTTP_PUT, "/row/{name}", BODY_MAX, row_put },
-	{ HTTP_DELETE, "/row/{name}", 0, row_delete },
-	{ HTTP_GET, "/who", 0, get_who },
-	{ HTTP_GET, "/stats", 0, get_stats },
-	{ HTTP_GET, NULL, 0, NULL },
+	{ HTTP_GET, "/fast", 0, get_fast, false },
+	{ HTTP_POST, "/fast", BODY_MAX, post_fast, false },
+	{ HTTP_POST, "/echo/{name}", BODY_MAX, post_echo, false },
+	{ HTTP_GET, "/late", 0, get_late, false },
+	{ HTTP_GET, "/big", 0, get_big, false },
+	{ HTTP_GET, "/ticks", 0, get_ticks, false },
+	{ HTTP_GET, "/flood", 0, get_flood, false },
+	{ HTTP_GET, "/blast", 0, get_blast, false },
+	{ HTTP_GET, "/row/{name}", 0, row_get, false },
+	{ HTTP_PUT, "/row/{name}", BODY_MAX, row_put, false },
+	{ HTTP_DELETE, "/row/{name}", 0, row_delete, false },
+	{ HTTP_GET, "/who", 0, get_who, true },
+	{ HTTP_GET, "/stats", 0, get_stats, true },
+	{ HTTP_POST, "/open", BODY_MAX, post_fast, true },
+	{ .path = NULL },
 };
 
 static const struct opt opts[] = {

@@ -36,13 +36,15 @@ static void test_rights(void)
 	is_int(access_rights(e, MP_LIT("chains/shop")), RIGHT_READ | RIGHT_PUT, "rights add up");
 	is_int(access_rights(e, MP_LIT("chains")), RIGHT_READ, "half a prefix is none");
 	is_int(access_rights(e, MP_LIT("")), RIGHT_READ, "all rows are those of the empty prefix");
+	is_int(access_rights_somewhere(e), RIGHT_READ | RIGHT_PUT, "of all that it may do with some row");
 	e = access_by_token(access, MP_LIT("other"));
 	ok(e && access_rights(e, MP_LIT("x")) == (RIGHT_READ | RIGHT_PUT | RIGHT_ADMIN), "another token");
 	ok(!access_by_token(access, MP_LIT("Secret")), "an unknown token");
 	ok(!access_by_token(access, MP_LIT("")), "an empty token");
 	ok(!access_by_token(access, MP_LIT(SECRET)), "the digest is no token");
 	e = access_by_cert(access, "x", ous, 2);
-	ok(e && !strcmp(access_name(e), "shop") && !access_rights(e, MP_LIT("x")), "by an OU");
+	ok(e && !strcmp(access_name(e), "shop") && !access_rights(e, MP_LIT("x")) && !access_rights_somewhere(e),
+	   "by an OU");
 	e = access_by_cert(access, "m2", ous, 1);
 	ok(e && !strcmp(access_name(e), "member"), "by a CN");
 	ok(!access_by_cert(access, "", ous, 1), "no certificate of those");

@@ -95,7 +95,9 @@ static void owned_free(struct owner *owner, struct owned *owned)
 	buf_fini(&owned->batch_key);
 	buf_fini(&owned->trim_from);
 	buf_fini(&owned->trim_end);
+	row_forget_keys(owned->row);
 	owned->row->owned = NULL;
+	list_remove(&owned->link);
 	free(owned);
 }
 
@@ -487,6 +489,39 @@ void owner_say_overdue(struct owner *owner)
 	}
 }
 
+/*
+ * Nothing of the row waits or flies.  What is remembered of one that another member owns by now, or that
+ * is not there, goes; of others the memory of a batch.
+ */
+static void rest(struct owner *owner, struct owned *owned)
+{
+	const struct row *row = owned->row;
+
+	if (owner->shard[row->shard].state != SHARD_MINE || !row_exists(row))
+		owned_free(owner, owned);
+	else
+		buf_fini(&owned->batch);
+}
+
+static void look_at(struct owner *owner, struct row *row, uint64_t wall)
+{
+	bool may = owner->shard[row->shard].state == SHARD_MINE && row_whole(row);
+	bool due = may && retain_due(row, wall), wants = may && snapshot_due(owner, row, wall);
+	struct owned *owned = due || wants ? owner_owned(owner, row) : row->owned;
+
+	if (!owned)
+		return;
+	if (due || wants) {
+		owned->chores = due;
+		if (wants)
+			(void)snapshot_begin(owner, owned); /* else the next time */
+		if (list_empty(&owned->work))
+			list_push_back(&owner->work, &owned->work);
+	} else if (list_empty(&owned->work) && list_empty(&owned->queue) && list_empty(&owned->aboard)) {
+		rest(owner, owned);
+	}
+}
+
 /* Looks at some rows for retention; in some rounds at all. */
 static void find_chores(struct owner *owner)
 {
@@ -495,26 +530,12 @@ static void find_chores(struct owner *owner)
 	size_t skip = owner->chores_next, n = 0;
 
 	for (struct map_entry *e = map_next(rows, NULL); e && n < CHORES_MAX; e = map_next(rows, e)) {
-		struct row *row = map_entry_value(e);
-		struct owned *owned;
-		bool due, wants;
-
 		if (skip) {
 			skip--;
 			continue;
 		}
 		n++;
-		if (owner->shard[row->shard].state != SHARD_MINE || !row_whole(row))
-			continue;
-		due = retain_due(row, wall);
-		wants = snapshot_due(owner, row, wall);
-		if ((!due && !wants) || !(owned = owner_owned(owner, row)))
-			continue;
-		owned->chores = due;
-		if (wants)
-			(void)snapshot_begin(owner, owned); /* else the next time */
-		if (list_empty(&owned->work))
-			list_push_back(&owner->work, &owned->work);
+		look_at(owner, map_entry_value(e), wall);
 	}
 	owner->chores_next = n < CHORES_MAX ? 0 : owner->chores_next + n;
 }

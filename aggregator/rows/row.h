@@ -2,7 +2,7 @@
 /*
  * One row as this process has it: its head, and behind one another the batches
  * that are stored.  Everything here has been committed; what is still on its
- * way is the owner's (flight.h).
+ * way is the owner's (owner_priv.h).
  *
  * The batches are kept as they are stored, and the idempotency keys of their
  * cells can be looked up (rows.md 3.6).
@@ -160,6 +160,9 @@ bool row_walk_next(struct row_walk *walk, struct cell *ret);
  * row never asks.  0, or -ENOMEM: it has not happened.
  */
 int row_keep_keys(struct row *row);
+
+/* Not any more: their memory is given back. */
+void row_forget_keys(struct row *row);
 
 /*
  * The newest put under that key with a seq above `after`: the seq of its first

@@ -151,6 +151,12 @@ int row_keep_keys(struct row *row)
 	return r;
 }
 
+void row_forget_keys(struct row *row)
+{
+	row_keys_fini(row);
+	row->keys.kept = false;
+}
+
 uint64_t row_find(const struct row *row, struct mp_str key, uint64_t after, uint32_t *ret_n)
 {
 	struct batch batch;

@@ -222,6 +222,79 @@ static void test_old(void)
 	end();
 }
 
+/* ----------------------------------------------------------------------- memory */
+
+/* How many rows the owner remembers. */
+static int n_owned(void)
+{
+	int n = 0;
+
+	LIST_FOR_EACH(link, &stand.owner->all)
+		n++;
+	return n;
+}
+
+static void test_memory(void)
+{
+	static const char large[200000];
+	struct asked a;
+	struct row *row;
+
+	begin();
+	stand.owner->limits.bytes = 1 << 20;
+	(void)put(&a, "r", PUT_POLICIES, "count");
+	ask(&a, "r", PUT_CELLS, "");
+	a.content = slice_make(large, sizeof(large));
+	is_int(answer_of(&a), PUT_COMMITTED, "a large cell");
+	row = row_of("r");
+	ok(row->owned->batch.cap <= 65536, "its memory is given back behind the flight");
+	put_many("r", 3);
+	ok(row->owned->batch.cap, "that of small ones waits for the next");
+	next_chores();
+	next_chores();
+	ok(row->owned && !row->owned->batch.cap && row->keys.slot, "for some seconds");
+	is_int(put(&a, "r", PUT_DELETE, ""), PUT_COMMITTED, "the row is deleted");
+	ok(until(has_gone, row), "and its cells go");
+	next_chores();
+	ok(!row->owned && !row->keys.slot && !row->check && !n_owned(), "then nothing of it is remembered");
+	is_int(put(&a, "r", PUT_CELLS, "x"), PUT_COMMITTED, "it can be made again");
+	end();
+}
+
+static void ask_keyed(struct asked *a, const char *row)
+{
+	ask(a, row, PUT_CELLS, "x");
+	a->put.key = MP_LIT("key");
+}
+
+/* Shards that move away take along what was remembered of their rows. */
+static void test_moved(void)
+{
+	struct asked a, b;
+	struct base base;
+
+	begin();
+	put_many("r", 3);
+	put_many("s", 3);
+	ask_keyed(&a, "r");
+	base = a.put.base;
+	is_int(answer_of(&a), PUT_COMMITTED, "a put with a key");
+	is_int(n_owned(), 2, "two rows");
+	owner_want(stand.owner, 0, false);
+	ask(&b, "s", PUT_CELLS, "x");
+	b.put.deadline = stand.sim.now_ns + 50 * NS_PER_S;
+	ok(until(lost_it, NULL), "their shard moves away");
+	next_chores();
+	next_chores();
+	ok(b.done && !n_owned() && !row_of("r")->owned && !row_of("r")->keys.slot, "nothing is remembered of them");
+	owner_want(stand.owner, 0, true);
+	ok(until(follows_and_owns, NULL), "it comes back");
+	ask_keyed(&b, "r");
+	b.put.base = base;
+	ok(answer_of(&b) == PUT_REPEATED && b.answer.seq == a.answer.seq, "and keys are found as before");
+	end();
+}
+
 int main(void)
 {
 	test_beside();
@@ -229,5 +302,7 @@ int main(void)
 	test_no_cells();
 	test_long();
 	test_old();
+	test_memory();
+	test_moved();
 	return done();
 }

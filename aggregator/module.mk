@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/checks.c aggregator/rows/members.c aggregator/rows/members_checks.c aggregator/rows/members_few.c aggregator/rows/copy.c aggregator/rows/copy_read.c \
 	aggregator/rows/deliver.c aggregator/rows/engine_sqlite.c aggregator/rows/flight.c \
-	aggregator/rows/group.c aggregator/rows/group_meta.c aggregator/rows/http.c aggregator/rows/http_forward.c aggregator/rows/http_members.c aggregator/rows/http_put.c \
+	aggregator/rows/group.c aggregator/rows/group_meta.c aggregator/rows/http.c aggregator/rows/http_forward.c aggregator/rows/http_meant.c aggregator/rows/http_members.c aggregator/rows/http_put.c \
 	aggregator/rows/http_read.c aggregator/rows/http_state.c aggregator/rows/http_snapshot.c aggregator/rows/http_subscribe.c \
 	aggregator/rows/meta.c aggregator/rows/owner.c aggregator/rows/owner_text.c aggregator/rows/owner_txn.c aggregator/rows/plan.c aggregator/rows/plan_snapshot.c aggregator/rows/put.c \
 	aggregator/rows/reader.c aggregator/rows/restored.c aggregator/rows/retain.c aggregator/rows/row.c aggregator/rows/row_keys.c \
@@ -31,7 +31,7 @@ AGGREGATOR_SRC += aggregator/rows/http_check.c aggregator/rows/http_export.c agg
 	aggregator/rows/http_import_state.c \
 	aggregator/rows/http_lines.c
 AGGREGATOR_SRC += aggregator/rows/http_metrics.c aggregator/rows/limits.c
-UNIT_TESTS += tests/unit/aggregator/test_limits.c tests/unit/aggregator/test_members.c tests/unit/aggregator/test_members_sim.c
+UNIT_TESTS += tests/unit/aggregator/test_limits.c tests/unit/aggregator/test_members.c tests/unit/aggregator/test_members_sim.c tests/unit/aggregator/test_members_still.c
 AGGREGATOR_SRC += aggregator/rows/http_receive.c aggregator/rows/http_send.c aggregator/rows/parcel.c
 UNIT_TESTS += tests/unit/aggregator/test_parcel.c
 PROTOS += aggregator/rows/etcd.proto

@@ -183,11 +183,11 @@ void serve_lease_lost(void *ctx)
 		group_lease_lost(p->group);
 }
 
-static void on_ping(void *ctx, const char *id, const char *url)
+static void on_ping(void *ctx, const char *id, uint64_t nonce, const char *url)
 {
 	struct program *p = ctx;
 
-	rows_ping(&p->http, id, url);
+	rows_ping(&p->http, id, nonce, url);
 }
 
 static int open_group(struct program *p, struct err *err)
@@ -397,6 +397,7 @@ static int start_server(struct program *p, struct err *err)
 	p->http.cell_max = (size_t)o->cell_bytes;
 	p->http.request_max = (size_t)o->request_bytes;
 	p->http.started_ns = group_now(p->group);
+	rows_http_name(&p->http, slice_of(o->tenant));
 	r = http_server_start(&p->server, &p->loop, &o->http, rows_routes, &p->http, err);
 	if (r < 0)
 		return r;

@@ -435,6 +435,11 @@ const char *group_uuid(const struct group *group)
 	return group->meta.group;
 }
 
+uint64_t group_nonce(const struct group *group)
+{
+	return group->nonce;
+}
+
 bool group_is_ready(struct group *group, const char **ret_why)
 {
 	struct engine_health health = { 0 };

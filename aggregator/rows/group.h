@@ -74,6 +74,9 @@ uint64_t group_now(struct group *group); /* ns, as put->deadline and read->deadl
 uint32_t group_shards(const struct group *group);
 const char *group_uuid(const struct group *group);
 
+/* Of this process, as `member/<id>` and `owner/<shard>` tell it. */
+uint64_t group_nonce(const struct group *group);
+
 /*
  * Its engine answers, it follows, and every shard has an owner.  False: why,
  * for people, is static or the group's.

@@ -7,6 +7,7 @@
  *   http_put.c        puts, policies, floors, deletion
  *   http_forward.c    those of rows that another member owns
  *   http_send.c       the same, many at a time; http_receive.c is the other end
+ *   http_meant.c      for whom a request between members is
  *   http_read.c       rows, cells and lists
  *   http_snapshot.c   what a row came to
  *   http_subscribe.c  streams
@@ -37,6 +38,9 @@ struct rows_http {
 	struct catalog *halves;      /* that rows may have as checks; borrowed */
 	struct http_server *server;  /* borrowed; NULL until it runs */
 	const char *member;          /* id of this member */
+	char tenant[3 * ROW_TENANT_MAX + 1]; /* whose rows; percent-encoded */
+	char process[17];            /* group_nonce() in hex digits */
+	uint64_t misdirected;        /* requests that were meant for somebody else */
 	const char *data;            /* directory that the rows lie in; NULL: none */
 	uint64_t put_ns;             /* that a put may take */
 	uint64_t read_ns;            /* likewise a read */
@@ -71,8 +75,8 @@ extern const struct http_route rows_routes[];
 void rows_http_init(struct rows_http *http, uv_loop_t *loop);
 void rows_http_fini(struct rows_http *http);
 
-/* struct members_net: asks whether a member lives. */
-void rows_ping(struct rows_http *http, const char *id, const char *url);
+/* struct members_net: asks whether that process of a member's lives. */
+void rows_ping(struct rows_http *http, const char *id, uint64_t nonce, const char *url);
 
 /* To be called with each row that the group tells of. */
 void rows_http_row(struct rows_http *http, struct row *row);
@@ -125,6 +129,25 @@ bool rows_may_somewhere(struct http_req *req, enum http_right right);
 
 /* A row has changed: streams by prefix may want it. */
 void rows_streams_row(struct rows_http *http, struct row *row);
+
+/* ------------------------------------------------------------ among members (http_meant.c) */
+
+#define ROWS_MEANT_FIELDS 3
+#define ROWS_PROCESS_FIELD "Middlepipe-Process"
+
+/* Who this is, for what follows; once the group is open. */
+void rows_http_name(struct rows_http *http, struct mp_str tenant);
+
+/* Room for the fields that name whom a request is for. */
+struct rows_meant {
+	char group[64], tenant[3 * ROW_TENANT_MAX + 32], process[48];
+};
+
+/* ROWS_MEANT_FIELDS of "Name: value", in `text`: that process of this group and tenant. */
+void rows_meant(const struct rows_http *http, uint64_t nonce, struct rows_meant *text, const char **fields);
+
+/* Is this process meant, as far as the request says?  False: answered with 421, and nothing is to be done. */
+bool rows_is_meant(struct rows_http *http, struct http_req *req);
 
 /* ----------------------------------------------------------------- what they share */
 

@@ -15,6 +15,8 @@
 
 #include "aggregator/rows/http_put.h"
 #include "lib/clock.h"
+#include "lib/hex.h"
+#include "lib/log.h"
 #include "lib/slice.h"
 
 #define PARK_MS 20             /* how often a put that waits looks for an owner */
@@ -118,9 +120,11 @@ static void relay(struct rows_request *r, int status)
 	buf_fini(&body);
 }
 
-/* The other member does not own it, or does not any more. */
+/* The other member does not own it, or does not any more; or there is somebody else at its address by now. */
 static bool is_elsewhere(const struct rows_request *r, int status)
 {
+	if (status == 421)
+		return true;
 	return status == 503 && strstr(buf_str(&r->answer), "\"code\":\"elsewhere\"");
 }
 
@@ -156,8 +160,9 @@ static int make_url(struct buf *out, const char *member, struct mp_str row, cons
 	return buf_add_str(out, action);
 }
 
-/* Fields of the client's that go along, and those that say who it was. */
-static void make_fields(struct rows_request *r, char (*text)[FIELD_MAX], const char **ret)
+/* Fields of the client's that go along, those that say who it was, and for which process it is. */
+static void make_fields(struct rows_request *r, uint64_t nonce, char (*text)[FIELD_MAX], struct rows_meant *meant,
+			const char **ret)
 {
 	static const char *const along[] = { "Idempotency-Key", "If-Match", "Content-Type", "Authorization",
 					     "Middlepipe-Cell-Kind" };
@@ -178,7 +183,8 @@ static void make_fields(struct rows_request *r, char (*text)[FIELD_MAX], const c
 	}
 	(void)snprintf(text[n], FIELD_MAX, "Middlepipe-Forwarded: %.*s", SLICE_ARG(r->put.origin));
 	ret[n] = text[n];
-	ret[n + 1] = NULL;
+	rows_meant(r->http, nonce, meant, &ret[n + 1]);
+	ret[n + 1 + ROWS_MEANT_FIELDS] = NULL;
 }
 
 static bool take_there(struct rows_request *r, const struct member_info *owner)
@@ -186,13 +192,14 @@ static bool take_there(struct rows_request *r, const struct member_info *owner)
 	const struct http_multi_calls calls = { on_data, on_forwarded, on_field, r };
 	char text[FORWARD_FIELDS][FIELD_MAX];
 	const char *fields[FORWARD_FIELDS + 1];
+	struct rows_meant meant;
 	uint64_t left = r->put.deadline - group_now(r->http->group);
 	struct http_multi_request request = { .method = methods[r->put.kind], .fields = fields,
 					      .body = http_body(r->req),
 					      .timeout_ms = (long)(left / NS_PER_MS) + 1, .fresh = false };
 	struct buf url;
 
-	make_fields(r, text, fields);
+	make_fields(r, owner->nonce, text, &meant, fields);
 	buf_init(&url, MEMBER_URL_MAX + 64 + 3 * ROW_NAME_MAX);
 	buf_init(&r->answer, ANSWER_MAX);
 	r->base[0] = r->retry_after[0] = r->type[0] = '\0';
@@ -253,16 +260,56 @@ void rows_origin(struct rows_request *r)
 
 /* ----------------------------------------------------------------------- pings */
 
+#define ALIVE "alive" /* how the answer of rows_alive() begins */
+
 struct ping {
 	struct rows_http *http;
 	char id[ROW_TENANT_MAX + 1];
+	uint64_t nonce;                  /* of the process that is meant */
+	char said[sizeof(ALIVE) - 1];    /* the first bytes of the answer */
+	size_t n_said;                   /* of them */
+	bool other;                      /* it named another process */
 };
 
 static bool on_ping_data(void *ctx, struct mp_str bytes)
 {
-	(void)ctx;
-	(void)bytes;
+	struct ping *ping = ctx;
+
+	for (size_t i = 0; i < bytes.len && ping->n_said < sizeof(ping->said); i++)
+		ping->said[ping->n_said++] = bytes.ptr[i];
 	return true;
+}
+
+static void on_ping_field(void *ctx, struct mp_str name, struct mp_str value)
+{
+	struct ping *ping = ctx;
+	uint64_t nonce;
+
+	if (slice_eq_nocase(name, MP_LIT(ROWS_PROCESS_FIELD)))
+		ping->other |= !hex_number(slice_trim(value), 16, &nonce) || nonce != ping->nonce;
+}
+
+/* Only what the process itself can say is a sign of its life; an older program does not name itself. */
+static enum pong judge(const struct ping *ping, const struct http_multi_end *end)
+{
+	if (!end->status)
+		return end->refused ? PONG_REFUSED : PONG_SILENT;
+	if (end->status == 421 || ping->other)
+		return PONG_REFUSED; /* for certain it is not there */
+	if (end->status == 200)
+		return slice_eq(slice_make(ping->said, ping->n_said), MP_LIT(ALIVE)) ? PONG_ALIVE : PONG_SILENT;
+	return end->status == 503 ? PONG_BUSY : PONG_SILENT;
+}
+
+/* Said once, since it is suspected from then on. */
+static void warn_misdirected(const struct rows_http *http, const struct ping *ping)
+{
+	const struct member_info *info;
+
+	for (size_t i = 0; (info = members_at(group_members(http->group), i)); i++)
+		if (info->nonce == ping->nonce && !info->suspected && !strcmp(info->id, ping->id))
+			log_warn("another process answers at a member's address", "member=%s url=%s", info->id,
+				 LOG_STR(info->url));
 }
 
 static void on_ponged(void *ctx, const struct http_multi_end *end)
@@ -270,28 +317,33 @@ static void on_ponged(void *ctx, const struct http_multi_end *end)
 	struct ping *ping = ctx;
 	struct members *members = group_members(ping->http->group);
 
+	if (members && (end->status == 421 || ping->other))
+		warn_misdirected(ping->http, ping);
 	if (members)
-		members_pong(members, ping->id,
-			     end->status ? PONG_ALIVE : end->refused ? PONG_REFUSED : PONG_SILENT);
+		members_pong(members, ping->id, ping->nonce, judge(ping, end));
 	free(ping);
 }
 
-void rows_ping(struct rows_http *http, const char *id, const char *url)
+void rows_ping(struct rows_http *http, const char *id, uint64_t nonce, const char *url)
 {
 	struct ping *ping = calloc(1, sizeof(*ping));
-	const struct http_multi_calls calls = { on_ping_data, on_ponged, NULL, ping };
-	struct http_multi_request request = { .timeout_ms = MEMBER_PING_MS };
+	const struct http_multi_calls calls = { on_ping_data, on_ponged, on_ping_field, ping };
+	const char *fields[ROWS_MEANT_FIELDS + 1] = { NULL };
+	struct http_multi_request request = { .timeout_ms = MEMBER_PING_MS, .fields = fields };
+	struct rows_meant meant;
 	struct buf text;
 
+	rows_meant(http, nonce, &meant, fields);
 	buf_init(&text, MEMBER_URL_MAX + 16);
 	if (ping && !buf_printf(&text, "%s/healthz", url)) {
 		ping->http = http;
+		ping->nonce = nonce;
 		(void)snprintf(ping->id, sizeof(ping->id), "%s", id);
 		request.url = buf_str(&text);
 	}
 	if (!request.url || !http_multi_start(http->others, &request, &calls)) {
 		free(ping);
-		members_pong(group_members(http->group), id, PONG_SILENT);
+		members_pong(group_members(http->group), id, nonce, PONG_SILENT);
 	}
 	buf_fini(&text);
 }

@@ -172,10 +172,12 @@ void rows_put_parcel(void *ctx, struct http_req *req)
 {
 	struct rows_http *http = ctx;
 	bool from_member = rows_is_member(http, http_peer(req));
-	struct received *in = rows_may_somewhere(req, RIGHT_PUT) && rows_query_only(req, "") ? received_new(http, req) : NULL;
+	struct received *in = NULL;
 	struct mp_str rest;
 	uint32_t left_ms;
 
+	if (rows_is_meant(http, req) && rows_may_somewhere(req, RIGHT_PUT) && rows_query_only(req, ""))
+		in = received_new(http, req);
 	if (!in)
 		return;
 	rest = buf_slice(&in->bytes);

@@ -28,6 +28,7 @@ struct way {
 	struct list link;        /* in http->ways */
 	struct rows_http *http;
 	char url[MEMBER_URL_MAX + 1]; /* of the member */
+	uint64_t nonce;          /* of its process */
 	char token[TOKEN_MAX];   /* Authorization of those who go it; "" for none */
 	struct list waiting;     /* struct rows_request, by `parked` */
 	uint64_t since;          /* ns; when the first of them came */
@@ -135,13 +136,16 @@ static bool start(struct sent *s, long timeout_ms)
 	const struct http_multi_calls calls = { on_data, on_over, NULL, s };
 	struct way *way = s->way;
 	char url[MEMBER_URL_MAX + 32], token[TOKEN_MAX + 32];
-	const char *fields[] = { "Content-Type: application/octet-stream", NULL, NULL };
+	const char *fields[ROWS_MEANT_FIELDS + 3] = { NULL };
+	struct rows_meant meant;
 	struct http_multi_request request = { .method = "POST", .url = url, .fields = fields,
 					      .body = buf_slice(&s->body), .timeout_ms = timeout_ms };
 
 	(void)snprintf(url, sizeof(url), "%s/v1/parcels", way->url);
 	(void)snprintf(token, sizeof(token), "Authorization: %s", way->token);
-	fields[1] = way->token[0] ? token : NULL;
+	rows_meant(way->http, way->nonce, &meant, fields);
+	fields[ROWS_MEANT_FIELDS] = "Content-Type: application/octet-stream";
+	fields[ROWS_MEANT_FIELDS + 1] = way->token[0] ? token : NULL;
 	s->task = http_multi_start(way->http->others, &request, &calls);
 	return s->task;
 }
@@ -230,7 +234,7 @@ bool rows_send_parcels(struct rows_http *http)
 	return left;
 }
 
-static struct way *way_to(struct rows_http *http, const char *url, struct mp_str token)
+static struct way *way_to(struct rows_http *http, const struct member_info *owner, struct mp_str token)
 {
 	char text[TOKEN_MAX];
 	struct way *way;
@@ -238,7 +242,7 @@ static struct way *way_to(struct rows_http *http, const char *url, struct mp_str
 	(void)snprintf(text, sizeof(text), "%.*s", SLICE_ARG(token));
 	LIST_FOR_EACH(link, &http->ways) {
 		way = LIST_ENTRY_OF(link, struct way, link);
-		if (!strcmp(way->token, text) && !strcmp(way->url, url))
+		if (way->nonce == owner->nonce && !strcmp(way->token, text) && !strcmp(way->url, owner->url))
 			return way;
 	}
 	way = calloc(1, sizeof(*way));
@@ -246,7 +250,8 @@ static struct way *way_to(struct rows_http *http, const char *url, struct mp_str
 		return NULL;
 	way->http = http;
 	list_init(&way->waiting);
-	(void)snprintf(way->url, sizeof(way->url), "%s", url);
+	way->nonce = owner->nonce;
+	(void)snprintf(way->url, sizeof(way->url), "%s", owner->url);
 	(void)snprintf(way->token, sizeof(way->token), "%s", text);
 	list_push_back(&http->ways, &way->link);
 	return way;
@@ -262,7 +267,7 @@ bool rows_send(struct rows_request *r, const struct member_info *owner)
 	    r->single.len > PARCEL_CONTENT_MAX || token.len >= TOKEN_MAX || memchr(token.ptr ? token.ptr : "", '\0', token.len) ||
 	    http_header(r->req, "Middlepipe-Cell-Kind", &other))
 		return false;
-	way = way_to(r->http, owner->url, token);
+	way = way_to(r->http, owner, token);
 	if (!way)
 		return false;
 	if (list_empty(&way->waiting))

@@ -81,8 +81,13 @@ static const struct http_field plain[] = { { "Content-Type", "text/plain; charse
 
 void rows_alive(void *ctx, struct http_req *req)
 {
-	(void)ctx;
-	http_answer(req, 200, plain, MP_LIT("alive\n"));
+	struct rows_http *http = ctx;
+	const struct http_field named[] = { plain[0], { ROWS_PROCESS_FIELD, http->process }, { NULL, NULL } };
+	struct mp_str value;
+
+	/* A member asks for one process; what has taken its place is not it. */
+	if (rows_is_meant(http, req))
+		http_answer(req, 200, http_header(req, ROWS_PROCESS_FIELD, &value) ? named : plain, MP_LIT("alive\n"));
 }
 
 void rows_ready(void *ctx, struct http_req *req)

@@ -16,7 +16,11 @@
 
 #define TEXT_MAX 8192                  /* bytes of a member's text */
 #define PING_NS (MEMBER_PING_MS * NS_PER_MS)
-#define LOST_PINGS 2                   /* then it is suspected */
+#define LATE_NS (PING_NS / 2)          /* without an answer: it may be lost */
+#define PAUSE_NS (2 * PING_NS)         /* without a ping: what was lost before says nothing any more */
+#define LOST_PINGS 2                   /* then it is suspected, by who is well */
+#define WELL_NS (250 * NS_PER_MS)      /* so old may be what shows that */
+#define PROOF_NS (WELL_NS / 4)         /* from one such read to the next */
 #define MOVE_NS (2 * NS_PER_S)         /* a shard that has an owner moves no sooner after it has moved */
 #define MOVE_MAX_NS (60 * NS_PER_S)    /* nor later than that, however often it has moved */
 #define CALM_NS (120 * NS_PER_S)       /* without a move: then it may move soon again */
@@ -137,7 +141,7 @@ void members_free(struct members *members)
 	if (!members)
 		return;
 	members->dead = true;
-	if (!members->writing)
+	if (!members->writing && !members->proving)
 		destroy(members);
 }
 
@@ -149,7 +153,7 @@ static void on_written(void *ctx, const struct engine_answer *answer)
 
 	m->writing = false;
 	if (m->dead) {
-		destroy(m);
+		members_free(m);
 		return;
 	}
 	m->woken = true;
@@ -273,6 +277,7 @@ void members_key(struct members *members, const struct key *key, struct mp_str v
 	if (!peer && !(peer = add(members, info.id)))
 		return;
 	if (peer->info.nonce != info.nonce) {
+		peer->asked = false; /* what comes of that is not heard */
 		peer->lost = 0;
 		peer->ping_at = 0;
 	}
@@ -282,27 +287,113 @@ void members_key(struct members *members, const struct key *key, struct mp_str v
 	members_count_checks(members, peer);
 }
 
+/* ------------------------------------------------------------------------- proofs */
+
+/*
+ * Is this member well itself, so that what it does not hear counts?  What shows it is its last
+ * linearizable read that ended well, by the moment at which that began: whenever its answer came, it says nothing
+ * of later moments, and the answer to one from before a stop is found right after it.
+ */
+static bool is_well(const struct members *m)
+{
+	return m->well_at && host_now(m->host) - m->well_at < WELL_NS;
+}
+
+static void on_proof(void *ctx, const struct engine_answer *answer)
+{
+	struct proof *proof = ctx;
+	struct members *m = proof->members;
+
+	proof->busy = false;
+	m->proving--;
+	if (m->dead)
+		members_free(m);
+	else if (answer->outcome == ENGINE_COMMITTED && proof->begun > m->well_at)
+		m->well_at = proof->begun;
+}
+
+/* Reads its own key, now and then; also while the last read takes long.  When the next is due. */
+static uint64_t prove(struct members *m, uint64_t now)
+{
+	const struct engine_range range = { .from = buf_slice(&m->key) };
+	struct proof *proof = m->proof;
+
+	if (now - m->proof_at < PROOF_NS)
+		return m->proof_at + PROOF_NS;
+	m->proof_at = now;
+	if (m->proving == MEMBERS_PROOFS)
+		return now + PROOF_NS;
+	while (proof->busy)
+		proof++;
+	*proof = (struct proof){ m, now, true };
+	m->proving++;
+	if (m->engine->ops->range(m->engine, &range, on_proof, proof) < 0) {
+		proof->busy = false; /* without memory: the next time */
+		m->proving--;
+	}
+	return now + PROOF_NS;
+}
+
 /* ------------------------------------------------------------------------ pings */
 
-void members_pong(struct members *members, const char *id, enum pong pong)
+/* A ping was lost; or, for one that was stopped meanwhile, its answer was not read in time. */
+static void lose(const struct members *m, struct peer *peer)
+{
+	peer->lost = is_well(m) ? peer->lost + 1 : 0;
+	peer->info.suspected |= peer->lost >= LOST_PINGS;
+}
+
+void members_pong(struct members *members, const char *id, uint64_t nonce, enum pong pong)
 {
 	struct peer *peer = find(members, id);
 
-	if (!peer)
+	if (!peer || peer->info.nonce != nonce)
 		return;
 	members->woken |= pong != PONG_ALIVE || peer->lost;
 	peer->asked = false;
-	peer->lost = pong == PONG_ALIVE ? 0 : peer->lost + 1;
-	peer->info.suspected = pong == PONG_REFUSED || peer->lost >= LOST_PINGS;
+	if (pong == PONG_SILENT)
+		lose(members, peer);
+	else if (pong != PONG_BUSY)
+		peer->lost = pong == PONG_REFUSED;
+	if (pong != PONG_REFUSED && pong != PONG_ALIVE)
+		return;
+	peer->info.suspected = pong == PONG_REFUSED;
+	peer->late = false;
 }
 
-static void ping(struct members *m, struct peer *peer, uint64_t now)
+/* Sees to it that this member knows how it is itself before a ping can be lost.  When it is to be called next. */
+static uint64_t watch_pings(struct members *m, uint64_t now)
 {
-	if (peer->asked || peer->ping_at > now || is_self(m, &peer->info))
-		return;
+	uint64_t next = UINT64_MAX;
+	bool doubt = false;
+
+	for (size_t i = 0; i < m->n_peers; i++) {
+		struct peer *peer = m->peer[i];
+		uint64_t late_at = peer->ping_at - PING_NS + LATE_NS;
+
+		if (!peer->asked || peer->info.suspected)
+			continue;
+		peer->late |= late_at <= now;
+		doubt |= peer->late;
+		if (!peer->late && late_at < next)
+			next = late_at;
+	}
+	return doubt ? prove(m, now) : next;
+}
+
+/* When that is due; when it may be due again. */
+static uint64_t ping(struct members *m, struct peer *peer, uint64_t now)
+{
+	if (is_self(m, &peer->info))
+		return UINT64_MAX;
+	if (peer->asked || peer->ping_at > now)
+		return peer->ping_at > now ? peer->ping_at : now + PING_NS; /* it is asked again when it is answered */
+	if (now - peer->ping_at > PAUSE_NS && !peer->info.suspected)
+		peer->lost = 0;
 	peer->asked = true;
 	peer->ping_at = now + PING_NS;
-	m->net.ping(m->net.ctx, peer->info.id, peer->info.url);
+	m->net.ping(m->net.ctx, peer->info.id, peer->info.nonce, peer->info.url);
+	return peer->ping_at;
 }
 
 /* --------------------------------------------------------------------- preference */
@@ -393,20 +484,28 @@ static bool look(struct members *m, uint32_t shard, uint64_t now)
 	return true;
 }
 
-/* Those from whom this member would inherit, and the suspected, are pinged. */
-static void ping_owners(struct members *m, uint64_t now)
+static uint64_t sooner(uint64_t a, uint64_t b)
 {
+	return a < b ? a : b;
+}
+
+/* Those from whom this member would inherit, and the suspected, are pinged.  When the next ping is due. */
+static uint64_t ping_owners(struct members *m, uint64_t now)
+{
+	uint64_t next = now + PING_NS;
+
 	for (uint32_t s = 0; s < m->n_shards; s++) {
 		const struct member_info *owner = members_owner(m, s);
 		struct peer *peer = owner ? find(m, owner->id) : NULL;
 
 		/* The owner itself comes before this one, or would not be it for long. */
 		if (peer && !is_self(m, owner) && rank_of_self(m, s) <= HEIRS)
-			ping(m, peer, now);
+			next = sooner(next, ping(m, peer, now));
 	}
 	for (size_t i = 0; i < m->n_peers; i++)
 		if (m->peer[i]->info.suspected)
-			ping(m, m->peer[i], now);
+			next = sooner(next, ping(m, m->peer[i], now));
+	return next;
 }
 
 uint64_t members_wake(struct members *members)
@@ -421,10 +520,11 @@ uint64_t members_wake(struct members *members)
 	if (!copy_follows(members->copy))
 		return next;
 	members_look_at_rows(members, now);
-	ping_owners(members, now);
+	next = ping_owners(members, now);
+	next = sooner(next, watch_pings(members, now));
 	for (uint32_t i = 0; i < members->n_shards; i++)
 		if (look(members, i, now))
-			next = now + LOOK_NS;
+			next = sooner(next, now + LOOK_NS);
 	return next;
 }
 

@@ -11,8 +11,9 @@
  * commits compare its key, so nothing here has to be right for rows to be.
  *
  * A member is missed when its key goes, and suspected before that by those who
- * would inherit from it: when its address refuses connections, or does not
- * answer two pings.
+ * would inherit from it: when its address refuses connections or is another process's,
+ * or when two pings get no answer and who asked was well itself meanwhile: one that was stopped, or
+ * is cut off from the engine, suspects nobody.
  *
  * Pure but for the engine; the clock is the host's; pings go through
  * members_net. One thread, that of the engine.
@@ -54,14 +55,19 @@ struct member_info {
 
 /* What the outside does for it. */
 struct members_net {
-	/* Asks that URL for a sign of life; members_pong() must follow, once. */
-	void (*ping)(void *ctx, const char *id, const char *url);
+	/* Asks that URL for a sign of that process's life; members_pong() must follow, once. */
+	void (*ping)(void *ctx, const char *id, uint64_t nonce, const char *url);
 	/* Another process uses this member's id: this one has to end. */
 	void (*usurped)(void *ctx, const char *why);
 	void *ctx;
 };
 
-enum pong { PONG_ALIVE, PONG_REFUSED, PONG_SILENT };
+enum pong {
+	PONG_ALIVE,   /* the process itself has answered */
+	PONG_REFUSED, /* for certain it is not at that address (any more) */
+	PONG_SILENT,  /* no answer in time, or none of its kind */
+	PONG_BUSY,    /* an answer that says neither: it is asked again */
+};
 
 struct members_options {
 	struct engine *engine;        /* borrowed, like what follows */
@@ -89,7 +95,8 @@ void members_row_changed(struct members *members, const struct row *row);
 /* The lease had run out: writes the key again. */
 void members_lease_lost(struct members *members);
 
-void members_pong(struct members *members, const char *id, enum pong pong);
+/* nonce: of the process that was asked for. */
+void members_pong(struct members *members, const char *id, uint64_t nonce, enum pong pong);
 
 /* From now on it wants no shards, and says so. */
 void members_drain(struct members *members);

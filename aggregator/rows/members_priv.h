@@ -8,10 +8,20 @@
 
 struct peer {
 	struct member_info info;
-	unsigned lost;     /* pings without an answer, one behind the other */
+	unsigned lost;     /* pings without an answer, one behind the other, while this member was well */
+	bool late;         /* the answer is, or was before that and has not come since */
 	bool asked;        /* a ping is on its way */
 	uint64_t ping_at;  /* ns; the next */
 	uint64_t has;      /* checks; bits by their place in members->wanted */
+};
+
+#define MEMBERS_PROOFS 12 /* under way at once: an engine that is down keeps each for up to 700 ms */
+
+/* A linearizable read by which this member learns that it is well itself. */
+struct proof {
+	struct members *members;
+	uint64_t begun; /* ns */
+	bool busy;      /* it is under way */
 };
 
 /* What is remembered of a shard. */
@@ -44,6 +54,10 @@ struct members {
 	bool writing;                  /* that is on its way */
 	bool leaving;                  /* the key is to go */
 	bool woken;                    /* see members_is_woken() */
+	struct proof proof[MEMBERS_PROOFS];
+	uint64_t proof_at;             /* ns; when the last one began */
+	uint64_t well_at;              /* ns; when the youngest that ended well began; 0: none has */
+	unsigned proving;              /* of them under way */
 	uint64_t write_at;             /* ns; not before */
 	bool dead;                     /* members_free() was called */
 };

@@ -53,6 +53,7 @@ struct member {
 /* A ping on its way. */
 struct sim_ping {
 	struct member *from, *to; /* from NULL: this place is free */
+	uint64_t nonce;           /* of the process that is meant */
 	unsigned life;            /* of who asked */
 };
 

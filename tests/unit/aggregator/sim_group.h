@@ -78,11 +78,12 @@ static inline void on_pong(struct sim *sim, void *ctx)
 	(void)sim;
 	ping->from = NULL;
 	if (asks)
-		members_pong(from->members, to->name,
-			     !to->engine ? PONG_REFUSED : to->actor.stopped ? PONG_SILENT : PONG_ALIVE);
+		members_pong(from->members, to->name, ping->nonce,
+			     !to->engine ? PONG_REFUSED : to->actor.stopped ? PONG_SILENT :
+			     to->owner->nonce != ping->nonce ? PONG_REFUSED : PONG_ALIVE);
 }
 
-static inline void net_ping(void *ctx, const char *id, const char *url)
+static inline void net_ping(void *ctx, const char *id, uint64_t nonce, const char *url)
 {
 	struct member *m = ctx;
 	struct world *w = m->world;
@@ -92,7 +93,7 @@ static inline void net_ping(void *ctx, const char *id, const char *url)
 		if (!w->ping[i].from)
 			ping = &w->ping[i];
 	assert(ping && !strcmp(url, id));
-	*ping = (struct sim_ping){ .from = m, .to = &w->member[id[1] - '0'], .life = m->life };
+	*ping = (struct sim_ping){ .from = m, .to = &w->member[id[1] - '0'], .nonce = nonce, .life = m->life };
 	(void)sim_after(w->sim, NULL,
 			ping->to->engine && ping->to->actor.stopped ? MEMBER_PING_MS * NS_PER_MS : NS_PER_MS,
 			on_pong, ping);

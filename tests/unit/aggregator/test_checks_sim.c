@@ -177,8 +177,10 @@ static void member_end(struct member *m)
 	m->engine = NULL;
 	m->timer = 0;
 	m->owner->asked = 0;
-	if (m->members)
+	if (m->members) {
 		m->members->writing = false;
+		m->members->proving = 0;
+	}
 	members_free(m->members);
 	m->members = NULL;
 	owner_free(m->owner);

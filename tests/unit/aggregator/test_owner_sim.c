@@ -87,8 +87,10 @@ static void member_end(struct member *m)
 	m->timer = 0;
 	m->owner->asked = 0;
 	m->copy->asked = 0;
-	if (m->members)
+	if (m->members) {
 		m->members->writing = false;
+		m->members->proving = 0;
+	}
 	members_free(m->members);
 	owner_free(m->owner);
 	copy_free(m->copy);

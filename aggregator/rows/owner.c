@@ -144,11 +144,21 @@ static void say(struct owner *owner, struct put *put, enum put_code code, const 
 	owner_answer(owner, put, &answer);
 }
 
+/* The state that the put brought is being stored, and goes on without it. */
+static bool is_begun(const struct owner *owner, const struct put *put)
+{
+	const struct row *row = put->kind == PUT_STATE ? copy_row(owner->copy, put->row) : NULL;
+
+	return row && row->owned && snapshot_is_given(row->owned, put);
+}
+
 /* Not done in time, or not to be done any more. */
 static void say_late(struct owner *owner, struct put *put, const char *why)
 {
 	if (put->flying)
 		say(owner, put, PUT_UNKNOWN, "the engine has not answered in time");
+	else if (is_begun(owner, put))
+		say(owner, put, PUT_UNKNOWN, "the state was not stored in time, and goes on being stored");
 	else
 		say(owner, put, PUT_UNAVAILABLE, why);
 }

@@ -168,6 +168,7 @@ void plan_return(struct owned *owned); /* likewise, and its puts wait again, in 
  */
 int snapshot_begin(struct owner *owner, struct owned *owned);
 int snapshot_give(struct owner *owner, struct owned *owned, const struct put *put);
+bool snapshot_is_given(const struct owned *owned, const struct put *put); /* the put's is being stored */
 bool snapshot_begins_row(const struct owned *owned); /* the flight names one that was given ... */
 bool snapshot_is(const struct owned *owned, const struct put *put); /* ... and it is that one */
 bool snapshot_due(const struct owner *owner, const struct row *row, uint64_t now_ms);

@@ -118,6 +118,13 @@ int snapshot_give(struct owner *owner, struct owned *owned, const struct put *pu
 	return 0;
 }
 
+bool snapshot_is_given(const struct owned *owned, const struct put *put)
+{
+	const struct storing *s = owned->storing;
+
+	return s && s->given && s->seq == put->state_seq && slice_eq(buf_slice(&s->bytes), put->state);
+}
+
 bool snapshot_begins_row(const struct owned *owned)
 {
 	return owned->storing && owned->storing->given && owned->storing->names;
@@ -125,8 +132,7 @@ bool snapshot_begins_row(const struct owned *owned)
 
 bool snapshot_is(const struct owned *owned, const struct put *put)
 {
-	return snapshot_begins_row(owned) && owned->storing->seq == put->state_seq &&
-	       slice_eq(buf_slice(&owned->storing->bytes), put->state);
+	return snapshot_begins_row(owned) && snapshot_is_given(owned, put);
 }
 
 /* Bytes of the cells behind that seq, as far as they are worth counting. */

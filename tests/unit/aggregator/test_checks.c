@@ -283,6 +283,38 @@ static void test_given(void)
 	end();
 }
 
+static bool has_cells(void *ctx)
+{
+	return ((const struct row *)ctx)->head.last;
+}
+
+/* One that takes longer to store than its put may take. */
+static void test_given_late(void)
+{
+	static const char state[2000] = { 9 };
+	struct asked a;
+
+	begin();
+	(void)put(&a, "r", PUT_POLICIES, "count");
+	ask(&a, "r", PUT_STATE, "");
+	a.put.state = slice_make(state, sizeof(state));
+	a.put.state_seq = 9;
+	a.put.deadline = stand.sim.now_ns; /* it has waited elsewhere */
+	is_int(answer_of(&a), PUT_UNAVAILABLE, "nothing was done: 503");
+	is_int(n_stored(), 0, "which is true");
+	ask(&a, "r", PUT_STATE, "");
+	a.put.state = slice_make(state, sizeof(state));
+	a.put.state_seq = 9;
+	a.put.deadline = stand.sim.now_ns + 20 * NS_PER_MS;
+	is_int(answer_of(&a), PUT_UNKNOWN, "some parts are stored: 504");
+	ok(n_stored() > 0 && n_stored() < 20, "%d of some twenty", n_stored());
+	ok(until(has_cells, copy_row(stand.copy, MP_LIT("r"))), "and the others follow");
+	ask(&a, "r", PUT_CELLS, "no");
+	is_int(answer_of(&a), PUT_REFUSED, "the row begins behind it");
+	is_str(a.why, "behind 9 and 0", "as if it had been answered");
+	end();
+}
+
 /* A check that another member has: it may be set, and puts wait for the shard to move. */
 static void test_elsewhere(void)
 {
@@ -349,6 +381,7 @@ int main(void)
 	test_retention();
 	test_large();
 	test_given();
+	test_given_late();
 	test_dry();
 	test_elsewhere();
 	test_damage();

@@ -6,7 +6,7 @@ Part 1: a seed repeats operations and faults.  Part 2: a correct group that drop
 connections, answers 503 and 504, commits late and loses members: every history
 holds, and has what it must have (retries elsewhere, resumed subscriptions).
 Part 3: a group with a bug: the history shows it.  Part 4: what the client makes of
-bad answers.  Part 5: the program.
+bad answers.  Part 5: the program.  Part 6: what a test that fails leaves behind.
 """
 
 import itertools
@@ -198,9 +198,42 @@ def program():
     mp.is_(rowcheck.run("--check", "u=unique", path)[0], 0, "and its history holds")
 
 
+# ------------------------------------------------------------------ what is kept
+
+ENDS = {"passes": "mp.ok(True, 'x')", "fails": "mp.ok(False, 'x')", "raises": "raise mp.Late('x')",
+        "is ended": "os.kill(os.getpid(), 15); mp.wait_for(lambda: False)", "exits": "sys.exit(3)"}
+SCRIPT = """import os, sys
+sys.argv = ["/nowhere/99-x.t"]
+sys.path.insert(0, %r)
+import kept, mp, rowfaults
+open(rowfaults.history("h"), "w").close()
+open(os.path.join(mp.workdir(), "some.log"), "w").close()
+mp.run(["echo", "hello"])
+%s
+mp.done()
+"""
+
+
+def is_kept():
+    for how, line in ENDS.items():
+        build = mp.workdir()
+        env = {name: value for name, value in os.environ.items() if name != "KEEP"}
+        script = SCRIPT % (os.path.dirname(os.path.realpath(mp.__file__)), line)
+        done = subprocess.run([sys.executable, "-c", script], env=dict(env, B=build), capture_output=True, text=True,
+                              check=False, timeout=mp.DEADLINE * 3)
+        there = {name for _, _, names in os.walk(build) for name in names}
+        told = "# kept: " in done.stdout and "# again: MP_TEST_ROWS_SEEDS=" in done.stdout
+        want = set() if how == "passes" else {"h.jsonl", "some.log", "000-echo.log"}
+        if how == "exits":
+            want.remove("some.log")  # made behind folder(): it has gone by then
+        mp.is_((there, told, done.returncode == 0), (want, bool(want), not want),
+               "a test that %s: %s kept" % (how, "all is" if want else "nothing is"))
+
+
 repeats()
 correct()
 bugs()
 bad_answers()
 program()
+is_kept()
 mp.done()

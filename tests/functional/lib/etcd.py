@@ -28,6 +28,7 @@ import urllib.error
 import urllib.request
 
 MISSING = "no etcd (Debian package etcd-server)"
+folders = []  # of every Group there was, whose logs are in them
 DEADLINE = float(os.environ.get("MP_TEST_DEADLINE", "20"))
 
 
@@ -56,6 +57,7 @@ class Group:
 
     def __init__(self, size, options=(), heartbeat=50, election=500, start=True, folder=None):
         self.folder = folder or tempfile.mkdtemp(prefix="mp-etcd-")
+        folders.append(self.folder)
         ports = free_ports(2 * size)
         self.size = size
         self.options = list(options)

@@ -50,6 +50,9 @@ DEADLINE = float(os.environ.get("MP_TEST_DEADLINE", "20"))
 _count = 0
 _failed = 0
 _lock = threading.Lock()
+at_end = []  # called by done() with whether the test has passed
+folders = []  # of workdir()
+processes = []  # every Process there was
 
 
 def note(text):
@@ -110,8 +113,11 @@ def need(*paths):
 
 def done():
     """The plan and the exit code; the last line of a test."""
+    failed = bool(_failed or not _count)
+    for each in at_end:
+        each(not failed)
     print("1..%d" % _count, flush=True)
-    sys.exit(1 if _failed or not _count else 0)
+    sys.exit(1 if failed else 0)
 
 
 # ------------------------------------------------------------------- waiting
@@ -157,6 +163,7 @@ def children(pid):
 def workdir():
     """A private folder that goes away with the test; short, for socket paths."""
     path = tempfile.mkdtemp(prefix="mpt-", dir="/tmp")
+    folders.append(path)
     owner = os.getpid()
     atexit.register(lambda: os.getpid() == owner and shutil.rmtree(path, ignore_errors=True))
     return path
@@ -214,6 +221,7 @@ class Process:
         self.popen = subprocess.Popen(self.argv, env=full, cwd=cwd, stdin=stdin,
                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
         self.pid = self.popen.pid
+        processes.append(self)
         self._readers = [self._reader(self.popen.stdout, "out"),
                          self._reader(self.popen.stderr, "err")]
         self._owner = os.getpid()

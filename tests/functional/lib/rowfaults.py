@@ -6,12 +6,13 @@
     load.run(seconds=SECONDS, faults=faults, executors=...)
     rowfaults.judge(load, path, kinds, "seed 1")
 
-With KEEP=DIR histories are kept there (tests/rows/soak sets all three).  Standard
-library only.
+With KEEP=DIR histories are kept there (tests/rows/soak sets all three), else only when the
+test fails: kept.py.  Standard library only.
 """
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -19,6 +20,7 @@ LIB = os.path.dirname(os.path.abspath(__file__))
 ROWS = os.path.join(LIB, "../../rows")
 sys.path[:0] = [ROWS]
 
+import kept
 import mp
 
 CHECKS = re.compile(r"^check of (\S+): (\d+) cells replayed, (\d+) puts refused, (\d+) of them under faults$", re.M)
@@ -34,9 +36,11 @@ def seconds(usual):
 
 
 def history(name):
-    """The path of a history."""
-    folder = os.environ.get("KEEP") or mp.workdir()
-    return os.path.join(folder, "%s.jsonl" % name)
+    """The path of a history, which stays when the test fails."""
+    words = ["%s='%s'" % (var, os.environ[var]) for var in ("B", "MP_TEST_ROWS_SECONDS") if var in os.environ]
+    kept.say("again: MP_TEST_ROWS_SEEDS='%s' %s" % (
+        " ".join(map(str, SEEDS)), " ".join([*words, os.path.relpath(sys.argv[0], mp.ROOT)])))
+    return os.path.join(kept.folder(), "%s.jsonl" % name)
 
 
 def turns(rng, kinds, lasts, rest=(0.2, 0.6)):
@@ -84,5 +88,8 @@ def judge(load, path, kinds, name, *options):
         words += ["--check", "%s=%s" % (row, check)] if check else []
     check = subprocess.run([*words, path], capture_output=True, text=True)
     mp.note(check.stdout + check.stderr)
+    if check.returncode:
+        kept.say("judged by: " + shlex.join([os.path.relpath(word, mp.ROOT) if word[0] == "/" else word
+                                             for word in [*words, path]]))
     judge_checks(load, check.stdout, name)
     return mp.is_(check.returncode, 0, "%s: all promises held, and every fault met puts" % name)

@@ -135,7 +135,7 @@ static const struct opt_command command = {
 		"one that it runs itself, below its data directory, whose members are up to five of those that\n"
 		"joined. That etcd lives on when mp-aggregator dies, and is found again when it starts.\n\n"
 		"Without TLS client certificates or tokens it serves on loopback and Unix sockets only.\n"
-		"SIGTERM and SIGINT end it: it takes no more, finishes what is under way and releases its shards.",
+		"SIGTERM and SIGINT end it: it gives its shards to others, takes no more and finishes what is under way.",
 	.opts = opts,
 	.examples = "mp-aggregator\n"
 		    "mp-aggregator --group managed\n"

@@ -30,7 +30,7 @@
 #define EMBEDDED_ROWS 1024  /* in one transaction */
 #define EMBEDDED_BYTES ((size_t)8 << 20)
 #define ETCD_ROWS 40        /* two operations each, and three with retention; etcd takes 128 */
-#define RELEASE_MS 1000     /* of the stop */
+#define RELEASE_MS 2000     /* of the stop, for the shards to be released */
 #define CONNECT_MS 300      /* to another member */
 #define KEPT_MAX 64         /* connections to them */
 
@@ -296,21 +296,36 @@ static void on_server_stopped(void *ctx)
 		serve_end(p);
 }
 
-/* First the front, so that nothing new comes; then the shards are released. */
-void serve_stop(struct program *p, int code)
+/* Others have its shards, or can take them: it takes nothing new, and finishes what is under way. */
+static void on_released(void *ctx)
 {
-	if (p->stopping)
-		return;
-	p->stopping = true;
-	p->code = code;
+	struct program *p = ctx;
+
 	if (p->group) {
 		rows_end_streams(&p->http, "stopping", "this member stops: go on at another");
+		rows_end_waits(&p->http, "this member stops: ask another");
 		rows_end_lines(&p->http, "this member stops");
 	}
 	if (p->server)
 		http_server_stop(p->server, (int)p->options->stop_ms, on_server_stopped, p);
 	else
 		on_server_stopped(p);
+}
+
+/*
+ * First the shards go to others, while this member still serves and forwards puts to them: once its
+ * front has gone they would have to suspect it.
+ */
+void serve_stop(struct program *p, int code)
+{
+	if (p->stopping)
+		return;
+	p->stopping = true;
+	p->code = code;
+	if (p->group)
+		group_release(p->group, RELEASE_MS, on_released, p);
+	else
+		on_released(p);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)

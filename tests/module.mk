@@ -108,6 +108,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/78-rows-partitions.t \
 	tests/functional/79-rows-parcels.t \
 	tests/functional/79-rows-late.t \
+	tests/functional/79-rows-stop.t \
 	tests/functional/78-rows-limits.t \
 	tests/functional/81-openapi.t \
 	tests/functional/82-rows-quota.t \

@@ -21,7 +21,7 @@
 #include "lib/log.h"
 #include "lib/slice.h"
 
-#define RELEASE_LOOK_MS 10            /* how often group_close() looks whether all is released */
+#define RELEASE_LOOK_MS 10            /* how often it is looked whether all is released */
 
 /* ------------------------------------------------------------------------ host */
 
@@ -339,15 +339,58 @@ bool group_answered(struct group *g)
 	return !g->closing;
 }
 
-static void look_for_end(uv_timer_t *timer)
+/* Nothing is left, or the time is up. */
+static bool is_released(struct group *g, bool waits)
 {
-	struct group *g = timer->data;
 	struct owner_counts counts = { 0 };
 
 	if (g->owner)
 		owner_count(g->owner, &counts);
-	if ((!counts.shards && !counts.waiting && !counts.releasing) ||
-	    clock_now(&clock_monotonic) >= g->release_until)
+	if (!counts.shards && !counts.releasing && !(waits && counts.waiting))
+		return true;
+	return clock_now(&clock_monotonic) >= g->release_until;
+}
+
+static void look_for_release(uv_timer_t *timer)
+{
+	struct group *g = timer->data;
+
+	if (!is_released(g, false))
+		return;
+	uv_timer_stop(timer);
+	g->released(g->released_ctx);
+}
+
+/* Is there anybody who could take its shards? */
+static bool has_heirs(const struct group *g)
+{
+	const struct member_info *m;
+
+	for (size_t i = 0; g->members && (m = members_at(g->members, i)); i++)
+		if (!slice_eq(slice_of(m->id), buf_slice(&g->member)) && !m->suspected && !m->draining)
+			return true;
+	return false;
+}
+
+void group_release(struct group *group, uint64_t release_ms, void (*released)(void *ctx), void *ctx)
+{
+	group->releasing = true;
+	if (!has_heirs(group)) {
+		released(ctx);
+		return;
+	}
+	group->released = released;
+	group->released_ctx = ctx;
+	group->release_until = clock_now(&clock_monotonic) + release_ms * NS_PER_MS;
+	members_drain(group->members);
+	uv_timer_start(&group->meta_timer, look_for_release, 0, RELEASE_LOOK_MS);
+}
+
+static void look_for_end(uv_timer_t *timer)
+{
+	struct group *g = timer->data;
+
+	if (is_released(g, true))
 		end(g);
 }
 
@@ -356,7 +399,8 @@ void group_close(struct group *group, uint64_t release_ms, void (*closed)(void *
 	group->closing = true;
 	group->closed = closed;
 	group->closed_ctx = ctx;
-	group->release_until = clock_now(&clock_monotonic) + release_ms * NS_PER_MS;
+	if (!group->release_until) /* else that has had its time */
+		group->release_until = clock_now(&clock_monotonic) + release_ms * NS_PER_MS;
 	for (uint32_t i = 0; group->owner && i < group->meta.shards; i++)
 		owner_want(group->owner, i, false);
 	if (group->members)
@@ -444,8 +488,11 @@ bool group_is_ready(struct group *group, const char **ret_why)
 {
 	struct engine_health health = { 0 };
 
+	*ret_why = "this member stops";
+	if (group->releasing || group->closing)
+		return false;
 	*ret_why = "it has not read its rows yet";
-	if (!group->ready || group->closing || !group->copy)
+	if (!group->ready || !group->copy)
 		return false;
 	group->engine->ops->health(group->engine, &health);
 	*ret_why = "its engine does not answer";

@@ -51,6 +51,12 @@ int group_open(const struct group_options *options, const struct group_calls *ca
 /* The engine's lease had run out. */
 void group_lease_lost(struct group *group);
 
+/*
+ * Gives its shards to others, for up to that long, and goes on serving meanwhile; then calls released().
+ * Behind it only group_close().  Where nobody could take them released() comes at once.
+ */
+void group_release(struct group *group, uint64_t release_ms, void (*released)(void *ctx), void *ctx);
+
 /* Releases its shards (for up to that long), answers what waits, closes the engine, then calls closed(). */
 void group_close(struct group *group, uint64_t release_ms, void (*closed)(void *ctx), void *ctx);
 

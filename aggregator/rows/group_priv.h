@@ -40,7 +40,10 @@ struct group {
 	bool ready;                 /* calls.ready() was called */
 	bool closing;               /* group_close() was called */
 	bool ended;                 /* everything but the handles has gone */
-	uint64_t release_until;     /* ns; then it closes, released or not */
+	bool releasing;             /* group_release() was called */
+	uint64_t release_until;     /* ns; then it closes, released or not; 0: nothing is being released */
+	void (*released)(void *ctx); /* of group_release() */
+	void *released_ctx;
 	unsigned asked;             /* answers for `meta` that the engine owes */
 	int handles;                /* still open */
 	void (*closed)(void *ctx);  /* of group_close() */

@@ -61,6 +61,7 @@ void rows_turn(struct rows_http *http)
 
 void rows_http_init(struct rows_http *http, uv_loop_t *loop)
 {
+	list_init(&http->waits);
 	list_init(&http->streams);
 	list_init(&http->prefixes);
 	list_init(&http->lines);

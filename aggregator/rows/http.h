@@ -52,6 +52,7 @@ struct rows_http {
 	struct list received;        /* parcels with answers to be sent, see http_receive.c */
 	uv_timer_t turn_timer;       /* see rows_turn() */
 	bool turning;                /* it is due at once */
+	struct list waits;           /* reads that wait for a cell, see http_read.c */
 	struct list streams;         /* all subscriptions, see http_subscribe.c */
 	struct list prefixes;        /* of them those by prefix */
 	uint64_t n_streams;          /* opened so far */
@@ -107,6 +108,9 @@ void rows_metrics(void *ctx, struct http_req *req);
 void rows_export(void *ctx, struct http_req *req);
 void rows_import(void *ctx, struct http_req *req);
 void rows_check(void *ctx, struct http_req *req);
+
+/* Reads that wait for a cell are answered 503 with that reason. */
+void rows_end_waits(struct rows_http *http, const char *why);
 
 /* Ends all streams with that reason. */
 void rows_end_streams(struct rows_http *http, const char *code, const char *why);

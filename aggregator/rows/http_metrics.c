@@ -138,6 +138,8 @@ static void add_owner(struct buf *out, const struct owner_counts *o)
 		{ "puts_waiting", "gauge", "Puts that wait, or are in flight.", o->waiting },
 		{ "shards_owned", "gauge", "Shards that this member owns.", o->shards },
 		{ "takeovers_total", "counter", "Shards taken.", o->takeovers },
+		{ "takeovers_free_total", "counter", "Of them those that nobody owned: released, or new.", o->free },
+		{ "shards_released_total", "counter", "Shards given up by itself.", o->released },
 		{ "shards_lost_total", "counter", "Shards found with another owner.", o->lost },
 		{ "flights_killed_total", "counter", "Transactions of unknown outcome, killed.", o->kills },
 		{ "flights_found_total", "counter", "Of all transactions those found committed.", o->found },

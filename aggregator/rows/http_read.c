@@ -28,6 +28,7 @@ struct asked {
 	struct read read;         /* the reader's */
 	struct subscription sub;  /* waits for cell at_least */
 	uv_timer_t timer;         /* ends that */
+	struct list link;         /* in http->waits meanwhile */
 	struct http_req *req;
 	struct rows_http *http;
 	show_fn *show;
@@ -68,6 +69,7 @@ static void show(struct asked *a, struct row *row)
 
 static void end_wait(struct asked *a)
 {
+	list_remove(&a->link);
 	subscription_stop(&a->sub);
 	uv_timer_stop(&a->timer);
 	uv_close((uv_handle_t *)&a->timer, on_timer_closed);
@@ -99,6 +101,32 @@ static void on_timer(uv_timer_t *timer)
 	end_wait(a);
 }
 
+static void say_later(struct asked *a, const char *why)
+{
+	static const struct http_field later[] = { { "Retry-After", "1" }, { NULL, NULL } };
+
+	http_answer_error_fields(a->req, 503, later, "unavailable", "%s", why);
+}
+
+/* Nobody waits for it any more. */
+static void on_gone(void *ctx)
+{
+	struct asked *a = ctx;
+
+	say_later(a, "nobody waits for it");
+	end_wait(a);
+}
+
+void rows_end_waits(struct rows_http *http, const char *why)
+{
+	while (!list_empty(&http->waits)) {
+		struct asked *a = LIST_ENTRY_OF(http->waits.next, struct asked, link);
+
+		say_later(a, why);
+		end_wait(a);
+	}
+}
+
 /* Until there is a cell `at_least`. */
 static void wait_for(struct asked *a, struct row *row)
 {
@@ -106,23 +134,24 @@ static void wait_for(struct asked *a, struct row *row)
 	a->sub.ended = on_ended;
 	uv_timer_init(group_loop(a->http->group), &a->timer);
 	a->timer.data = a;
+	list_push_back(&a->http->waits, &a->link);
 	if (subscription_start(&a->sub, row, a->at_least, 0, false) != SUBSCRIBE_OK) {
 		http_answer_error(a->req, 410, "gone", "the row's floor is above %" PRIu64, a->at_least);
 		end_wait(a);
 		return;
 	}
-	uv_timer_start(&a->timer, on_timer, a->wait, 0);
+	uv_timer_start(&a->timer, on_timer, http_gone(a->req) ? 0 : a->wait, 0);
+	http_on_gone(a->req, on_gone, a);
 }
 
 /* --------------------------------------------------------------------- reading */
 
 static void on_read(struct read *read, struct row *row, const char *why)
 {
-	static const struct http_field later[] = { { "Retry-After", "1" }, { NULL, NULL } };
 	struct asked *a = (struct asked *)(void *)((char *)read - offsetof(struct asked, read));
 
 	if (!row) {
-		http_answer_error_fields(a->req, 503, later, "unavailable", "%s", why);
+		say_later(a, why);
 	} else if (a->at_least && row_exists(row) && row->applied < a->at_least) {
 		if (a->wait) {
 			wait_for(a, row);

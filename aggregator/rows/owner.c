@@ -340,6 +340,7 @@ static void got(struct owner *owner, struct shard *s)
 {
 	s->state = SHARD_MINE;
 	owner->counts.takeovers++;
+	owner->counts.free += s->was_free;
 	owner->counts.shards++;
 	owner->woken = true;
 }
@@ -407,6 +408,7 @@ static void settle(struct owner *owner, enum engine_outcome outcome, uint64_t re
 		if (outcome != ENGINE_COMMITTED)
 			continue;
 		copy_wrote_owner(owner->copy, n, taking ? text_of(s) : (struct mp_str){ 0 }, revision);
+		owner->counts.released += !taking;
 		if (taking)
 			got(owner, s);
 	}
@@ -442,6 +444,7 @@ static bool add_change(struct owner *owner, uint32_t n)
 		owner->counts.releasing++;
 	} else if (to_take(s) && owner_text_write(owner, s->text, &s->size)) {
 		s->next_size = 0;
+		s->was_free = !copy_owner(owner->copy, n).ptr;
 		txn_compare(&owner->take, key, copy_owner(owner->copy, n));
 		txn_op(&owner->take, ENGINE_PUT, key, text_of(s));
 		s->state = SHARD_TAKING;

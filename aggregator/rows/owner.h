@@ -78,6 +78,8 @@ struct owner_counts {
 	uint64_t flights, committed, failed, refused, unknown; /* transactions, and how they ended */
 	uint64_t cells;     /* committed */
 	uint64_t takeovers; /* shards taken */
+	uint64_t free;      /* of them those that nobody owned: released, or new */
+	uint64_t released;  /* shards that it gave up by itself */
 	uint64_t lost;      /* shards found with another owner */
 	uint64_t kills;     /* flights killed */
 	uint64_t found;     /* of them those that had been committed */

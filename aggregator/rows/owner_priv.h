@@ -23,6 +23,7 @@ enum shard_state {
 struct shard {
 	enum shard_state state;
 	bool want;                 /* see owner_want() */
+	bool was_free;             /* TAKING: from nobody */
 	char text[OWNER_TEXT_MAX]; /* MINE: what this process wrote there; TAKING: writes */
 	size_t size;               /* bytes of it */
 	char next[OWNER_TEXT_MAX]; /* while a flight is killed: what is written instead */

@@ -119,8 +119,8 @@ def test_metrics(one):
     time, size = found[PREFIX + "commit_seconds"], found[PREFIX + "batch_cells"]
     mp.ok(time.value("_count") >= 50 and 0 < time.value("_sum") < 60, "commit times: %g s in all" % time.value("_sum"))
     mp.is_((size.value("_count"), size.value("_sum"), size.value("_bucket", le="1")), (50, 50, 50), "sizes of batches")
-    for name in ("shards_owned", "takeovers_total", "flights_killed_total", "engine_serving", "subscriptions",
-                 "subscriptions_lag_bytes_max", "check_refusals_total", "ready"):
+    for name in ("shards_owned", "takeovers_total", "takeovers_free_total", "shards_released_total", "flights_killed_total",
+                 "engine_serving", "subscriptions", "subscriptions_lag_bytes_max", "check_refusals_total", "ready"):
         mp.ok(PREFIX + name in found, "there is %s" % name)
 
 

@@ -12,6 +12,7 @@ AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/checks.c aggregator/ro
 UNIT_TESTS += tests/unit/aggregator/test_batch.c tests/unit/aggregator/test_engine_sqlite.c \
 	tests/unit/aggregator/test_head.c tests/unit/aggregator/test_keys.c
 UNIT_TESTS += tests/unit/aggregator/test_checks.c tests/unit/aggregator/test_checks_sim.c tests/unit/aggregator/test_deletes.c \
+	tests/unit/aggregator/test_group.c \
 	tests/unit/aggregator/test_snapshot.c
 UNIT_TESTS += tests/unit/aggregator/test_restored.c
 UNIT_TESTS += tests/unit/aggregator/test_copy.c tests/unit/aggregator/test_row.c tests/unit/aggregator/test_put.c tests/unit/aggregator/test_owner_sim.c tests/unit/aggregator/test_engine_sim.c tests/unit/aggregator/test_engine_sim_many.c \

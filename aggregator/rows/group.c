@@ -339,14 +339,15 @@ bool group_answered(struct group *g)
 	return !g->closing;
 }
 
-/* Nothing is left, or the time is up. */
-static bool is_released(struct group *g, bool waits)
+/* It has no shard and takes none; at the end nobody waits, and its key has gone, too.  Or the time is up. */
+static bool is_released(struct group *g, bool ends)
 {
 	struct owner_counts counts = { 0 };
 
 	if (g->owner)
 		owner_count(g->owner, &counts);
-	if (!counts.shards && !counts.releasing && !(waits && counts.waiting))
+	if (!counts.shards && !counts.taking && !counts.releasing &&
+	    !(ends && (counts.waiting || (g->members && !members_has_left(g->members)))))
 		return true;
 	return clock_now(&clock_monotonic) >= g->release_until;
 }

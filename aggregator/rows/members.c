@@ -203,6 +203,11 @@ void members_leave(struct members *members)
 	members->leaving = true;
 }
 
+bool members_has_left(const struct members *members)
+{
+	return members->leaving && !members->write && !members->writing;
+}
+
 /* ------------------------------------------------------------------------ peers */
 
 /* Place of that id, or where it would be. */

@@ -104,6 +104,9 @@ void members_drain(struct members *members);
 /* Likewise, and takes its key away. */
 void members_leave(struct members *members);
 
+/* That is done. */
+bool members_has_left(const struct members *members);
+
 /* Does what is due; when it wants to be called next (ns), unless members_is_woken() before. */
 uint64_t members_wake(struct members *members);
 bool members_is_woken(const struct members *members);

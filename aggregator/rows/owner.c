@@ -404,7 +404,7 @@ static void settle(struct owner *owner, enum engine_outcome outcome, uint64_t re
 		if (!taking && s->state != SHARD_RELEASING)
 			continue;
 		s->state = SHARD_OTHERS;
-		owner->counts.releasing -= !taking;
+		*(taking ? &owner->counts.taking : &owner->counts.releasing) -= 1;
 		if (outcome != ENGINE_COMMITTED)
 			continue;
 		copy_wrote_owner(owner->copy, n, taking ? text_of(s) : (struct mp_str){ 0 }, revision);
@@ -448,6 +448,7 @@ static bool add_change(struct owner *owner, uint32_t n)
 		txn_compare(&owner->take, key, copy_owner(owner->copy, n));
 		txn_op(&owner->take, ENGINE_PUT, key, text_of(s));
 		s->state = SHARD_TAKING;
+		owner->counts.taking++;
 	} else {
 		return false;
 	}

@@ -88,6 +88,7 @@ struct owner_counts {
 	uint64_t dry;       /* ... those that were only judged */
 	uint64_t waiting;   /* puts that wait or fly now */
 	uint32_t shards;    /* owned now */
+	uint32_t taking;    /* shards that are being taken: that may have happened */
 	uint32_t releasing; /* shards whose release is on its way */
 	uint64_t limit[LIMITS]; /* reached, by enum limit */
 };

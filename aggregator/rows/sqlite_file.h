@@ -50,6 +50,7 @@ struct sqlite_file {
 	struct sqlite_room room;
 	char *accept;        /* the number of a loss that is accepted; NULL: none */
 	bool accepted;       /* it was that one */
+	bool gone;           /* at this opening there was no file, and that was accepted */
 	uint32_t frames;     /* of the log, as the commit left it that was last; 0: it has written none */
 	bool counting;       /* the transaction under way raises the count */
 	bool uncounted;      /* the last commit has not raised it */

@@ -90,11 +90,15 @@ int sqlite_kept_there(struct sqlite_file *f)
 	struct found found = { .loss = KEPT };
 	int rc, there = 0;
 
+	f->gone = false;
 	if (!f->mark.known)
 		return SQLITE_OK;
 	rc = f->mark.vfs->xAccess(f->mark.vfs, f->path, SQLITE_ACCESS_EXISTS, &there);
 	found.loss = there ? KEPT : GONE;
-	return rc == SQLITE_OK ? judge(f, &found) : rc;
+	if (rc == SQLITE_OK)
+		rc = judge(f, &found);
+	f->gone = rc == SQLITE_OK && !there;
+	return rc;
 }
 
 static enum loss loss_of(const struct sqlite_mark *mark, const struct found *found)
@@ -179,7 +183,8 @@ int sqlite_kept_all(struct sqlite_file *f)
 		rc = read_count(f, &found.count);
 	if (rc != SQLITE_OK)
 		return rc;
-	found.loss = loss_of(&f->mark, &found);
+	if (!f->gone) /* that all of it is missing was accepted a moment ago */
+		found.loss = loss_of(&f->mark, &found);
 	found.at = found.log.damaged_at;
 	if (!found.at) /* the mark knows that there was more */
 		found.at = 32 + (uint64_t)found.log.frames * (24 + page);

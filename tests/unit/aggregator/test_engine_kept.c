@@ -296,6 +296,11 @@ static void test_backups(const struct image *early, const struct image *late, co
 
 	mixed.size[DATA] = 0;
 	is_missing(&mixed, "is gone", "no file");
+	accept_loss(0);
+	mixed = *ended;
+	mixed.size[DATA] = 0;
+	is_missing(&mixed, "is gone", "no file, when its log was empty");
+	accept_loss(0);
 	mixed = *ended;
 	mixed.bytes[DATA] = early->bytes[DATA];
 	mixed.size[DATA] = early->size[DATA];

@@ -209,6 +209,14 @@ $(NEXT_BINS): $(B)/tests/bin/mp-aggregator-%: $(NEXT_SRC) $(B)/obj/aggregator/ma
 		$(LIBS_SCHEDULER) $(LIBS_AGGREGATOR) $(LIBS_CORE)
 tests: $(NEXT_BINS)
 
+# The program on a disk that fails when it is told to.
+FAULTY_BIN := $(B)/tests/bin/mp-aggregator-faulty
+$(FAULTY_BIN): $(B)/obj/tests/functional/prog/faulty_vfs.o $(B)/obj/aggregator/main.o $(TESTS_A) $(AGGREGATOR_A) $(PIPES_A) $(LIB_A)
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(LDFLAGS) -pie -o $@ $^ $(LIBS_SCHEDULER) $(LIBS_AGGREGATOR) $(LIBS_CORE)
+tests: $(FAULTY_BIN)
+
 $(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(SCHEDULER_A) $(AGGREGATOR_A) $(PIPES_A) $(CLIENT_A) $(LIB_A)
 	$(call say,LD,$@)
 	@mkdir -p $(@D)

@@ -20,6 +20,7 @@ UNIT_TESTS += tests/unit/aggregator/test_copy.c tests/unit/aggregator/test_row.c
 TESTS_SRC += tests/lib/sim.c tests/unit/aggregator/engine_sim.c \
 	tests/unit/aggregator/engine_sim_fault.c tests/unit/aggregator/engine_sim_store.c \
 	tests/unit/aggregator/engine_sim_watch.c tests/unit/aggregator/sim_map.c tests/unit/aggregator/faulty_disk.c
+TESTS_SRC += tests/unit/aggregator/faulty_file.c
 UNIT_TESTS += tests/unit/aggregator/test_engine_faulty.c tests/unit/aggregator/test_engine_kept.c
 AGGREGATOR_SRC += aggregator/serve_room.c aggregator/rows/sqlite_room.c
 AGGREGATOR_SRC += aggregator/rows/engine_etcd.c aggregator/rows/etcd_answer.c aggregator/rows/etcd_body.c \

@@ -116,5 +116,6 @@ FUNCTIONAL_TESTS += \
 	tests/functional/80-rows-backup.t \
 	tests/functional/80-rows-restored.t \
 	tests/functional/80-rows-disk.t \
+	tests/functional/80-rows-disk-load.t \
 	tests/functional/80-rows-formats.t \
 	tests/functional/90-demo.t

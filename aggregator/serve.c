@@ -413,6 +413,7 @@ static int start_server(struct program *p, struct err *err)
 	p->http.request_max = (size_t)o->request_bytes;
 	p->http.started_ns = group_now(p->group);
 	rows_http_name(&p->http, slice_of(o->tenant));
+	o->http.own = p->http.own;
 	r = http_server_start(&p->server, &p->loop, &o->http, rows_routes, &p->http, err);
 	if (r < 0)
 		return r;

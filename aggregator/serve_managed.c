@@ -96,7 +96,7 @@ int serve_managed(struct program *p, struct err *err)
 	const struct serve_options *o = p->options;
 	const struct managed_calls calls = { on_managed_serve, on_endpoints, on_managed_failed, on_left, p };
 	const struct managed_options options = {
-		.loop = &p->loop, .dir = buf_str(&p->data), .member = o->member, .program = o->etcd_program,
+		.loop = &p->loop, .dir = buf_str(&p->data), .tenant = o->tenant, .member = o->member, .program = o->etcd_program,
 		.address = o->etcd_address, .client_port = (int)o->etcd_client_port,
 		.peer_port = (int)o->etcd_peer_port, .quota = serve_quota(o),
 		.ca = o->etcd_ca, .cert = o->etcd_cert, .key = o->etcd_key,

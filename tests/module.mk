@@ -107,6 +107,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/77-rows-managed.t \
 	tests/functional/78-rows-partitions.t \
 	tests/functional/79-rows-parcels.t \
+	tests/functional/79-rows-tenants.t \
 	tests/functional/79-rows-late.t \
 	tests/functional/79-rows-stop.t \
 	tests/functional/78-rows-limits.t \

@@ -26,6 +26,7 @@ struct admit {
 	struct managed *managed;     /* borrowed, like the engine */
 	struct engine *engine;
 	struct admit_request request;
+	char tenant[ROW_TENANT_MAX + 1]; /* the group's */
 	uint64_t now_ms;             /* when it asked, since 1970 */
 	struct buf key;              /* of its token */
 	struct buf record;           /* as it was read */
@@ -62,13 +63,13 @@ static bool is_url(const char *text)
 	return !text[n] && (slice_starts(s, MP_LIT("http://")) || slice_starts(s, MP_LIT("https://")));
 }
 
-static void get(const struct json_at *at, const char *name, char *out, size_t size, bool (*fits)(const char *),
-		struct json_errs *errs)
+static void get(const struct json_at *at, const char *name, bool required, char *out, size_t size,
+		bool (*fits)(const char *), struct json_errs *errs)
 {
 	struct json_at member = json_at_member(at, name);
 	const char *text = "";
 
-	if (json_get_str(at, name, JSON_REQUIRED, &text, errs))
+	if (json_get_str(at, name, required ? JSON_REQUIRED : JSON_OPTIONAL, &text, errs))
 		return;
 	if (strlen(text) >= size || (fits && !fits(text)))
 		json_errs_add(errs, &member, "is too long, or has odd characters");
@@ -96,11 +97,12 @@ int admit_request_read(struct mp_str text, struct admit_request *ret, struct err
 		return -EINVAL;
 	root = json_at_root(value);
 	json_errs_init(&errs, MISTAKES_MAX);
-	get(&root, "token", ret->token, sizeof(ret->token), NULL, &errs);
-	get(&root, "member", ret->member, sizeof(ret->member), is_id, &errs);
-	get(&root, "nonce", ret->nonce, sizeof(ret->nonce), is_nonce, &errs);
-	get(&root, "replaces", replaces, sizeof(replaces), is_nonce, &errs);
-	get(&root, "peer", ret->peer, sizeof(ret->peer), is_url, &errs);
+	get(&root, "token", true, ret->token, sizeof(ret->token), NULL, &errs);
+	get(&root, "member", true, ret->member, sizeof(ret->member), is_id, &errs);
+	get(&root, "nonce", true, ret->nonce, sizeof(ret->nonce), is_nonce, &errs);
+	get(&root, "replaces", true, replaces, sizeof(replaces), is_nonce, &errs);
+	get(&root, "peer", true, ret->peer, sizeof(ret->peer), is_url, &errs);
+	get(&root, "tenant", false, ret->tenant, sizeof(ret->tenant), NULL, &errs);
 	ret->format = 1; /* of those who do not say */
 	json_get_int(&root, "format", JSON_OPTIONAL, 1, INT32_MAX, &ret->format, &errs);
 	rc = json_errs_result(&errs, err);
@@ -333,6 +335,16 @@ static void claim(struct admit *a, const struct token_record *free_record)
 		refuse(a, 503, "unavailable", "out of memory");
 }
 
+/* With another tenant's rows it would have a vote here, and begin rows of its own.  False: it was refused. */
+static bool check_tenant(struct admit *a)
+{
+	if (!a->request.tenant[0] || !strcmp(a->request.tenant, a->tenant))
+		return true;
+	refuse(a, 409, "tenant", "the rows of this group are those of tenant %s, and not of %s: start the joining member with "
+	       "--tenant %s", a->tenant, a->request.tenant, a->tenant);
+	return false;
+}
+
 static void on_token(void *ctx, const struct engine_answer *answer)
 {
 	struct admit *a = ctx;
@@ -351,10 +363,12 @@ static void on_token(void *ctx, const struct engine_answer *answer)
 	}
 	switch (token_state(&record, a->now_ms, a->request.nonce)) {
 	case TOKEN_FREE:
-		claim(a, &record);
+		if (check_tenant(a)) /* told to who has a token, and before it is used up */
+			claim(a, &record);
 		break;
 	case TOKEN_OURS:
-		read_list(a);
+		if (check_tenant(a))
+			read_list(a);
 		break;
 	case TOKEN_USED:
 		refuse(a, 403, "token", "the token was used by member %s: each is good for once", record.member);
@@ -375,13 +389,29 @@ static void read_token(struct admit *a)
 
 /* --------------------------------------------------------------------- life cycle */
 
-struct admit *admit_start(struct managed *managed, struct engine *engine, struct mp_str prefix,
+/* The key of its token. */
+static int make_key(struct admit *a)
+{
+	char hash[TOKEN_HASH_SIZE];
+	struct buf prefix;
+	int rc;
+
+	buf_init(&prefix, KEY_MAX);
+	rc = token_hash(slice_of(a->request.token), hash);
+	if (rc == 0)
+		rc = key_prefix(&prefix, slice_of(a->tenant));
+	if (rc == 0)
+		rc = key_token(&a->key, buf_slice(&prefix), slice_of(hash));
+	buf_fini(&prefix);
+	return rc;
+}
+
+struct admit *admit_start(struct managed *managed, struct engine *engine, struct mp_str tenant,
 			  const struct admit_request *request, uint64_t now_ms,
 			  void (*done)(void *ctx, const struct admit_answer *answer), void *ctx)
 {
 	struct admit *a = calloc(1, sizeof(*a));
 	struct engine_range first = { .from = { 0 } };
-	char hash[TOKEN_HASH_SIZE];
 
 	if (!a)
 		return NULL;
@@ -392,7 +422,8 @@ struct admit *admit_start(struct managed *managed, struct engine *engine, struct
 	buf_init(&a->record, TOKEN_RECORD_MAX);
 	buf_init(&a->claim, TOKEN_RECORD_MAX);
 	buf_init(&a->body, REQUEST_MAX * 4);
-	if (token_hash(slice_of(request->token), hash) == 0 && key_token(&a->key, prefix, slice_of(hash)) == 0) {
+	(void)snprintf(a->tenant, sizeof(a->tenant), "%.*s", SLICE_ARG(tenant));
+	if (make_key(a) == 0) {
 		first.from = buf_slice(&a->key);
 		if (engine->ops->range(engine, &first, on_token, a) == 0)
 			return a;

@@ -21,6 +21,7 @@ struct admit_request {
 	char nonce[ETCD_NONCE_SIZE]; /* of its identity */
 	uint64_t replaces;           /* etcd id of its life before; 0: none */
 	char peer[ETCD_URL_SIZE];    /* where its etcd will be */
+	char tenant[ROW_TENANT_MAX + 1]; /* whose rows it would keep; "": it does not say (an older program) */
 	int64_t format;              /* of rows (meta.h) that it knows: with another it would have a vote and not serve */
 };
 
@@ -55,10 +56,10 @@ struct admit_answer {
 };
 
 /*
- * prefix: of the tenant's keys; copied, like the request.  done(ctx, answer) comes from the
+ * tenant: the group's; copied, like the request.  done(ctx, answer) comes from the
  * loop, once.  NULL without memory.
  */
-struct admit *admit_start(struct managed *managed, struct engine *engine, struct mp_str prefix,
+struct admit *admit_start(struct managed *managed, struct engine *engine, struct mp_str tenant,
 			  const struct admit_request *request, uint64_t now_ms,
 			  void (*done)(void *ctx, const struct admit_answer *answer), void *ctx);
 

@@ -32,6 +32,7 @@ struct managed;
 struct managed_options {
 	uv_loop_t *loop;
 	const char *dir;         /* data directory, absolute; it exists */
+	const char *tenant;      /* whose rows it keeps: a group that it joins must have the same */
 	const char *member;      /* id; NULL: that of the identity, or one that is drawn */
 	const char *program;     /* etcd, looked for along PATH */
 	const char *address;     /* where etcd is reached; NULL: as before, or 127.0.0.1 */

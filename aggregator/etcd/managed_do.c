@@ -372,6 +372,8 @@ static bool do_ask(struct managed *m)
 	(void)buf_printf(body, ",\"member\":\"%s\",\"nonce\":\"%s\",\"replaces\":\"%016" PRIx64 "\",\"peer\":", m->id.member,
 			 m->id.nonce, m->id.replaces);
 	(void)json_text_add(body, slice_of(m->id.peer));
+	(void)buf_add_str(body, ",\"tenant\":");
+	(void)json_text_add(body, slice_of(m->options.tenant));
 	(void)buf_add_str(body, "}");
 	return sent(m, cluster_send(&m->join, m->id.join_url, "/v1/members/join", JOIN_MS));
 }

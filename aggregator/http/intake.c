@@ -249,6 +249,25 @@ static bool answer_now(const struct http_req *req, bool proper)
 	       http_header(req, "Expect", &expect) > 0;
 }
 
+/* Is it for this process, as far as it says? */
+static bool check_meant(struct http_req *req)
+{
+	struct err text = { 0 };
+	struct mp_str value;
+
+	for (const struct http_field *own = req->server->options.own; own && own->name; own++) {
+		int n = http_header(req, own->name, &value);
+
+		if (!n || (n == 1 && slice_eq(value, slice_of(own->value))))
+			continue;
+		atomic_fetch_add_explicit(&req->server->misdirected, 1, memory_order_relaxed);
+		(void)err_set(&text, -EINVAL, "this is not whom the request is for (%s): nothing was done", own->name);
+		refuse(req, 421, "misdirected", text.text);
+		return false;
+	}
+	return true;
+}
+
 /* Who is it, before anything of the body is kept?  False: nobody, where that is not enough. */
 static bool check_who(struct http_req *req)
 {
@@ -265,7 +284,7 @@ static enum MHD_Result first_call(struct http_req *req, const char *method, cons
 {
 	bool proper = read_head(req, method, version);
 
-	if (proper && find_route(req, method) && check_who(req))
+	if (proper && check_meant(req) && find_route(req, method) && check_who(req))
 		check_size(req);
 	if (req->expects.chunked)
 		req->answer.close = true; /* no second request behind an end that we may have misread */

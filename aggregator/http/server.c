@@ -361,6 +361,7 @@ void http_server_stats(struct http_server *s, struct http_stats *ret)
 		.cut_body = atomic_load(&c->cut[CONN_BODY]),
 		.cut_answer = atomic_load(&c->cut[CONN_ANSWER]),
 		.refused = atomic_load(&s->refused),
+		.misdirected = atomic_load(&s->misdirected),
 		.held = atomic_load(&s->held),
 		.unread = atomic_load(&s->unread),
 	};

@@ -47,6 +47,12 @@ struct http_route {
 	bool anyone;              /* also who has not said who it is; else 401 at the head */
 };
 
+/* A header field of an answer; an array ends with name NULL. */
+struct http_field {
+	const char *name;  /* a literal, or as long-lived as the call */
+	const char *value; /* without control characters; else the field is left out */
+};
+
 /* All that can be set.  Start from http_options_default(); texts are copied. */
 struct http_options {
 	const char *address;    /* IPv4 or IPv6 in digits, or the path of a Unix socket */
@@ -67,15 +73,14 @@ struct http_options {
 	int idle_ms;            /* between two requests of a connection */
 	int body_ms;            /* for a body, or an answer to be read, besides ... */
 	int least_rate;         /* ... its bytes at so many a second */
+	/*
+	 * Who this is: a request that has such a field, with another value, is for somebody else, and answered
+	 * 421 whatever else is wrong with it.  Borrowed until the server has stopped; NULL: nobody.
+	 */
+	const struct http_field *own;
 };
 
 struct http_options http_options_default(void);
-
-/* A header field of an answer; an array ends with name NULL. */
-struct http_field {
-	const char *name;  /* a literal, or as long-lived as the call */
-	const char *value; /* without control characters; else the field is left out */
-};
 
 /* Counted since the start, for metrics. */
 struct http_stats {
@@ -90,6 +95,7 @@ struct http_stats {
 	uint64_t cut_body;    /* ... their body took too long */
 	uint64_t cut_answer;  /* ... their answer was read too slowly */
 	uint64_t refused;     /* requests that are not proper HTTP */
+	uint64_t misdirected; /* requests that were for somebody else */
 	uint64_t held;        /* bytes of bodies and answers held at the moment */
 	uint64_t unread;      /* bytes of streams that lie unread at the moment */
 };

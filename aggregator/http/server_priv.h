@@ -73,6 +73,7 @@ struct http_server {
 	_Atomic uint64_t requests;       /* for statistics, as in struct http_stats */
 	_Atomic uint64_t answers[6];     /* ... */
 	_Atomic uint64_t refused;        /* ... */
+	_Atomic uint64_t misdirected;    /* ... */
 	_Atomic uint64_t streams;        /* ... */
 };
 

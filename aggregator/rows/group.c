@@ -480,6 +480,11 @@ const char *group_uuid(const struct group *group)
 	return group->meta.group;
 }
 
+struct mp_str group_tenant(const struct group *group)
+{
+	return buf_slice(&group->tenant);
+}
+
 uint64_t group_nonce(const struct group *group)
 {
 	return group->nonce;

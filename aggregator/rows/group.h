@@ -39,7 +39,7 @@ struct group_options {
 /* What the group tells; each gets ctx. */
 struct group_calls {
 	void (*ready)(void *ctx);                /* it was read, for the first time */
-	void (*failed)(void *ctx, const char *why); /* it cannot be used: another format, another tenant's */
+	void (*failed)(void *ctx, const char *why); /* it cannot be used: another format, another group, another tenant's (of an engine of its own) */
 	void (*row)(void *ctx, struct row *row); /* as the copy says */
 	void *ctx;
 };
@@ -79,6 +79,8 @@ uint64_t group_now(struct group *group); /* ns, as put->deadline and read->deadl
 /* What `meta` says: number of shards, and the group's uuid as 32 hex digits. */
 uint32_t group_shards(const struct group *group);
 const char *group_uuid(const struct group *group);
+
+struct mp_str group_tenant(const struct group *group);
 
 /* Of this process, as `member/<id>` and `owner/<shard>` tell it. */
 uint64_t group_nonce(const struct group *group);

@@ -103,6 +103,64 @@ static void make_meta(struct group *g)
 	store_meta(g, (struct mp_str){ 0 }, &meta, on_meta_made);
 }
 
+/* The tenant of a key, as it stands there; ptr NULL: that is no key of a tenant's. */
+static struct mp_str tenant_of(struct mp_str key)
+{
+	struct mp_str tenant, rest;
+
+	if (!slice_cut(key, '/', &tenant, &rest) || !slice_cut(rest, '/', &tenant, &rest))
+		return (struct mp_str){ 0 };
+	return tenant;
+}
+
+static void on_first_key(void *ctx, const struct engine_answer *answer)
+{
+	struct group *g = ctx;
+	struct mp_str theirs = { 0 }, ours = tenant_of(buf_slice(&g->meta_key));
+	char why[600];
+
+	if (!group_answered(g))
+		return;
+	if (answer->outcome != ENGINE_COMMITTED) {
+		meta_later(g);
+		return;
+	}
+	if (answer->n_items)
+		theirs = tenant_of(answer->items[0].key);
+	if (!theirs.ptr || slice_eq(theirs, ours)) {
+		make_meta(g);
+		return;
+	}
+	(void)snprintf(why, sizeof(why), "the rows of this group are those of tenant %.*s, and not of %.*s: start it with "
+		       "that --tenant", SLICE_ARG(theirs), SLICE_ARG(ours));
+	group_fail(g, why);
+}
+
+/*
+ * There is no `meta` of this tenant.  In an engine that is the group's own there must not be another tenant's rows
+ * either: then this member was started with the wrong name, and would begin a second set of rows under one group.
+ */
+static void begin_tenant(struct group *g)
+{
+	struct engine_range range = { .limit = 1 };
+	struct buf from, end;
+
+	buf_init(&from, KEY_MAX);
+	buf_init(&end, KEY_MAX);
+	(void)key_root(&from);
+	(void)key_range_end(&end, buf_slice(&from));
+	range.from = buf_slice(&from);
+	range.end = buf_slice(&end);
+	if (!g->uuid[0])
+		make_meta(g);
+	else if (from.error || end.error || g->engine->ops->range(g->engine, &range, on_first_key, g) < 0)
+		meta_later(g);
+	else
+		g->asked++;
+	buf_fini(&from);
+	buf_fini(&end);
+}
+
 static void on_generation(void *ctx, const struct engine_answer *answer)
 {
 	struct group *g = ctx;
@@ -185,7 +243,7 @@ static void on_meta(void *ctx, const struct engine_answer *answer)
 	else if (answer->n_items)
 		judge(g, answer->items[0].value, answer->revision);
 	else
-		make_meta(g);
+		begin_tenant(g);
 }
 
 void group_ask_meta(struct group *g)

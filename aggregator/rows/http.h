@@ -40,7 +40,8 @@ struct rows_http {
 	const char *member;          /* id of this member */
 	char tenant[3 * ROW_TENANT_MAX + 1]; /* whose rows; percent-encoded */
 	char process[17];            /* group_nonce() in hex digits */
-	uint64_t misdirected;        /* requests that were meant for somebody else */
+	struct http_field own[3];    /* these two, for the server */
+	uint64_t misdirected;        /* requests that were meant for another group */
 	const char *data;            /* directory that the rows lie in; NULL: none */
 	uint64_t put_ns;             /* that a put may take */
 	uint64_t read_ns;            /* likewise a read */
@@ -139,7 +140,7 @@ void rows_streams_row(struct rows_http *http, struct row *row);
 #define ROWS_MEANT_FIELDS 3
 #define ROWS_PROCESS_FIELD "Middlepipe-Process"
 
-/* Who this is, for what follows; once the group is open. */
+/* Who this is, for http_options.own and for what follows; once the group is open. */
 void rows_http_name(struct rows_http *http, struct mp_str tenant);
 
 /* Room for the fields that name whom a request is for. */
@@ -150,7 +151,7 @@ struct rows_meant {
 /* ROWS_MEANT_FIELDS of "Name: value", in `text`: that process of this group and tenant. */
 void rows_meant(const struct rows_http *http, uint64_t nonce, struct rows_meant *text, const char **fields);
 
-/* Is this process meant, as far as the request says?  False: answered with 421, and nothing is to be done. */
+/* Is this group meant, as far as the request says?  False: answered with 421, and nothing is to be done. */
 bool rows_is_meant(struct rows_http *http, struct http_req *req);
 
 /* ----------------------------------------------------------------- what they share */

@@ -320,7 +320,7 @@ void rows_join(void *ctx, struct http_req *req)
 	} else {
 		*j = (struct joining){ .http = http, .req = req };
 		http_audit(req, "member asks to join", "member=%s peer=%s", request.member, request.peer);
-		j->admit = admit_start(http->managed, group_engine(http->group), copy_prefix(group_copy(http->group)),
+		j->admit = admit_start(http->managed, group_engine(http->group), group_tenant(http->group),
 				       &request, wall_ms(), on_admitted, j);
 		http->joining = j;
 		if (j->admit) {

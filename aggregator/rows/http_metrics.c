@@ -189,7 +189,7 @@ static void add_clients(struct buf *out, const struct rows_http *http, const str
 		{ "http_connections", "gauge", "Connections open.", f->http.connections },
 		{ "http_requests_total", "counter", "Requests whose head was read.", f->http.requests },
 		{ "http_refused_total", "counter", "Requests that are not proper HTTP.", f->http.refused },
-		{ "misdirected_total", "counter", "Members' requests that were meant for another process.", http->misdirected },
+		{ "misdirected_total", "counter", "Members' requests that were meant for another process.", f->http.misdirected + http->misdirected },
 	};
 
 	ADD_LINES(out, lines);

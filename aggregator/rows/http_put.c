@@ -230,7 +230,6 @@ static struct rows_request *request_new(struct rows_http *http, struct http_req 
 	struct mp_str name;
 	struct rows_request *r;
 
-	/* First of all: who is not meant has no say in the client's rights either. */
 	if (http_header(req, "Middlepipe-Forwarded", &name) && !rows_is_meant(http, req))
 		return NULL;
 	if (!rows_name(req, right, &name) || !rows_query_only(req, ""))

@@ -123,6 +123,11 @@ static bool unescape(struct mp_str text, struct key *ret)
 
 /* ----------------------------------------------------------------------- keys */
 
+int key_root(struct buf *out)
+{
+	return buf_add_str(out, ROOT);
+}
+
 int key_prefix(struct buf *out, struct mp_str tenant)
 {
 	buf_add_str(out, ROOT);

@@ -52,6 +52,9 @@ struct key {
  */
 int row_name_check(struct mp_str name, struct err *err);
 
+/* All keys of all tenants begin so.  0 or -errno, as buf_add() says. */
+int key_root(struct buf *out);
+
 /* All keys of the tenant begin so.  0 or -errno, as buf_add() says. */
 int key_prefix(struct buf *out, struct mp_str tenant);
 

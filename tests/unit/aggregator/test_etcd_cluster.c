@@ -149,10 +149,12 @@ static void test_request(void)
 					   "\"00000000000000ff\",\"peer\":\"https://[::1]:2380\"}"), &request, &err), 0,
 	       "a wish to join (%s)", err.text);
 	is_int((int)request.format, 1, "of who does not say which format it knows");
-	is_int(admit_request_read(slice_of("{\"format\":2,\"token\":\"t\",\"member\":\"m1\",\"nonce\":\"0123456789abcdef\","
+	is_str(request.tenant, "", "nor whose rows it would keep");
+	is_int(admit_request_read(slice_of("{\"tenant\":\"shop \\u00e9\",\"format\":2,\"token\":\"t\",\"member\":\"m1\",\"nonce\":\"0123456789abcdef\","
 					   "\"replaces\":\"00000000000000ff\",\"peer\":\"https://[::1]:2380\"}"), &request, &err), 0,
 	       "a wish that says it");
 	is_int((int)request.format, 2, "of who says another");
+	is_str(request.tenant, "shop \303\251", "and a tenant");
 	ok(request.replaces == 255 && strcmp(request.peer, "https://[::1]:2380") == 0, "as it was said");
 	is_int(admit_request_read(slice_of("{\"token\":\"t\",\"member\":\"m1\",\"nonce\":\"0123456789abcdef\",\"replaces\":"
 					   "\"00000000000000ff\",\"peer\":\"http://a --x\"}"), &request, &err), -EINVAL,

@@ -137,7 +137,6 @@ static void on_loaded(void *ctx, int r, struct mp_str bytes, uint32_t rules, con
 
 	(void)rules; /* whoever has others was told so by the head */
 	c->load = NULL;
-	c->checks->woken = true;
 	if (!fits(c, c->row) || c->row->head.snapshot != c->loading)
 		return; /* a newer one took its place: whoever asks next makes it from that */
 	if (r == -EINVAL && c->suspect != c->loading) {
@@ -227,7 +226,6 @@ static bool work(void *ctx)
 	struct checks *checks = ctx;
 	struct list *link = list_pop_front(&checks->busy);
 
-	checks->woken = false;
 	if (link)
 		(void)catch_up(LIST_ENTRY_OF(link, struct row_check, busy)); /* who asks again is told */
 	return !list_empty(&checks->busy);
@@ -396,9 +394,4 @@ void checks_free(struct checks *checks)
 const struct owner_checks *checks_calls(struct checks *checks)
 {
 	return &checks->calls;
-}
-
-bool checks_is_woken(const struct checks *checks)
-{
-	return checks->woken;
 }

@@ -48,7 +48,4 @@ void checks_free(struct checks *checks);
 /* For owner_options; live as long as the checks. */
 const struct owner_checks *checks_calls(struct checks *checks);
 
-/* An answer of the engine has come since: owner_wake() is due. */
-bool checks_is_woken(const struct checks *checks);
-
 #endif

@@ -29,7 +29,6 @@ struct checks {
 	struct owner_checks calls;    /* for the owner */
 	struct list all;              /* every struct row_check */
 	struct list busy;             /* of them those with more to do, in turn */
-	bool woken;                   /* see checks_is_woken() */
 	struct mp_cell *cells;        /* pending ones, and the proposal's behind them; owned */
 	const struct mp_cell **list;  /* pointers to them; owned */
 	size_t room;                  /* of both */

@@ -93,7 +93,7 @@ struct engine_range {
 
 struct engine_answer {
 	enum engine_outcome outcome;    /* a range: COMMITTED, REFUSED or UNKNOWN */
-	const struct engine_item *items; /* in order of their keys */
+	const struct engine_item *items; /* a range's in order of their keys, a transaction's in that of its reads */
 	size_t n_items;
 	bool more;                      /* the limit cut it */
 	uint64_t revision;              /* of the map, when this was answered */

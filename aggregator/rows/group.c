@@ -333,12 +333,6 @@ static void end(struct group *g)
 	g->engine->ops->close(g->engine, on_engine_closed, g);
 }
 
-bool group_answered(struct group *g)
-{
-	g->asked--;
-	return !g->closing;
-}
-
 /* It has no shard and takes none; at the end nobody waits, and its key has gone, too.  Or the time is up. */
 static bool is_released(struct group *g, bool ends)
 {

@@ -73,15 +73,13 @@ static void store_meta(struct group *g, struct mp_str before, const struct meta 
 	put.value = buf_slice(&g->meta_text);
 	if (g->engine->ops->commit(g->engine, &txn, done, g) < 0)
 		meta_later(g);
-	else
-		g->asked++;
 }
 
 static void on_meta_made(void *ctx, const struct engine_answer *answer)
 {
 	struct group *g = ctx;
 
-	if (!group_answered(g))
+	if (g->closing)
 		return;
 	if (answer->outcome == ENGINE_COMMITTED)
 		begin(g, buf_slice(&g->meta_text));
@@ -119,7 +117,7 @@ static void on_first_key(void *ctx, const struct engine_answer *answer)
 	struct mp_str theirs = { 0 }, ours = tenant_of(buf_slice(&g->meta_key));
 	char why[600];
 
-	if (!group_answered(g))
+	if (g->closing)
 		return;
 	if (answer->outcome != ENGINE_COMMITTED) {
 		meta_later(g);
@@ -155,8 +153,6 @@ static void begin_tenant(struct group *g)
 		make_meta(g);
 	else if (from.error || end.error || g->engine->ops->range(g->engine, &range, on_first_key, g) < 0)
 		meta_later(g);
-	else
-		g->asked++;
 	buf_fini(&from);
 	buf_fini(&end);
 }
@@ -165,7 +161,7 @@ static void on_generation(void *ctx, const struct engine_answer *answer)
 {
 	struct group *g = ctx;
 
-	if (!group_answered(g))
+	if (g->closing)
 		return;
 	if (answer->outcome == ENGINE_COMMITTED)
 		g->options.lost = false;
@@ -187,8 +183,6 @@ static void next_generation(struct group *g, struct mp_str text, const struct me
 	if (key_prefix(&prefix, buf_slice(&g->tenant)) ||
 	    restored_commit(g->engine, buf_slice(&prefix), text, &next, &g->meta_text, on_generation, g) < 0)
 		meta_later(g);
-	else
-		g->asked++;
 	buf_fini(&prefix);
 }
 
@@ -236,7 +230,7 @@ static void on_meta(void *ctx, const struct engine_answer *answer)
 {
 	struct group *g = ctx;
 
-	if (!group_answered(g))
+	if (g->closing)
 		return;
 	if (answer->outcome != ENGINE_COMMITTED)
 		meta_later(g);
@@ -252,8 +246,6 @@ void group_ask_meta(struct group *g)
 
 	if (g->engine->ops->range(g->engine, &range, on_meta, g) < 0)
 		meta_later(g);
-	else
-		g->asked++;
 }
 
 void group_say_rows(const struct group *g)

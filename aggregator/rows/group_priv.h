@@ -44,7 +44,6 @@ struct group {
 	uint64_t release_until;     /* ns; then it closes, released or not; 0: nothing is being released */
 	void (*released)(void *ctx); /* of group_release() */
 	void *released_ctx;
-	unsigned asked;             /* answers for `meta` that the engine owes */
 	int handles;                /* still open */
 	void (*closed)(void *ctx);  /* of group_close() */
 	void *closed_ctx;
@@ -54,9 +53,6 @@ struct group {
 
 /* All that needs to know the number of shards.  0; -ENOMEM. */
 int group_build(struct group *g);
-
-/* An answer for `meta` has come.  False: the group is on its way out. */
-bool group_answered(struct group *g);
 
 /* Rows cannot be used, for good. */
 void group_fail(struct group *g, const char *why);

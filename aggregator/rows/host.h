@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the pure part of rows (copy, owner, subscriptions) gets from whoever
- * runs it: a clock, chance and a bell.  In mp-aggregator that is group.c over
+ * runs it: a clock and chance.  In mp-aggregator that is group.c over
  * libuv, in tests a simulation (tests/lib/sim.h).
  */
 #ifndef AGGREGATOR_ROWS_HOST_H

@@ -38,6 +38,7 @@ struct member {
 	struct rows_host host;
 	struct copy *copy;
 	struct checks *checks;
+	size_t loads;          /* snapshots that its checks were reading when they were last looked at */
 	struct owner *owner;
 	struct members *members; /* NULL: it takes shards as it pleases */
 	uint64_t members_at; /* ns; when it is to be woken */

@@ -222,7 +222,7 @@ static inline void suite_transactions(void)
 	const struct engine_op change[] = { { ENGINE_PUT, MP_LIT("t/a"), MP_LIT("2"), false },
 					    { ENGINE_DELETE, MP_LIT("t/b"), { 0 }, false },
 					    { ENGINE_DELETE, MP_LIT("t/none"), { 0 }, false } };
-	const struct mp_str reads[] = { MP_LIT("t/a"), MP_LIT("t/none"), MP_LIT("t/b") };
+	const struct mp_str reads[] = { MP_LIT("t/b"), MP_LIT("t/none"), MP_LIT("t/a") };
 	struct engine_txn txn = { fresh, 1, make, 2, reads, 3 };
 	struct suite_answer answer = suite_commit(&txn);
 	uint64_t revision = answer.revision;
@@ -232,8 +232,8 @@ static inline void suite_transactions(void)
 	answer = suite_commit(&txn);
 	is_int((int)answer.outcome, ENGINE_FAILED, "not twice");
 	is_int((long)answer.n, 2, "the reads are what there is");
-	ok(!strcmp(answer.key[0], "t/a") && !strcmp(answer.value[0], "1") && !strcmp(answer.key[1], "t/b"),
-	   "of the keys that were asked for");
+	ok(!strcmp(answer.key[0], "t/b") && !strcmp(answer.key[1], "t/a") && !strcmp(answer.value[1], "1"),
+	   "of the keys that were asked for, in that order");
 	ok(answer.revision == revision, "and nothing happened");
 	txn = (struct engine_txn){ same, 2, change, 3, NULL, 0 };
 	answer = suite_commit(&txn);

@@ -361,12 +361,23 @@ static void world_begin(struct world *w, struct sim *sim)
 	disaster(sim, w);
 }
 
+/* A check has its snapshot since: the loop has turned with the engine's answer. */
+static bool has_loaded(struct member *m)
+{
+	size_t before = m->loads;
+
+	m->loads = 0;
+	LIST_FOR_EACH(link, &m->checks->all)
+		m->loads += LIST_ENTRY_OF(link, struct row_check, link)->load != NULL;
+	return m->loads < before;
+}
+
 static void turn_all(struct world *w)
 {
 	for (unsigned i = 0; i < w->n_members; i++) {
 		struct member *m = &w->member[i];
 
-		if (m->engine && !m->actor.stopped && (owner_is_woken(m->owner) || checks_is_woken(m->checks)))
+		if (m->engine && !m->actor.stopped && (has_loaded(m) || owner_is_woken(m->owner)))
 			member_turn(m);
 	}
 }

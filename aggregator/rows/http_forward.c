@@ -22,7 +22,6 @@
 #define PARK_MS 20             /* how often a put that waits looks for an owner */
 #define ANSWER_MAX ((size_t)1 << 20)
 #define LEAST_NS (5 * NS_PER_MS) /* left of its time, else it is not worth the way */
-#define FIELD_MAX 512          /* bytes of a field that goes along */
 
 /* --------------------------------------------------------------------- waiting */
 
@@ -160,46 +159,52 @@ static int make_url(struct buf *out, const char *member, struct mp_str row, cons
 	return buf_add_str(out, action);
 }
 
-/* Fields of the client's that go along, those that say who it was, and for which process it is. */
-static void make_fields(struct rows_request *r, uint64_t nonce, char (*text)[FIELD_MAX], struct rows_meant *meant,
+/* Appends a field, NUL-terminated; its place in *ret. */
+static void add_field(struct buf *text, const char *name, struct mp_str value, size_t *ret)
+{
+	*ret = text->len;
+	(void)buf_printf(text, "%s: %.*s", name, SLICE_ARG(value)); /* seen in make_fields() */
+	(void)buf_add(text, "", 1);
+}
+
+/*
+ * Fields of the client's that go along, those that say who it was, and for which process it is: all or,
+ * false, none for want of memory.
+ */
+static bool make_fields(struct rows_request *r, uint64_t nonce, struct buf *text, struct rows_meant *meant,
 			const char **ret)
 {
 	static const char *const along[] = { "Idempotency-Key", "If-Match", "Content-Type", "Authorization",
 					     "Middlepipe-Cell-Kind" };
+	size_t place[FORWARD_FIELDS], n = 0;
 	struct mp_str value;
 	char base[48];
-	size_t n = 0;
 
 	for (size_t i = 0; i < sizeof(along) / sizeof(along[0]); i++)
-		if (http_header(r->req, along[i], &value) && value.len < FIELD_MAX - 32) {
-			(void)snprintf(text[n], FIELD_MAX, "%s: %.*s", along[i], SLICE_ARG(value));
-			ret[n] = text[n];
-			n++;
-		}
-	if (r->put.base.kind != BASE_UNKNOWN) {
-		(void)snprintf(text[n], FIELD_MAX, "Middlepipe-Base: %s", rows_base_text(&r->put.base, base));
-		ret[n] = text[n];
-		n++;
-	}
-	(void)snprintf(text[n], FIELD_MAX, "Middlepipe-Forwarded: %.*s", SLICE_ARG(r->put.origin));
-	ret[n] = text[n];
-	rows_meant(r->http, nonce, meant, &ret[n + 1]);
-	ret[n + 1 + ROWS_MEANT_FIELDS] = NULL;
+		if (http_header(r->req, along[i], &value))
+			add_field(text, along[i], value, &place[n++]);
+	if (r->put.base.kind != BASE_UNKNOWN)
+		add_field(text, "Middlepipe-Base", slice_of(rows_base_text(&r->put.base, base)), &place[n++]);
+	add_field(text, "Middlepipe-Forwarded", r->put.origin, &place[n++]);
+	for (size_t i = 0; i < n && !text->error; i++)
+		ret[i] = text->ptr + place[i];
+	rows_meant(r->http, nonce, meant, &ret[n]);
+	ret[n + ROWS_MEANT_FIELDS] = NULL;
+	return !text->error;
 }
 
 static bool take_there(struct rows_request *r, const struct member_info *owner)
 {
 	const struct http_multi_calls calls = { on_data, on_forwarded, on_field, r };
-	char text[FORWARD_FIELDS][FIELD_MAX];
 	const char *fields[FORWARD_FIELDS + 1];
 	struct rows_meant meant;
 	uint64_t left = r->put.deadline - group_now(r->http->group);
 	struct http_multi_request request = { .method = methods[r->put.kind], .fields = fields,
 					      .body = http_body(r->req),
 					      .timeout_ms = (long)(left / NS_PER_MS) + 1, .fresh = false };
-	struct buf url;
+	struct buf url, text;
 
-	make_fields(r, owner->nonce, text, &meant, fields);
+	buf_init(&text, SIZE_MAX); /* a head is bounded */
 	buf_init(&url, MEMBER_URL_MAX + 64 + 3 * ROW_NAME_MAX);
 	buf_init(&r->answer, ANSWER_MAX);
 	r->base[0] = r->retry_after[0] = r->type[0] = '\0';
@@ -208,10 +213,12 @@ static bool take_there(struct rows_request *r, const struct member_info *owner)
 	if (!request.body.ptr && r->put.kind != PUT_DELETE)
 		request.body = MP_LIT("");
 	request.fresh = !request.body.len;
-	if (!make_url(&url, owner->url, r->put.row, r->put.dry ? "/check" : actions[r->put.kind])) {
+	if (make_fields(r, owner->nonce, &text, &meant, fields) &&
+	    !make_url(&url, owner->url, r->put.row, r->put.dry ? "/check" : actions[r->put.kind])) {
 		request.url = buf_str(&url);
 		r->task = http_multi_start(r->http->others, &request, &calls);
 	}
+	buf_fini(&text);
 	buf_fini(&url);
 	return r->task;
 }

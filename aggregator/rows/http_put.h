@@ -11,7 +11,7 @@
 #include "aggregator/rows/members.h"
 #include "lib/http_multi.h"
 
-#define FORWARD_FIELDS 11 /* eight at most, and ROWS_MEANT_FIELDS */
+#define FORWARD_FIELDS (7 + ROWS_MEANT_FIELDS)
 
 struct rows_request {
 	struct put put;           /* what it asks for; its texts are the request's */

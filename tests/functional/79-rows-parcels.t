@@ -26,6 +26,7 @@ if not etcd.available():
 
 PUTTERS = 16
 PUTS = 25
+LONG = "l" * 3000
 
 
 def token_file(name, *prefixes):
@@ -33,10 +34,11 @@ def token_file(name, *prefixes):
     path = os.path.join(mp.workdir(), name)
 
     def entry(who, grants):
-        return {"token_sha256": hashlib.sha256((who + "-secret").encode()).hexdigest(), "name": who, "rights": grants}
+        return {"token_sha256": hashlib.sha256((who + "-secret").encode()).hexdigest(), "name": who[:9], "rights": grants}
     grants = [{"prefix": prefix, "read": True, "put": True} for prefix in prefixes]
     with open(path, "w") as out:
         json.dump([entry("root", [{"prefix": "", "read": True, "put": True, "admin": True}]), entry("app", grants),
+                   entry(LONG, [{"prefix": "", "put": True, "admin": True}]),
                    entry(name + "-only", [{"prefix": "", "put": True}])], out)
     os.chmod(path, 0o600)
     return path
@@ -126,6 +128,19 @@ def test_rights(owner, other, mine, row):
     mp.is_(put(owner, row, "a", who=other.name + "-only")[0], 401, "nor does it there")
 
 
+def test_long(other, row):
+    """What is too long for parcels goes by itself, whole."""
+    mp.is_(put(other, row, "a", who=LONG)[0], 201, "a put with a token of 3,000 bytes")
+    status, _, _ = other.call("PUT", "/v1/rows/%s" % row.replace("/", "%2F"), '{"keep_cells":1000}', bearer(LONG))
+    mp.is_(status, 200, "and a policy")
+    cells = json.dumps({"cells": ["YQ==", "Yg=="]})
+    kind = {"Content-Type": "application/vnd.middlepipe.cells+json;" + " " * 600 + "charset=utf-8"}
+    status, _, body = other.call("POST", "/v1/rows/%s/cells" % row.replace("/", "%2F"), cells, {**bearer("root"), **kind})
+    first = json.loads(body)["seq"]
+    last = other.get("/v1/rows/" + row.replace("/", "%2F"), **bearer("root"))[1]["highest"]
+    mp.is_((status, last - first), (201, 1), "a long Content-Type is not lost on the way: two cells")
+
+
 def test_many(members, row):
     """Many at once, and each gets its own answer."""
     seen, lock = [], threading.Lock()
@@ -171,6 +186,7 @@ test_answers(members[1], row_of(members, members[0], "c/"))
 test_owner(members[0], members[1], row_of(members, members[0], "d/"))
 test_client(members[0], members[1], row_of(members, members[0], "e"))
 test_rights(members[0], members[1], mine, theirs)
+test_long(members[1], row_of(members, members[0], "f"))
 test_many(members, mine)
 test_odd(members[0])
 for one in members:

@@ -91,12 +91,19 @@ void rights_find(struct http_req *req)
 	n = req->who.access ? http_header(req, "Authorization", &value) : 0;
 	if (n)
 		by_token(req, value, n);
-	else if (req->tls_peer && req->tls_peer->verified)
+	else if (tls_peer_holds(req->tls_peer))
 		by_cert(req);
 	else if (!req->who.access && !req->server->asks_certs)
 		set_who(req, true, ALL_RIGHTS, "local", NULL);
 	else
 		set_who(req, false, 0, "nobody", NULL);
+}
+
+void http_find_again(struct http_req *req)
+{
+	access_unref(req->who.access);
+	req->who = (struct who){ 0 };
+	rights_find(req);
 }
 
 void rights_forget(struct http_req *req)

@@ -164,6 +164,12 @@ enum http_right {
  */
 bool http_may(const struct http_req *req, enum http_right right, struct mp_str name);
 
+/*
+ * Finds out again who it is, by the files as they are now, and whether its certificate has run
+ * out meanwhile: for streams, which have no end.
+ */
+void http_find_again(struct http_req *req);
+
 /* With any row at all?  For who lists many: without it there is nothing to look for. */
 bool http_may_somewhere(const struct http_req *req, enum http_right right);
 

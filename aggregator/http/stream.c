@@ -33,7 +33,6 @@ int http_stream_open(struct http_req *req, int status, const struct http_field *
 	req->answer.status = status;
 	for (; fields && fields->name; fields++)
 		answer_field(req, fields->name, fields->value);
-	req->fields.n = 0; /* what was borrowed goes with the connection's next step */
 	atomic_fetch_add(&req->server->streams, 1);
 	req->server->owed--;
 	worker_resume(req);

@@ -345,6 +345,7 @@ static void check_chain(const struct tls_set *set, struct tls_peer *peer,
 	}
 	if (good && verify(set, chain, n)) {
 		peer->verified = true;
+		peer->ends = gnutls_x509_crt_get_expiration_time(chain[0]);
 		read_names(peer, chain[0]);
 	}
 	while (have--)
@@ -377,6 +378,11 @@ void tls_check(struct tls *tls, gnutls_session_t session, struct tls_peer **peer
 	pthread_mutex_lock(&tls->lock);
 	check_chain(tls->set, fresh, shown, n);
 	pthread_mutex_unlock(&tls->lock);
+}
+
+bool tls_peer_holds(const struct tls_peer *peer)
+{
+	return peer && peer->verified && clock_wall_now() / NS_PER_S < (uint64_t)peer->ends;
 }
 
 struct tls_peer *tls_peer_ref(struct tls_peer *peer)

@@ -13,6 +13,7 @@
 #include <gnutls/abstract.h>
 #include <gnutls/gnutls.h>
 #include <stdbool.h>
+#include <time.h>
 
 #include "lib/buf.h"
 #include "lib/err.h"
@@ -29,6 +30,7 @@ struct tls_peer {
 	uint64_t until;           /* milliseconds, monotonic: then it is checked again */
 	bool shown;               /* there was a certificate */
 	bool verified;            /* the CA has signed it, it is valid, and for clients */
+	time_t ends;              /* when it runs out, by the wall clock */
 	char subject[512];        /* RFC 4514; "" unless verified */
 	char cn[256];             /* "" without, or unless verified */
 	char ous[TLS_OUS][256];   /* in their order */
@@ -69,6 +71,9 @@ int tls_give(struct tls *tls, gnutls_session_t session, gnutls_pcert_st **ret_ce
  * replaced when it is too old.  NULL there without memory.
  */
 void tls_check(struct tls *tls, gnutls_session_t session, struct tls_peer **peer);
+
+/* Was it verified, and is it still of now?  NULL is nobody. */
+bool tls_peer_holds(const struct tls_peer *peer);
 
 struct tls_peer *tls_peer_ref(struct tls_peer *peer);
 void tls_peer_unref(struct tls_peer *peer);

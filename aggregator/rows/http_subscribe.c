@@ -314,10 +314,24 @@ struct rows_lag rows_streams_lag(const struct rows_http *http)
 	return lag;
 }
 
+/* Rights are taken away, and a stream has no end: whoever may read no longer is told. */
+static bool may_read(const struct stream *s)
+{
+	const struct follower *first = list_empty(&s->followers) ? NULL :
+				       LIST_ENTRY_OF(s->followers.next, struct follower, link);
+
+	http_find_again(s->req);
+	return http_may(s->req, RIGHT_READ, s->by_prefix || !first ? buf_slice(&s->prefix) : row_name(first->row));
+}
+
 static void beat(struct stream *s)
 {
 	size_t unread = http_stream_unread(s->req);
 
+	if (!may_read(s)) {
+		stream_end(s, "forbidden", "the right to read it was taken away", 0);
+		return;
+	}
 	if (s->blocked && s->unread && unread >= s->unread && bytes_behind(s) > BEHIND_MAX) {
 		s->http->slow++;
 		stream_end(s, "slow", "the client does not read, and is more than 1 MiB behind", 0);
@@ -414,6 +428,8 @@ static void run(struct stream *s, uint64_t every_ms)
 	http_on_gone(s->req, on_gone, s);
 	uv_timer_start(&s->timer, on_timer, every_ms, every_ms);
 	beat(s);
+	if (s->ending)
+		return;
 	if (s->by_prefix) {
 		list_push_back(&s->http->prefixes, &s->prefix_link);
 		add_rows(s);

@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Rights of rows: who is not known learns nothing, and who may do nothing is told so before anything is done."""
+"""Rights of rows: who is not known learns nothing, who may do nothing is told so before
+anything is done, and a right that is taken away is of no use any more."""
 
 import hashlib
+import http.client
 import json
 import os
 import re
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import aggregator
@@ -74,6 +77,70 @@ def test_without_right(one):
     mp.wait_for(lambda: one.process.err.count("act=export") == 1, "the line of the export")
 
 
+class Stream:
+    """A subscription; events as (name, document)."""
+
+    def __init__(self, one, who, query, heartbeat=200):
+        host, port = one.address.rsplit(":", 1)
+        self.connection = http.client.HTTPConnection(host, int(port), timeout=mp.DEADLINE)
+        self.connection.request("GET", "/v1/subscribe?%s&heartbeat=%d" % (query, heartbeat), None, bearer(who))
+        self.reply = self.connection.getresponse()
+        assert self.reply.status == 200, self.reply.status
+
+    def event(self):
+        name, data = None, None
+        for line in iter(self.reply.readline, b""):
+            field, _, value = line.rstrip(b"\n").partition(b": ")
+            if field == b"event":
+                name = value.decode()
+            elif field == b"data":
+                data = json.loads(value)
+            elif not field:
+                return name, data
+        return None
+
+    def beats(self, n):
+        """Reads so many heartbeats; False when something else ends it before."""
+        while n:
+            event = self.event()
+            if not event or event[0] == "end":
+                return False
+            n -= event[0] == "heartbeat"
+        return True
+
+    def end(self):
+        """The code of the end, which nothing follows; None when it does not come in time."""
+        late = time.monotonic() + mp.DEADLINE
+        event = self.event()
+        while event and event[0] != "end" and time.monotonic() < late:
+            event = self.event()
+        if event and event[0] != "end":
+            return None
+        return event[1]["code"] if event and self.event() is None else None
+
+
+def test_taken_away(one):
+    """Streams of those whose token goes, or whose right does, end; others go on."""
+    write_tokens(leaver=[grant("", read=True)], **RIGHTS)
+    mp.wait_for(lambda: ask(one, "leaver", "GET", "/v1/rows")[0] == 200, "another token")
+    ways = "row=pub%2Fa&from=1", "prefix=pub%2F", "row=pub%2Flater&from=1&create=wait"
+    gone = [Stream(one, "leaver", way) for way in ways]
+    less = [Stream(one, "reader", way) for way in ways]
+    kept = [Stream(one, "root", way) for way in ways]
+    quiet = Stream(one, "leaver", ways[0], heartbeat=60000)
+    mp.is_([stream.beats(3) for stream in gone + less + kept], [True] * 9, "nine streams of three tokens")
+    write_tokens(**{**RIGHTS, "reader": [grant("pub/", put=True), grant("other/", read=True)]})
+    mp.is_([stream.end() for stream in gone], ["forbidden"] * 3, "a token that was taken out: its streams end")
+    mp.is_([stream.end() for stream in less], ["forbidden"] * 3, "and those of one that has lost the right")
+    mp.is_([stream.beats(3) for stream in kept], [True] * 3, "others go on")
+    mp.is_(one.put("pub/a", "y", **bearer("root"))[0], 201, "a cell")
+    mp.ok(any(kept[0].event()[0] == "cell" for _ in range(1000)), "which they get")
+    for stream in kept + [quiet]:
+        stream.connection.close()
+    status, told = one.get("/v1/subscribe?row=pub%2Fa", **bearer("leaver"))
+    mp.is_((status, told["code"]), (401, "unauthorized"), "nor do they begin again")
+
+
 RIGHTS = {"root": [grant("", read=True, put=True, admin=True)], "none": [], "putter": [grant("pub/", put=True)],
           "reader": [grant("pub/", read=True)]}
 write_tokens(**RIGHTS)
@@ -82,5 +149,6 @@ for name in ("pub/a", "own"):
     mp.is_(first.put(name, "x", **bearer("root"))[0], 201, "a row %s" % name)
 test_nobody(first)
 test_without_right(first)
+test_taken_away(first)
 mp.is_(first.stop(), 0, "it stops")
 mp.done()

@@ -6,7 +6,8 @@ All of it under load from seeded clients, in network namespaces.  At each size a
 draws faults: members and their etcd killed and stopped, alone and together, cuts of all
 shapes, slow links, directories deleted, damaged and put back from a backup, members
 replaced, rolling restarts, two at once; who joins and leaves is drawn, too.  The history
-goes to tests/rows/check_history; every kind must have met puts in flight.
+goes to tests/rows/check_history; every kind, at each size at which it was drawn, must
+have met puts in flight.
 """
 
 import os
@@ -25,7 +26,8 @@ from workload import Workload
 
 PLACES = ["p0", "p1", "p2", "p3", "p4"]
 SIZES = [1, 3, 5, 3, 1]
-SECONDS = rowfaults.seconds(0)  # of faults; 0: each kind once, at some size
+SECONDS = rowfaults.seconds(0)  # of faults; 0: each kind once, at some size, but for:
+EVERYWHERE = ("killed whole", "stopped whole", "owner cut", "majority cut")  # on the way up, at each size that can have them
 LONGEST = 0.6 if SECONDS < 30 else 5.0  # of a fault
 
 mp.need(aggregator.PROGRAM)
@@ -55,9 +57,12 @@ class Plan:
             stages = [i for i, kinds in enumerate(able) if kind in kinds]
             fewest = min(len(dealt[i]) for i in stages)
             dealt[self.rng.choice([i for i in stages if len(dealt[i]) == fewest])].append(kind)
+        for i in range(SIZES.index(max(SIZES)) + 1):
+            dealt[i] += [kind for kind in EVERYWHERE if kind in able[i] and kind not in dealt[i]]
         return dealt
 
     def add(self, kind, target, lasts):
+        kind = "%s of %d" % (kind, len(self.present))
         self.faults.append((self.now, kind, target, lasts))
         self.kinds.add(kind)
         self.now += lasts + self.rng.uniform(0.05, 0.3)
@@ -96,7 +101,8 @@ def test(net, seed):
     load = Workload({name: "http://%s:9780" % net.places[name].address for name in PLACES}, path, seed=seed,
                     rows=rowfaults.ROWS, clients=8, admin=True, token=netns.TOKEN, timeout=2.0)
     load.absent.update(PLACES[1:])
-    load.run(faults=plan.faults, executors=managedgroup.Faults(group, load).executors(), gap=0.005)
+    table = managedgroup.Faults(group, load).executors()
+    load.run(faults=plan.faults, executors={kind: table[kind.rpartition(" of ")[0]] for kind in plan.kinds}, gap=0.005)
     if load.errors:
         mp.note(group.account())
     rowfaults.judge(load, path, plan.kinds, "seed %d" % seed)

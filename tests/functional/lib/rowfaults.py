@@ -27,7 +27,14 @@ CHECKS = re.compile(r"^check of (\S+): (\d+) cells replayed, (\d+) puts refused,
 CHECKER = os.path.join(ROWS, "check_history")
 # Rows of a workload: two have a check, so that puts are refused.
 ROWS = {"a": "", "b": "", "chains/x": "", "nat/y": "unique", "bw/z": "sum"}
-SEEDS = [int(seed) for seed in os.environ.get("MP_TEST_ROWS_SEEDS", "1 2").split()]
+
+
+def seeds(usual):
+    """Which seeds a test has."""
+    return [int(seed) for seed in os.environ.get("MP_TEST_ROWS_SEEDS", usual).split()]
+
+
+SEEDS = seeds("1 2")
 
 
 def seconds(usual):
@@ -37,10 +44,16 @@ def seconds(usual):
 
 def history(name):
     """The path of a history, which stays when the test fails."""
-    words = ["%s='%s'" % (var, os.environ[var]) for var in ("B", "MP_TEST_ROWS_SECONDS") if var in os.environ]
-    kept.say("again: MP_TEST_ROWS_SEEDS='%s' %s" % (
-        " ".join(map(str, SEEDS)), " ".join([*words, os.path.relpath(sys.argv[0], mp.ROOT)])))
+    kept.say("again: " + again())
     return os.path.join(kept.folder(), "%s.jsonl" % name)
+
+
+def again(**more):
+    """The command that runs this test as it was run now; more: variables."""
+    names = ("B", "MP_TEST_ROWS_SECONDS", "MP_TEST_ROWS_SEEDS")
+    values = {**{name: os.environ[name] for name in names if name in os.environ}, **more}
+    words = ["%s=%s" % (name, shlex.quote(str(value))) for name, value in values.items()]
+    return " ".join([*words, os.path.relpath(sys.argv[0], mp.ROOT)])
 
 
 def turns(rng, kinds, lasts, rest=(0.2, 0.6)):
@@ -88,7 +101,8 @@ def judge(load, path, kinds, name, *options):
         words += ["--check", "%s=%s" % (row, check)] if check else []
     check = subprocess.run([*words, path], capture_output=True, text=True)
     mp.note(check.stdout + check.stderr)
-    if check.returncode:
+    if check.returncode or load.errors:
+        kept.say("that seed alone: " + again(MP_TEST_ROWS_SEEDS=load.seed))
         kept.say("judged by: " + shlex.join([os.path.relpath(word, mp.ROOT) if word[0] == "/" else word
                                              for word in [*words, path]]))
     judge_checks(load, check.stdout, name)

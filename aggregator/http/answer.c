@@ -82,6 +82,7 @@ static void hold_answer(struct http_req *req)
 void http_answer_buf(struct http_req *req, int status, const struct http_field *fields,
 		     struct buf *body)
 {
+	audit_end(req, status); /* what was done was done, whether the answer finds room or not */
 	req->answer.status = status;
 	answer_fields(req, fields);
 	buf_fini(&req->answer.body);
@@ -112,6 +113,8 @@ static void answer_verror(struct http_req *req, int status, const char *code, co
 	char text[TEXT_MAX];
 
 	(void)vsnprintf(text, sizeof(text), fmt, args);
+	http_audit_add(req, " code=%s", code);
+	audit_end(req, status);
 	answer_error(req, status, code, text);
 	req_finish(req);
 }

@@ -45,6 +45,7 @@ void req_unref(struct http_req *req)
 	buf_fini(&req->body);
 	buf_fini(&req->answer.fields);
 	buf_fini(&req->answer.body);
+	buf_fini(&req->audit);
 	free(req->raw);
 	free(req);
 }

@@ -11,7 +11,6 @@
 #include "lib/log.h"
 #include "lib/slice.h"
 
-#define AUDIT_MAX 1024 /* bytes of the pairs of an audit line */
 #define ALL_RIGHTS (RIGHT_READ | RIGHT_PUT | RIGHT_ADMIN)
 
 static void set_who(struct http_req *req, bool known, unsigned all, const char *kind,
@@ -159,16 +158,4 @@ const char *http_cert_subject(const struct http_req *req)
 const char *http_cert_ou(const struct http_req *req, size_t i)
 {
 	return req->tls_peer && i < req->tls_peer->n_ous ? req->tls_peer->ous[i] : NULL;
-}
-
-void http_audit(const struct http_req *req, const char *act, const char *fmt, ...)
-{
-	char pairs[AUDIT_MAX];
-	va_list args;
-
-	va_start(args, fmt);
-	(void)vsnprintf(pairs, sizeof(pairs), fmt, args);
-	va_end(args);
-	log_info("administered", "act=%s who=%s from=%s%s%s", LOG_STR(act), LOG_STR(http_who(req)),
-		 LOG_STR(http_peer(req)), pairs[0] ? " " : "", pairs);
 }

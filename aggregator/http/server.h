@@ -186,11 +186,20 @@ const char *http_cert_subject(const struct http_req *req);
 const char *http_cert_ou(const struct http_req *req, size_t i);
 
 /*
- * Writes the audit line of an administrative act: who, from where, what, and
- * the rest as key=value pairs.  act: a literal.  Before the answer.
+ * This request is an administrative act: the audit log gets one line, with its answer, that says
+ * who asked, from where, for what, and what came of it: done, begun (202), refused (4xx), failed, or
+ * unknown (504).  act: a literal.  Called again it is another act.
  */
-void http_audit(const struct http_req *req, const char *act, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+void http_audit(struct http_req *req, const char *act);
+
+/* Adds pairs to that line, as " key=value"; nothing when it is no such request. */
+void http_audit_add(struct http_req *req, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Adds one whose value is the client's, quoted: up to 256 bytes are never cut. */
+void http_audit_text(struct http_req *req, const char *name, struct mp_str text);
+
+/* What came of it, when the status does not say; a literal. */
+void http_audit_outcome(struct http_req *req, const char *outcome);
 
 /* --------------------------------------------------------------- the answer */
 

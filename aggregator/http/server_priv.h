@@ -161,6 +161,8 @@ struct http_req {
 	struct tls_peer *tls_peer;    /* its certificate; one reference, or NULL */
 	struct who who;               /* whose it is; from its head on */
 	struct answer answer;         /* what the handler said */
+	struct buf audit;             /* pairs of its audit line; empty: it is no administrative act */
+	const char *audit_outcome;    /* a literal; NULL: as the status says */
 	struct stream stream;         /* when it is one */
 	void (*on_gone)(void *ctx);   /* as given; NULL: nobody asks */
 	void *on_gone_ctx;            /* of it */
@@ -274,6 +276,9 @@ void rights_forget(struct http_req *req);
 
 /* Another token file is in force: one reference, which is the server's from here on. */
 void rights_use(struct http_server *server, struct access *access);
+
+/* audit.c: the request is answered with that status. */
+void audit_end(struct http_req *req, int status);
 
 /* listen.c: a listening socket by the options; or a negative errno. */
 int listen_open(const struct http_options *options, struct err *err);

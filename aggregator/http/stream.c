@@ -151,6 +151,7 @@ void http_stream_end(struct http_req *req, struct mp_str farewell)
 {
 	struct stream *st = &req->stream;
 
+	audit_end(req, req->answer.status);
 	if (st->open) {
 		pthread_mutex_lock(&st->lock);
 		st->ended = true;

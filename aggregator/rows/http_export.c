@@ -249,6 +249,7 @@ static void next_row(struct export *e)
 		return;
 	if (e->next_name >= e->names.len) {
 		(void)export_write_end(&e->lines.out, &e->sum, &e->so_far);
+		http_audit_add(e->lines.req, " rows=%" PRIu64 " cells=%" PRIu64, e->so_far.rows, e->so_far.cells);
 		lines_end(&e->lines);
 		return;
 	}
@@ -293,9 +294,12 @@ void rows_export(void *ctx, struct http_req *req)
 	struct export *e;
 	char text[ROW_NAME_MAX + 1];
 
+	http_audit(req, "export");
+	if (http_query(req, "prefix", &prefix))
+		http_audit_text(req, "prefix", prefix);
 	if (!rows_may_somewhere(req, RIGHT_READ) || !rows_query_only(req, "prefix"))
 		return;
-	if (http_query(req, "prefix", &prefix) && prefix.len > ROW_NAME_MAX) {
+	if (prefix.len > ROW_NAME_MAX) {
 		http_answer_error(req, 400, "bad_request", "prefix wants %d bytes at most", ROW_NAME_MAX);
 		return;
 	}
@@ -315,7 +319,6 @@ void rows_export(void *ctx, struct http_req *req)
 		export_free(&e->lines);
 		return;
 	}
-	http_audit(req, "export", "prefix=%s", text);
 	if (!lines_open(&e->lines))
 		return;
 	(void)export_write_begin(&e->lines.out, &e->sum, &begin);

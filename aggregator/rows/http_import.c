@@ -46,6 +46,15 @@ static void add_figures(struct buf *body, const struct import *im)
 			 ",\"passed\":%" PRIu64, im->lines, im->sum, im->rows, im->cells, im->passed);
 }
 
+/* How far it came, for the audit log.  code: NULL: none, or it follows. */
+static void audit(struct import *im, const char *code)
+{
+	http_audit_add(im->req, " lines=%" PRIu64 " rows=%" PRIu64 " cells=%" PRIu64 " passed=%" PRIu64, im->lines,
+		       im->rows, im->cells, im->passed);
+	if (code)
+		http_audit_add(im->req, " code=%s", code);
+}
+
 /* Ends it.  code NULL: all of it is done. */
 void import_answer(struct import *im, int status, const char *code, const char *row, const char *why)
 {
@@ -62,6 +71,7 @@ void import_answer(struct import *im, int status, const char *code, const char *
 	}
 	add_figures(&body, im);
 	(void)buf_add_str(&body, "}");
+	audit(im, code);
 	rows_answer(im->req, status, &body);
 	import_free(im);
 }
@@ -82,6 +92,7 @@ static void answer_elsewhere(struct import *im, const char *row)
 	(void)buf_add_str(&body, ",");
 	add_figures(&body, im);
 	(void)buf_add_str(&body, "}");
+	audit(im, "elsewhere");
 	rows_answer(im->req, 503, &body);
 	import_free(im);
 }
@@ -163,6 +174,7 @@ static bool may(struct import *im, struct mp_str name)
 	}
 	if (http_may(im->req, RIGHT_PUT, name) && http_may(im->req, RIGHT_ADMIN, name))
 		return true;
+	audit(im, NULL);
 	http_deny(im->req);
 	import_free(im);
 	return false;
@@ -424,6 +436,7 @@ void rows_import(void *ctx, struct http_req *req)
 	struct import *im;
 	struct mp_str after;
 
+	http_audit(req, "import");
 	if (!rows_may_somewhere(req, RIGHT_PUT) || !rows_may_somewhere(req, RIGHT_ADMIN) || !rows_query_only(req, "after"))
 		return;
 	im = group_owner(http->group) ? calloc(1, sizeof(*im)) : NULL;
@@ -446,7 +459,6 @@ void rows_import(void *ctx, struct http_req *req)
 		import_answer(im, 400, "bad_request", "", "after wants the sum of the line before: 16 hex digits");
 		return;
 	}
-	http_audit(req, "import", "bytes=%zu", im->rest.len);
 	if (check_sums(im))
 		import_step(im);
 }

@@ -4,17 +4,27 @@
 
 #include <errno.h>
 
+#include "lib/log.h"
+
 #define SLICE ((size_t)64 << 10)        /* bytes that are written at a time, about */
 #define UNREAD_HIGH ((size_t)256 << 10) /* bytes; then it waits for the client */
 #define UNREAD_LOW ((size_t)64 << 10)
 #define OUT_MAX ((size_t)8 << 20)       /* more than a slice and a line */
 #define AT_ONCE 8                       /* exports and checks */
 
+/* For the audit log: what was begun is not done. */
+static void fail(struct lines *lines, const char *why)
+{
+	http_audit_add(lines->req, " why=%s", LOG_STR(why));
+	http_audit_outcome(lines->req, "failed");
+}
+
 static void on_gone(void *ctx)
 {
 	struct lines *lines = ctx;
 
 	buf_reset(&lines->out);
+	fail(lines, "the client has gone");
 	lines_end(lines);
 }
 
@@ -37,6 +47,7 @@ bool lines_open(struct lines *lines)
 	http->n_lines++;
 	list_push_back(&http->lines, &lines->link);
 	if (http_stream_open(lines->req, 200, fields) < 0) {
+		fail(lines, "the client has gone");
 		lines_end(lines);
 		return false;
 	}
@@ -98,6 +109,7 @@ void lines_break(struct lines *lines, const char *why)
 	if (lines_ended(lines))
 		return;
 	lines->out.error = 0;
+	fail(lines, why);
 	lines->last_word(lines, why);
 	lines_end(lines);
 }

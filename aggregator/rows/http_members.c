@@ -145,7 +145,7 @@ static void making_end(struct making *m, int status, const char *why)
 	if (status == 201) {
 		buf_init(&body, 512);
 		(void)buf_printf(&body, "{\"token\":\"%s\",\"expires\":%" PRIu64 "}", m->token, m->record.expires_ms);
-		http_audit(m->req, "token to join made", "expires=%" PRIu64, m->record.expires_ms);
+		http_audit_add(m->req, " expires=%" PRIu64, m->record.expires_ms);
 		rows_answer(m->req, 201, &body);
 	} else {
 		http_answer_error_fields(m->req, status, soon, status == 429 ? "too_many" : "unavailable", "%s", why);
@@ -243,6 +243,7 @@ void rows_token(void *ctx, struct http_req *req)
 	struct buf from, end;
 	int64_t seconds;
 
+	http_audit(req, "token to join");
 	if (!rows_query_only(req, "") || !may(req, RIGHT_ADMIN) || !is_managed(http, req) || !read_seconds(req, &seconds))
 		return;
 	m = calloc(1, sizeof(*m));
@@ -307,7 +308,12 @@ void rows_join(void *ctx, struct http_req *req)
 		return;
 	if (admit_request_read(http_body(req), &request, &err) < 0) {
 		http_answer_error(req, 400, "bad_request", "%s", err.text);
-	} else if (!token_group(slice_of(request.token), group)) {
+		return;
+	}
+	http_audit(req, "member joins");
+	http_audit_text(req, "member", slice_of(request.member));
+	http_audit_text(req, "peer", slice_of(request.peer));
+	if (!token_group(slice_of(request.token), group)) {
 		http_answer_error(req, 403, "token", "that is no token to join with");
 	} else if (strcmp(group, managed_identity(http->managed)->group) != 0) {
 		http_answer_error(req, 403, "token", "the token is of group %s, and this one is %s", group,
@@ -319,7 +325,6 @@ void rows_join(void *ctx, struct http_req *req)
 		http_answer_error_fields(req, 503, soon, "busy", "another member is joining");
 	} else {
 		*j = (struct joining){ .http = http, .req = req };
-		http_audit(req, "member asks to join", "member=%s peer=%s", request.member, request.peer);
 		j->admit = admit_start(http->managed, group_engine(http->group), group_tenant(http->group),
 				       &request, wall_ms(), on_admitted, j);
 		http->joining = j;
@@ -356,18 +361,24 @@ static void redirect(struct http_req *req, const struct member_info *m, const ch
 	http_answer_error_fields(req, 307, fields, "elsewhere", "ask member %s itself, at %s", m->id, m->url);
 }
 
+static void audit_member(struct http_req *req, const char *act, struct mp_str id)
+{
+	http_audit(req, act);
+	http_audit_text(req, "member", id);
+}
+
 void rows_drain(void *ctx, struct http_req *req)
 {
 	struct rows_http *http = ctx;
 	struct mp_str id = http_param(req, "id");
 	const struct member_info *m = find_member(http, id);
 
+	audit_member(req, "member drains", id);
 	if (!rows_query_only(req, "") || !may(req, RIGHT_ADMIN))
 		return;
 	if (!group_members(http->group)) {
 		http_answer_error(req, 409, "alone", "it is alone: nobody could take its shards");
 	} else if (slice_eq(id, slice_of(http->member))) {
-		http_audit(req, "member drains", "member=%s", http->member);
 		members_drain(group_members(http->group));
 		http_answer(req, 202, json, MP_LIT("{\"draining\":true}"));
 	} else if (m) {
@@ -404,9 +415,17 @@ static void removal_end(struct removal *r, int status, const char *code, const c
 static void remove_it(struct removal *r)
 {
 	r->probing = false;
-	http_audit(r->req, "member is taken out", "etcd=%016" PRIx64, r->id);
+	http_audit_add(r->req, " etcd=%016" PRIx64, r->id);
 	if (!cluster_remove(&r->ask, managed_url(r->http->managed), r->id))
 		removal_end(r, 503, "unavailable", "out of memory, or no etcd is known");
+}
+
+/* Unless etcd has refused it, it may have been done. */
+static void removal_failed(struct removal *r, bool unhealthy, const char *why)
+{
+	if (!unhealthy)
+		http_audit_outcome(r->req, "unknown");
+	removal_end(r, 503, unhealthy ? "unhealthy" : "unavailable", why);
 }
 
 static void on_removal(void *ctx, struct cluster_ask *ask)
@@ -422,7 +441,7 @@ static void on_removal(void *ctx, struct cluster_ask *ask)
 	else if (ask->word == CLUSTER_DONE || ask->word == CLUSTER_NO_MEMBER)
 		removal_end(r, 200, NULL, NULL);
 	else
-		removal_end(r, 503, ask->word == CLUSTER_UNHEALTHY ? "unhealthy" : "unavailable", why);
+		removal_failed(r, ask->word == CLUSTER_UNHEALTHY, why);
 }
 
 /* By the member's id, or by that of its etcd. */
@@ -457,11 +476,11 @@ static void leave_self(struct rows_http *http, struct http_req *req)
 {
 	const char *why;
 
+	audit_member(req, "member leaves", slice_of(http->member));
 	if (!managed_may_leave(http->managed, &why)) {
 		http_answer_error(req, 409, "last", "%s", why);
 		return;
 	}
-	http_audit(req, "member leaves", "member=%s", http->member);
 	http_answer(req, 202, json, MP_LIT("{\"leaving\":true}"));
 	http->leave(http->leave_ctx);
 }
@@ -474,6 +493,7 @@ void rows_leave(void *ctx, struct http_req *req)
 	const struct member_info *m = find_member(http, id);
 	const struct cluster_member *etcd;
 
+	audit_member(req, "member is taken out", id);
 	if (force && !slice_eq(value, MP_LIT("true"))) {
 		http_answer_error(req, 400, "bad_request", "force wants true");
 		return;

@@ -86,6 +86,7 @@ void rows_request_fail(struct rows_request *r, const struct put_answer *answer)
 	if (answer->floor) /* the row was looked at */
 		(void)buf_printf(&body, ",\"highest\":%" PRIu64 ",\"floor\":%" PRIu64, answer->highest, answer->floor);
 	(void)buf_add_str(&body, "}");
+	http_audit_add(r->req, " code=%s", codes[i].name);
 	http_answer_buf(r->req, answer->code == PUT_ELSEWHERE ? 503 : (int)answer->code, fields, &body);
 	buf_fini(&body);
 	request_free(r);
@@ -150,6 +151,8 @@ static void on_done(struct put *put, const struct put_answer *answer)
 	struct rows_request *r = (struct rows_request *)(void *)((char *)put - offsetof(struct rows_request, put));
 	bool done = answer->code == PUT_COMMITTED || answer->code == PUT_REPEATED;
 
+	if (put->kind != PUT_CELLS && answer->code == PUT_ELSEWHERE)
+		put->base = (struct base){ 0 }; /* whether there was such a row its owner knows, and not this one's copy */
 	if (answer->code == PUT_ELSEWHERE && rows_forward(r))
 		return;
 	if (!done) {
@@ -223,15 +226,25 @@ static bool read_fields(struct rows_request *r)
 	return r->put.has_if_match || bad(r, "If-Match wants a highest seq in double quotes, like \"17\", once");
 }
 
+static void audit_row(struct http_req *req, const char *act)
+{
+	http_audit(req, act);
+	http_audit_text(req, "row", http_param(req, "row"));
+}
+
 /* NULL: it was answered. */
 static struct rows_request *request_new(struct rows_http *http, struct http_req *req, enum put_kind kind,
 				   enum http_right right)
 {
+	static const char *const acts[] = { [PUT_POLICIES] = "row policies", [PUT_FLOOR] = "row compact",
+					    [PUT_DELETE] = "row delete" };
 	struct mp_str name;
 	struct rows_request *r;
 
 	if (http_header(req, "Middlepipe-Forwarded", &name) && !rows_is_meant(http, req))
 		return NULL;
+	if (kind != PUT_CELLS)
+		audit_row(req, acts[kind]);
 	if (!rows_name(req, right, &name) || !rows_query_only(req, ""))
 		return NULL;
 	r = calloc(1, sizeof(*r));
@@ -248,6 +261,8 @@ static struct rows_request *request_new(struct rows_http *http, struct http_req 
 			       .cell_kind = CELL_DATA, .done = on_done,
 			       .deadline = group_now(http->group) + http->put_ns };
 	rows_origin(r);
+	if (r->forwarded) /* that member writes it down as well */
+		http_audit_add(req, " forwarded=yes");
 	return read_fields(r) ? r : NULL;
 }
 
@@ -343,14 +358,14 @@ static bool read_kind(struct rows_request *r)
 		return true;
 	if (n > 1 || !slice_eq(text, MP_LIT("admin")))
 		return bad(r, "Middlepipe-Cell-Kind wants data or admin, once");
+	if (!r->put.dry)
+		audit_row(r->req, "row admin cells");
 	if (!http_may(r->req, RIGHT_ADMIN, r->put.row)) {
 		http_deny(r->req);
 		request_free(r);
 		return false;
 	}
 	r->put.cell_kind = CELL_ADMIN;
-	if (!r->put.dry)
-		http_audit(r->req, "row admin cells", "row=%.*s", SLICE_ARG(r->put.row));
 	return true;
 }
 
@@ -485,13 +500,27 @@ static void take_policies(struct rows_request *r, const json_t *document, struct
 	read_policies(r->http, document, &r->put.policies, errs);
 }
 
+static void audit_policies(struct http_req *req, const struct policies *p)
+{
+	if (p->has_check)
+		http_audit_text(req, "check", slice_of(p->check));
+	if (p->has_partition)
+		http_audit_add(req, " partition=%s", partitions[p->partition]);
+	if (p->has_keep_cells)
+		http_audit_add(req, " keep_cells=%" PRIu64, p->keep_cells);
+	if (p->has_keep_bytes)
+		http_audit_add(req, " keep_bytes=%" PRIu64, p->keep_bytes);
+	if (p->has_keep_ms)
+		http_audit_add(req, " keep_ms=%" PRIu64, p->keep_ms);
+}
+
 void rows_put_policies(void *ctx, struct http_req *req)
 {
 	struct rows_request *r = request_new(ctx, req, PUT_POLICIES, RIGHT_ADMIN);
 
 	if (!r || !read_body(r, take_policies))
 		return;
-	http_audit(req, "row policies", "row=%.*s", SLICE_ARG(r->put.row));
+	audit_policies(req, &r->put.policies);
 	go(r);
 }
 
@@ -514,7 +543,7 @@ void rows_put_floor(void *ctx, struct http_req *req)
 
 	if (!r || !read_body(r, take_floor))
 		return;
-	http_audit(req, "row compact", "row=%.*s floor=%" PRIu64, SLICE_ARG(r->put.row), r->put.floor);
+	http_audit_add(req, " floor=%" PRIu64, r->put.floor);
 	go(r);
 }
 
@@ -524,6 +553,5 @@ void rows_delete(void *ctx, struct http_req *req)
 
 	if (!r)
 		return;
-	http_audit(req, "row delete", "row=%.*s", SLICE_ARG(r->put.row));
 	go(r);
 }

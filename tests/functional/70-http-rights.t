@@ -170,8 +170,10 @@ def part_tokens(folder):
     mp.wait_for(lambda: front.err.count("files not reloaded") == 2, "the missing file to be seen")
     mp.is_(ways(front, "a", bearer("root-secret")) + ways(front, "a"), [200] * 3 + [401] * 3,
            "so does a file that is gone")
-    mp.like(front.err, 'administered.*act="?delete row"? who="?token root"? from=127.0.0.1 row=a',
+    mp.like(front.err, 'administered" act="delete row" who="token root" from=127.0.0.1 row="nat/a" status=200 outcome=done',
             "administrative acts are in the log")
+    mp.like(front.err, 'administered" act="delete row" who="token ops" from=127.0.0.1 row="nat/a" code=forbidden status=403 '
+            'outcome=refused', "and those that were refused")
     mp.ok("secret" not in front.err, "tokens are not")
     stream.close()
     mp.is_(front.stop(), 0, "and it ends well")

@@ -111,12 +111,14 @@ static void guarded(struct http_req *req, enum http_right right)
 {
 	struct mp_str name = http_param(req, "name");
 
+	if (right == RIGHT_ADMIN) {
+		http_audit(req, "delete row");
+		http_audit_text(req, "row", name);
+	}
 	if (!http_may(req, right, name)) {
 		http_deny(req);
 		return;
 	}
-	if (right == RIGHT_ADMIN)
-		http_audit(req, "delete row", "row=%s", LOG_SLICE(name));
 	http_answer(req, 200, plain, name);
 }
 

@@ -20,7 +20,7 @@
 #include "lib/slice.h"
 
 #define CELLS_MAX 4096 /* in a batch */
-#define BATCH_KEPT ((size_t)64 << 10) /* bytes: the memory of a larger one is given back behind its flight */
+#define BATCH_KEPT ((size_t)64 << 10) /* bytes: the memory of a larger one is given back when no put waits behind it */
 
 /* ------------------------------------------------------------------- its keys */
 
@@ -60,7 +60,7 @@ void plan_forget(struct owned *owned)
 	list_remove(&owned->aboard);
 	owned->n_flying = 0;
 	owned->writes = owned->overtaken = false;
-	if (owned->batch.cap > BATCH_KEPT)
+	if (owned->batch.cap > BATCH_KEPT && list_empty(&owned->queue))
 		buf_fini(&owned->batch);
 	buf_reset(&owned->batch);
 	buf_reset(&owned->trim_from);

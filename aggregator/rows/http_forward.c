@@ -127,18 +127,25 @@ static bool is_elsewhere(const struct rows_request *r, int status)
 	return status == 503 && strstr(buf_str(&r->answer), "\"code\":\"elsewhere\"");
 }
 
+/* What a member answers is JSON; the rest comes from a stranger at its address, and tells nothing. */
+static bool is_told(const struct rows_request *r)
+{
+	return rows_media_is(slice_of(r->type), MP_LIT("application/json"));
+}
+
 static void on_forwarded(void *ctx, const struct http_multi_end *end)
 {
 	struct rows_request *r = ctx;
+	bool elsewhere = is_elsewhere(r, end->status);
 
 	r->task = NULL;
-	if (end->status && !is_elsewhere(r, end->status)) {
+	if (end->status && !elsewhere && is_told(r)) {
 		relay(r, end->status);
 		return;
 	}
 	buf_fini(&r->answer);
 	r->owner[0] = '\0';
-	if (!end->status && end->sent)
+	if (end->status ? !elsewhere : end->sent)
 		fail(r, PUT_UNKNOWN, "the row's owner has not answered");
 	else
 		rows_request_retry(r, "the row has no owner that can be reached");

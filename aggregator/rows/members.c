@@ -345,6 +345,7 @@ static uint64_t prove(struct members *m, uint64_t now)
 static void lose(const struct members *m, struct peer *peer)
 {
 	peer->lost = is_well(m) ? peer->lost + 1 : 0;
+	peer->late = true; /* so that the next one counts, however soon it is lost */
 	peer->info.suspected |= peer->lost >= LOST_PINGS;
 }
 
@@ -376,7 +377,7 @@ static uint64_t watch_pings(struct members *m, uint64_t now)
 		struct peer *peer = m->peer[i];
 		uint64_t late_at = peer->ping_at - PING_NS + LATE_NS;
 
-		if (!peer->asked || peer->info.suspected)
+		if (peer->info.suspected || (!peer->asked && (!peer->late || late_at + PAUSE_NS < now)))
 			continue;
 		peer->late |= late_at <= now;
 		doubt |= peer->late;

@@ -9,12 +9,14 @@ Part 3: members with the wrong tenant want to join a group with an etcd of its o
 """
 
 import hashlib
+import http.server
 import json
 import os
 import socket
 import struct
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import aggregator
@@ -27,6 +29,7 @@ if not etcd.available():
     mp.skip_all(etcd.MISSING)
 
 PUTTERS = 6
+BACK_DEADLINE = 6 * mp.DEADLINE  # a shard that has moved some times stays for a minute
 LARGE = 100000  # bytes of a cell that goes by itself, and not in a parcel
 
 
@@ -82,6 +85,35 @@ class Road:
                 each.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass  # likewise
+
+
+class Stranger:
+    """A server of something else, which likes whatever it is told."""
+
+    def __init__(self):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self, status):
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.send_response(status)
+                self.send_header("Content-Type", "text/html")
+                self.send_header("Content-Length", "5")
+                self.end_headers()
+                self.wfile.write(b"hello")
+
+            def do_GET(self):
+                self.answer(200)
+
+            def do_POST(self):
+                self.answer(201)
+
+            def log_message(self, *_):
+                pass  # what came is counted by the road
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = "127.0.0.1:%d" % self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
 def metric(one, name):
@@ -161,8 +193,8 @@ def test_no_token(group):
 class Load:
     """Clients that put new rows at one member: each again, with its key, until it is done."""
 
-    def __init__(self, member):
-        self.member, self.over, self.done, self.odd = member, False, {}, []
+    def __init__(self, member, prefix):
+        self.member, self.prefix, self.over, self.done, self.odd = member, prefix, False, {}, []
         self.threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(PUTTERS)]
         for thread in self.threads:
             thread.start()
@@ -171,10 +203,11 @@ class Load:
         turn = 0
         while not self.over:
             turn += 1
-            row, content = "n%d-%d" % (number, turn), "%d-%d" % (number, turn) + "x" * (LARGE if number == 0 else 0)
+            row, content = "%s %d-%d" % (self.prefix, number, turn), "%d-%d" % (number, turn) + "x" * (LARGE if number == 0 else 0)
             fields = {"Idempotency-Key": row, "Middlepipe-Base": "-:0"}
-            while True:
-                status, told, _ = self.member.call("POST", "/v1/rows/%s/cells" % row, content, fields, timeout=3 * mp.DEADLINE)
+            limit = time.monotonic() + 5 * mp.DEADLINE
+            while time.monotonic() < limit:
+                status, told, _ = self.member.call("POST", "/v1/rows/%s/cells" % row.replace(" ", "%20"), content, fields, timeout=3 * mp.DEADLINE)
                 if status not in (503, 504):
                     break
                 fields["Middlepipe-Base"] = told["Middlepipe-Base"]
@@ -201,7 +234,7 @@ def all_rows(one):
         rows.update((row["row"], row["highest"]) for row in answer["rows"])
         if not answer["more"]:
             return rows
-        after = "&after=" + answer["rows"][-1]["row"]
+        after = "&after=" + answer["rows"][-1]["row"].replace(" ", "%20")
 
 
 def suspects(one, name):
@@ -212,31 +245,35 @@ def owned(one):
     return one.get("/v1/status")[1]["shards"]["owned"]
 
 
-def test_taken_over(one, two, road, blue):
-    """Puts at `one` of rows that `two` owns, whose address becomes that of `blue`."""
-    load, turns = Load(one), 0
+def test_taken_over(one, two, road, other, what):
+    """Puts at `one` of rows that `two` owns, whose address becomes that of another."""
+    mp.wait_for(lambda: owned(two), "both own shards", BACK_DEADLINE)
+    load, turns, before = Load(one, what), 0, dict(road.posts)
     try:
         load.wait_more(50)
         for turns in range(1, 20):
-            road.lead(blue.address)
+            road.lead(other.address)
             mp.wait_for(lambda: suspects(one, "red2"), "its absence is noticed")
             load.wait_more(50)
-            if road.posts.get(blue.address):
+            if road.posts.get(other.address):
                 break
             road.lead(two.address)
-            mp.wait_for(lambda: not suspects(one, "red2") and owned(two), "it is back")
-        mp.ok(road.posts.get(blue.address), "%s puts came to another tenant's member, in %d turns" % (
-            road.posts.get(blue.address), turns))
-        mp.ok(road.posts.get(two.address), "%s had come to the right one" % road.posts.get(two.address))
+            mp.wait_for(lambda: owned(two), "it is back", BACK_DEADLINE)
+        mp.ok(road.posts.get(other.address), "%s puts came to %s, in %d turns" % (road.posts.get(other.address), what, turns))
+        mp.ok(road.posts.get(two.address, 0) > before.get(two.address, 0), "and some to the right one")
         mp.wait_for(lambda: owned(one) == 64, "its shards are taken over")
         road.lead(two.address)
-        mp.wait_for(lambda: not suspects(one, "red2") and owned(two), "it is back, and owns shards")
+        mp.wait_for(lambda: not suspects(one, "red2"), "it is back")
         load.wait_more(50)
     finally:
         load.end()
     mp.is_(load.odd, [], "%d puts were acknowledged, and none refused" % len(load.done))
-    rows = {row: highest for row, highest in all_rows(one).items() if row.startswith("n")}
+    rows = {row: highest for row, highest in all_rows(one).items() if row.startswith(what)}
     mp.is_(rows, {row: 1 for row in load.done}, "each is there once")
+
+
+def test_blue(one, two, road, blue):
+    test_taken_over(one, two, road, blue, "another tenant")
     mp.is_((all_rows(blue), committed(blue)), ({}, 0), "and none at the other tenant's")
     mp.ok(metric(blue, "misdirected_total") >= road.posts[blue.address], "which said %d times that it was not meant" %
           metric(blue, "misdirected_total"))
@@ -280,8 +317,8 @@ red2.address = "127.0.0.1:%d" % mp.free_port()
 road.lead(red2.address)
 red2.start().wait_ready()
 blue = aggregator.Aggregator("blue1", *common, "--tenant", "blue").wait_ready()
-mp.wait_for(lambda: owned(red2), "both own shards")
-test_taken_over(red1, red2, road, blue)
+test_blue(red1, red2, road, blue)
+test_taken_over(red1, red2, road, Stranger(), "a stranger")
 for each in (red1, red2, blue):
     mp.is_(each.stop(), 0, "%s stops" % each.name)
 test_join()

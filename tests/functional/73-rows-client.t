@@ -16,6 +16,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -23,6 +24,7 @@ LIB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")
 sys.path[:0] = [LIB, os.path.join(LIB, "../../rows")]
 import aggregator
 import etcd
+import kept
 import mp
 from authority import Authority
 from history import Writer
@@ -399,8 +401,8 @@ def finals(members, path, rows):
     writer.close()
 
 
-def judge(paths, name):
-    done = subprocess.run([CHECKER, *paths], capture_output=True, text=True, check=False)
+def judge(paths, kinds, name):
+    done = subprocess.run([CHECKER, "--faults", ",".join(kinds), *paths], capture_output=True, text=True, check=False)
     mp.note(done.stdout + done.stderr)
     mp.is_(done.returncode, 0, name)
 
@@ -410,17 +412,19 @@ def statuses(path):
         return [event["st"] for event in map(json.loads, lines) if event["e"] == "ret"]
 
 
-def under_load(members, rows, puts, outstanding, fault):
-    """Load and followers; up to 15 faults, one after the other, until it has ended."""
-    folder = mp.workdir()
+def under_load(members, rows, puts, outstanding, kinds, fault):
+    """Load and followers; up to 15 faults of these kinds, one after the other, until it has ended."""
+    folder = tempfile.mkdtemp(dir=kept.folder(), prefix="client-")
+    told_of = Writer(os.path.join(folder, "faults.jsonl"))
     path = os.path.join(folder, "history.jsonl")
     client = Driver([one.url for one in members], "--heartbeat", "400ms", history=path)
     followers = [client.do("follow", row, 1) for row in rows]
     load = client.do("load", ",".join(rows), puts, outstanding)
     done = 0
     while not any("outcome" in one for one in client.all(load)) and done < 15:
-        fault()
+        fault(lambda kind, one, at: told_of.write("fault", kind=kind, on=one.name, at=at))
         done += 1
+    told_of.close()
     told = client.until(load, "the load", deadline=120)
     mp.note("%d faults; %s" % (done, told))
     mp.ok(done >= 4, "there were faults enough: %d" % done)
@@ -436,7 +440,8 @@ def under_load(members, rows, puts, outstanding, fault):
     mp.note({status: found.count(status) for status in sorted(set(found))})
     mp.ok(any(status in (0, 1, 503, 504) for status in found), "attempts failed, and were made again")
     finals(members, os.path.join(folder, "finals.jsonl"), rows)
-    judge([path, os.path.join(folder, "finals.jsonl")], "all promises held")
+    paths = [os.path.join(folder, name) for name in ("history.jsonl", "finals.jsonl", "faults.jsonl")]
+    judge(paths, kinds, "all promises held, and every fault met puts")
     return found
 
 
@@ -444,13 +449,15 @@ def test_kills():
     one = aggregator.Aggregator("kills").wait_ready()
     rng = random.Random(5)
 
-    def kill():
+    def kill(tell):
         threading.Event().wait(rng.uniform(0.05, 0.25))
+        tell("kill", one, "begin")
         one.kill()
         threading.Event().wait(rng.uniform(0.0, 0.1))
         one.start()
+        tell("kill", one, "end")
 
-    found = under_load([one], ["a", "chains/b", "nat/c"], PUTS, 8, kill)
+    found = under_load([one], ["a", "chains/b", "nat/c"], PUTS, 8, ["kill"], kill)
     mp.ok(found.count(0) > 0, "puts were cut off in flight: %d" % found.count(0))
     mp.is_(one.stop(), 0, "it stops")
 
@@ -464,11 +471,12 @@ def test_group():
                for i in range(3)]
     turn = iter(range(1000))
 
-    def fault():
+    def fault(tell):
         number = next(turn)
-        one = members[number % 3]
+        one, kind = members[number % 3], ("kill", "pause")[number % 2]
         threading.Event().wait(0.3)
-        if number % 2:
+        tell(kind, one, "begin")
+        if kind == "pause":
             one.pause()
             threading.Event().wait(1.2)
             one.resume()
@@ -476,8 +484,9 @@ def test_group():
             one.kill()
             threading.Event().wait(0.2)
             one.start().wait_ready()
+        tell(kind, one, "end")
 
-    under_load(members, ["a", "chains/b"], PUTS // 2, 4, fault)
+    under_load(members, ["a", "chains/b"], PUTS // 2, 4, ["kill", "pause"], fault)
     for one in members:
         one.stop()
     group.close()

@@ -174,7 +174,7 @@ static void answer(uint64_t revision)
 	struct asked a = w.asked[0];
 
 	memmove(w.asked, w.asked + 1, sizeof(w.asked) - sizeof(w.asked[0]));
-	w.asked[ASKED_MAX - 1] = (struct asked){ NULL };
+	w.asked[ASKED_MAX - 1] = (struct asked){ .done = NULL };
 	if (a.done)
 		a.done(a.ctx, &answer);
 	said();

@@ -191,6 +191,7 @@ def test_managed():
     mp.is_(ask(second, "root", "DELETE", "/v1/members/m2"), 202, "a member leaves")
     Log(second).next("one line", act="member leaves", member="m2", who="token root", status="202", outcome="begun")
     mp.is_(second.process.wait(60), 0, "and ends")
+    mp.wait_for(lambda: len(first.get("/v1/members", Authorization="Bearer root-secret")[1]["etcd"]) == 1, "a list of one")
     mp.is_(ask(first, "root", "DELETE", "/v1/members/m1"), 409, "the last one does not")
     log.next("one line", act="member leaves", member="m1", status="409", outcome="refused", code="last")
     mp.ok("secret" not in first.process.err and token not in first.process.err, "no line has a token")

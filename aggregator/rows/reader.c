@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See reader.h. */
-#include "aggregator/rows/reader.h"
+#include "aggregator/rows/reader_priv.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,28 +12,6 @@
 #define HOLD_READS 4       /* a transaction that served fewer holds up nothing */
 #define HOLD_MIN NS_PER_MS /* what the loop's timers can tell */
 #define HOLD_MAX (5 * NS_PER_MS)
-#define ROWS_MAX 100 /* heads that one transaction reads: etcd takes 128 operations */
-
-struct reader {
-	struct engine *engine;       /* borrowed */
-	struct copy *copy;           /* borrowed */
-	const struct rows_host *host; /* borrowed */
-	struct list waiting;         /* reads that no transaction serves yet */
-	struct list flying;          /* those that the one on its way serves */
-	struct list behind;          /* those whose row the copy does not have yet */
-	struct row *row[ROWS_MAX];   /* whose heads the transaction reads; NULL: the copy knows none, or has no place for it */
-	struct buf key[ROWS_MAX];    /* the heads' keys */
-	struct mp_str reads[ROWS_MAX]; /* likewise */
-	size_t n_rows;               /* of them */
-	struct row nobody;           /* stands for rows that nobody has heard of */
-	bool asked;                  /* one is on its way */
-	uint64_t asked_at;           /* ns; since when */
-	uint64_t hold_until;         /* ns; the next one waits till then, see hold() ... */
-	size_t hold_for;             /* ... unless it would serve so many */
-	bool woken;                  /* see reader_is_woken() */
-	bool dead;                   /* reader_free() was called */
-	struct reader_counts counts;
-};
 
 struct reader *reader_new(const struct reader_options *options)
 {
@@ -48,7 +26,7 @@ struct reader *reader_new(const struct reader_options *options)
 	list_init(&reader->flying);
 	list_init(&reader->behind);
 	list_init(&reader->nobody.followers);
-	for (size_t i = 0; i < ROWS_MAX; i++)
+	for (size_t i = 0; i < READER_ROWS; i++)
 		buf_init(&reader->key[i], KEY_MAX);
 	return reader;
 }
@@ -69,7 +47,7 @@ static void answer_all(struct reader *reader, struct list *list, const char *why
 
 static void destroy(struct reader *reader)
 {
-	for (size_t i = 0; i < ROWS_MAX; i++)
+	for (size_t i = 0; i < READER_ROWS; i++)
 		buf_fini(&reader->key[i]);
 	free(reader);
 }
@@ -193,7 +171,7 @@ static void on_heads(void *ctx, const struct engine_answer *got)
 		serve(reader, LIST_ENTRY_OF(link, struct read, link), got->revision);
 }
 
-/* Its place among the heads that are read; ROWS_MAX: no more fit. */
+/* Its place among the heads that are read; READER_ROWS: no more fit. */
 static size_t place_of(struct reader *reader, const struct read *read)
 {
 	size_t n = reader->n_rows, i = 0;
@@ -203,12 +181,12 @@ static size_t place_of(struct reader *reader, const struct read *read)
 		i++;
 	if (read->row && i < n)
 		return i;
-	if (n == ROWS_MAX)
-		return ROWS_MAX;
+	if (n == READER_ROWS)
+		return READER_ROWS;
 	key = &reader->key[n];
 	buf_reset(key);
 	if (key_head(key, copy_prefix(reader->copy), read->name) < 0)
-		return ROWS_MAX;
+		return READER_ROWS;
 	for (i = 0; !read->row && i < n; i++)
 		if (slice_eq(reader->reads[i], buf_slice(key)))
 			return i;
@@ -225,7 +203,7 @@ static void gather(struct reader *reader)
 
 		read->row = copy_row(reader->copy, read->name);
 		read->place = place_of(reader, read);
-		if (read->place == ROWS_MAX)
+		if (read->place == READER_ROWS)
 			return; /* next time */
 		list_remove(link);
 		list_push_back(&reader->flying, link);

@@ -12,6 +12,8 @@
 #include "aggregator/rows/copy_priv.h"
 #include "aggregator/rows/members_priv.h"
 #include "aggregator/rows/owner_priv.h"
+#include "aggregator/rows/reader_priv.h"
+#include "aggregator/rows/subscribe.h"
 #include "tests/unit/aggregator/engine_sim.h"
 
 #define WORLD_MEMBERS 5
@@ -22,6 +24,9 @@
 #define WORLD_PINGS 64 /* likewise */
 #define WORLD_ATTEMPTS 512 /* under way at once */
 #define WORLD_CELLS 3  /* of one put, at most */
+#define WORLD_READERS 4
+#define WORLD_SUBS 3
+#define WORLD_GOT (WORLD_OPS * WORLD_CELLS)
 
 struct world;
 
@@ -33,6 +38,7 @@ struct member {
 	struct rows_host host;
 	struct copy *copy;
 	struct owner *owner;
+	struct reader *reader;
 	struct members *members; /* NULL: it takes shards as it pleases */
 	uint64_t members_at;   /* ns; when it is to be woken */
 	uint64_t timer;        /* its next wake */
@@ -79,6 +85,38 @@ struct op {
 	uint64_t incarnation, seq;
 };
 
+/* A client that reads rows, one after the other. */
+struct sim_read {
+	struct read read;      /* the member's while `at` */
+	struct world *world;
+	struct member *at;     /* that it has asked; NULL: between two */
+	unsigned row;
+	uint64_t revision;     /* of the store when it asked */
+	uint64_t acked;        /* greatest seq of the row that a client had been told of by then */
+};
+
+/* A client that subscribes to a row, at one member after the other. */
+struct sim_sub {
+	struct subscription sub;
+	struct sim_read ask;   /* a read comes first, as over HTTP */
+	struct world *world;
+	unsigned row;
+	struct member *at;     /* NULL: it has to begin (again) */
+	uint64_t incarnation;  /* that it goes on with; 0: of any life, from its floor */
+	uint64_t next;         /* seq that it wants */
+	bool goes_on;          /* the next cell has to follow the one before */
+	struct sim_got {
+		uint64_t incarnation, seq;
+		unsigned op;
+		size_t part;
+		bool goes_on;
+	} got[WORLD_GOT];      /* cells that it was given */
+	size_t n_got;
+};
+
+/* What a planted fault does. */
+enum plant { PLANT_NONE, PLANT_STALE, PLANT_GAP, PLANT_TWICE };
+
 struct world {
 	struct sim *sim;
 	struct sim_store *store;
@@ -89,6 +127,10 @@ struct world {
 	struct op op[WORLD_OPS];
 	struct attempt attempt[WORLD_ATTEMPTS];
 	struct sim_ping ping[WORLD_PINGS];
+	struct sim_read reader[WORLD_READERS];
+	struct sim_sub sub[WORLD_SUBS];
+	enum plant plant;
+	uint64_t reads, unread, delivered, resumed, ended;
 	unsigned n_ops, left;   /* begun, and still to begin */
 	unsigned busy;          /* clients that have not ended */
 	uint64_t acked, repeated, refused, gone, deleted, unknown, given_up, retries, lives, takeovers, kills, found, lost;

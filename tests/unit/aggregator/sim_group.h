@@ -5,7 +5,7 @@
  * becomes of an attempt.  Included behind the one's world (rows_world.h,
  * checks_world.h), whose struct member, attempt and op it works on.
  *
- * Whoever includes it has four functions of its own.
+ * Whoever includes it has five functions of its own.
  */
 #ifndef TESTS_UNIT_AGGREGATOR_SIM_GROUP_H
 #define TESTS_UNIT_AGGREGATOR_SIM_GROUP_H
@@ -24,6 +24,7 @@
 
 static void member_start(struct member *m);
 static void member_end(struct member *m);
+static uint64_t member_reads(struct member *m); /* its part of a turn that has to do with reading; when it wants the next */
 static void client_next(struct sim *sim, void *ctx);
 static void take_answer(struct op *op, const struct put_answer *answer);
 
@@ -121,6 +122,8 @@ static inline void member_turn(struct member *m)
 	do {
 		other = owner_wake(m->owner);
 	} while (owner_is_woken(m->owner));
+	next = next < other ? next : other;
+	other = member_reads(m);
 	next = next < other ? next : other;
 	if (m->members && m->members_at < next)
 		next = m->members_at;

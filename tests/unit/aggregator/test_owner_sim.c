@@ -3,7 +3,8 @@
  * Rows under every fault of the simulated engine: members take shards from one
  * another, are stopped, cut off, killed and started again, while clients put.
  * In the end nothing that was acknowledged is lost, doubled or reordered, and
- * nothing that was refused is there.  `test_owner_sim SEED` replays one.
+ * nothing that was refused is there.  Reads see what was acknowledged before them, and
+ * subscriptions have every cell once and in order.  `test_owner_sim SEED` replays one.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -14,6 +15,7 @@
 #include "tests/lib/tap.h"
 #include "tests/unit/aggregator/rows_truth.h"
 #include "tests/unit/aggregator/sim_group.h"
+#include "tests/unit/aggregator/rows_reads.h"
 
 static void attempt(struct sim *sim, void *ctx);
 
@@ -25,6 +27,9 @@ static void on_row(void *ctx, struct row *row)
 
 	if (m->owner)
 		owner_row_changed(m->owner, row);
+	if (m->reader)
+		reader_row_changed(m->reader, row);
+	subscribe_row_changed(row);
 }
 
 static struct members *build_members(struct member *m)
@@ -52,6 +57,7 @@ static void member_start(struct member *m)
 		.engine = m->engine, .copy = m->copy, .host = &m->host, .member = slice_of(m->name),
 		.nonce = sim_random(w->sim), .n_shards = WORLD_SHARDS,
 		.limits = { .rows = 60, .bytes = 1 << 16, .waiting = 64 } });
+	m->reader = reader_new(&(struct reader_options){ m->engine, m->copy, &m->host });
 	m->members = w->agree ? build_members(m) : NULL;
 	m->members_at = 0;
 	m->life++;
@@ -87,6 +93,7 @@ static void member_end(struct member *m)
 	m->timer = 0;
 	m->owner->asked = 0;
 	m->copy->asked = 0;
+	reads_end(m);
 	if (m->members) {
 		m->members->writing = false;
 		m->members->proving = 0;
@@ -225,13 +232,17 @@ static void client_next(struct sim *sim, void *ctx)
 
 struct totals {
 	uint64_t acked, repeated, refused, gone, deleted, unknown, given_up, retries, lives, takeovers, kills, found, lost;
+	uint64_t reads, unread, delivered, resumed, ended;
 	uint64_t fault[SIM_FAULTS];
+	enum plant plant; /* for all seeds */
 };
 
-static void world_begin(struct world *w, struct sim *sim)
+static void world_begin(struct world *w, struct sim *sim, enum plant plant)
 {
 	the_world = w;
-	*w = (struct world){ .sim = sim };
+	memset(w, 0, sizeof(*w));
+	w->sim = sim;
+	w->plant = plant;
 	w->store = sim_store_new(sim);
 	w->n_members = (unsigned)sim_between(sim, 1, WORLD_MEMBERS);
 	w->left = (unsigned)sim_between(sim, 50, 300);
@@ -249,6 +260,7 @@ static void world_begin(struct world *w, struct sim *sim)
 	w->busy = WORLD_CLIENTS;
 	for (uintptr_t i = 0; i < WORLD_CLIENTS; i++)
 		client_next(sim, (void *)i);
+	reads_begin(w);
 	sim_store_weather(w->store, RUN_NS);
 	disaster(sim, w);
 }
@@ -259,7 +271,7 @@ static void turn_all(struct world *w)
 		struct member *m = &w->member[i];
 
 		if (m->engine && !m->actor.stopped &&
-		    (owner_is_woken(m->owner) || (m->members && members_is_woken(m->members))))
+		    (owner_is_woken(m->owner) || reader_is_woken(m->reader) || (m->members && members_is_woken(m->members))))
 			member_turn(m);
 	}
 }
@@ -271,7 +283,7 @@ static void scenario(struct sim *sim, void *ctx)
 	uint64_t end = sim->now_ns + RUN_NS, limit = end + 120 * NS_PER_S;
 	bool quiet = false;
 
-	world_begin(&w, sim);
+	world_begin(&w, sim, totals->plant);
 	while (!sim->failed && sim->now_ns < limit && sim_step(sim)) {
 		turn_all(&w);
 		if (!quiet && sim->now_ns > end) {
@@ -286,6 +298,8 @@ static void scenario(struct sim *sim, void *ctx)
 		check_row(&w, r);
 	if (!sim->failed)
 		check_copies(&w);
+	if (!sim->failed)
+		check_subs(&w);
 	for (int f = 0; f < SIM_FAULTS; f++)
 		totals->fault[f] += sim_store_count(w.store, (enum sim_fault)f);
 	sim_mix(sim, w.acked);
@@ -304,7 +318,29 @@ static void scenario(struct sim *sim, void *ctx)
 	totals->kills += w.kills;
 	totals->found += w.found;
 	totals->lost += w.lost;
+	totals->reads += w.reads;
+	totals->unread += w.unread;
+	totals->delivered += w.delivered;
+	totals->resumed += w.resumed;
+	totals->ended += w.ended;
 	sim_store_free(w.store);
+}
+
+/* Is it found, by something that says so? */
+static void plant(enum plant kind, const char *name, const char *says)
+{
+	static struct totals totals;
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+	struct sim_plan plan = { .name = name, .scenario = scenario, .ctx = &totals, .first = 1, .seeds = 100, .out = out };
+	bool good;
+
+	totals.plant = kind;
+	good = sim_run(&plan);
+	(void)fclose(out);
+	ok(!good && strstr(text, says), "planted and found: %s", name);
+	free(text);
 }
 
 int main(int argc, char **argv)
@@ -321,6 +357,14 @@ int main(int argc, char **argv)
 	       " takeovers %" PRIu64 " lost %" PRIu64 " kills %" PRIu64 " found %" PRIu64 "\n", totals.acked,
 	       totals.repeated, totals.refused, totals.gone, totals.deleted, totals.unknown, totals.given_up, totals.retries, totals.lives, totals.takeovers, totals.lost,
 	       totals.kills, totals.found);
+	printf("# reads %" PRIu64 ", not told %" PRIu64 "; cells delivered %" PRIu64 ", subscriptions resumed %" PRIu64
+	       ", ended %" PRIu64 "\n", totals.reads, totals.unread, totals.delivered, totals.resumed, totals.ended);
 	tell_faults(totals.fault, plan.seeds);
+	if (plan.seeds > 100) {
+		ok(totals.reads > 10000 && totals.delivered > 10000 && totals.resumed > 100 && totals.ended > 10, "they read");
+		plant(PLANT_STALE, "a read from the copy", "has a head of before it began");
+		plant(PLANT_GAP, "a subscription that skips a cell when it goes on", "was given");
+		plant(PLANT_TWICE, "one that has a cell twice", "was given");
+	}
 	return done();
 }

@@ -152,6 +152,14 @@ static int open_etcd(struct program *p, struct engine **ret, struct err *err)
 
 /* --------------------------------------------------------------------- the group */
 
+static void on_known(void *ctx)
+{
+	struct program *p = ctx;
+
+	if (p->managed)
+		managed_settle(p->managed, group_uuid(p->group));
+}
+
 static void on_ready(void *ctx)
 {
 	struct program *p = ctx;
@@ -193,7 +201,7 @@ static void on_ping(void *ctx, const char *id, uint64_t nonce, const char *url)
 static int open_group(struct program *p, struct err *err)
 {
 	const struct serve_options *o = p->options;
-	const struct group_calls calls = { on_ready, serve_failed, on_row, p };
+	const struct group_calls calls = { on_known, on_ready, serve_failed, on_row, p };
 	struct group_options options = {
 		.loop = &p->loop,
 		.tenant = slice_of(o->tenant),
@@ -221,7 +229,8 @@ static int open_group(struct program *p, struct err *err)
 		return r;
 	options.lost = !o->group && engine_sqlite_lost(options.engine);
 	if (p->managed) {
-		options.uuid = managed_identity(p->managed)->group;
+		options.lost = managed_identity(p->managed)->restored;
+		options.uuid = options.lost ? NULL : managed_identity(p->managed)->group;
 		options.runs_engine = managed_identity(p->managed)->state != IDENTITY_CLIENT;
 		options.limits.bytes = engine_etcd_limits(options.engine).max_bytes * 2 / 3;
 	} else if (o->group) {

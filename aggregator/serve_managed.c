@@ -102,6 +102,7 @@ int serve_managed(struct program *p, struct err *err)
 		.ca = o->etcd_ca, .cert = o->etcd_cert, .key = o->etcd_key,
 		.join_ca = o->http.ca_file, .join_cert = o->http.cert_file, .join_key = o->http.key_file,
 		.join_url = o->join, .join_token = o->join_token, .leave = o->leave,
+		.accept = o->accept_loss,
 		.replace_after_ms = o->replace_after_ms,
 	};
 

@@ -117,6 +117,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/83-rows-tls.t \
 	tests/functional/80-rows-backup.t \
 	tests/functional/80-rows-restored.t \
+	tests/functional/80-rows-restored-managed.t \
 	tests/functional/80-rows-disk.t \
 	tests/functional/80-rows-disk-load.t \
 	tests/functional/80-rows-formats.t \

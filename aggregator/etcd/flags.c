@@ -118,6 +118,8 @@ int etcd_args_make(struct etcd_args *args, const struct etcd_start *start)
 	add(args, "initial-cluster", start->initial);
 	add(args, "initial-cluster-token", start->group);
 	add(args, "initial-cluster-state", start->fresh ? "new" : "existing");
+	if (start->force)
+		add(args, "force-new-cluster", "true");
 	(void)snprintf(quota, sizeof(quota), "%" PRId64, start->quota);
 	add(args, "quota-backend-bytes", quota);
 	add_tls(args, start);

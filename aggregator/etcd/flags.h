@@ -29,6 +29,7 @@ struct etcd_start {
 	const char *listen_peer, *listen_client; /* URLs with addresses in digits */
 	const char *peer, *client; /* URLs that others are told */
 	const char *initial;      /* NAME=URL,... of all members, itself included */
+	bool force;               /* as the only member, whoever else is named in its directory */
 	bool fresh;               /* the one start with --initial-cluster-state new */
 	int64_t quota;            /* bytes of its database */
 	const char *ca, *cert, *key; /* files for TLS to clients and peers; NULL: none */

@@ -62,6 +62,8 @@ int identity_write(struct buf *out, const struct identity *identity)
 {
 	(void)buf_printf(out, "{\"format\":%d,\"state\":\"%s\",\"started\":%s", IDENTITY_FORMAT,
 			 state_names[identity->state], identity->started ? "true" : "false");
+	if (identity->restored)
+		(void)buf_add_str(out, ",\"restored\":true");
 	for (size_t i = 0; i < N_NUMBERS; i++) {
 		uint64_t value;
 
@@ -128,6 +130,7 @@ static void get_all(const struct json_at *at, int format, void *identity, struct
 	*ret = (struct identity){ .state = IDENTITY_NONE };
 	json_get_choice(at, "state", JSON_REQUIRED, state_names, &state, errs);
 	json_get_bool(at, "started", JSON_REQUIRED, &ret->started, errs);
+	json_get_bool(at, "restored", JSON_OPTIONAL, &ret->restored, errs);
 	for (size_t i = 0; i < N_NUMBERS; i++)
 		get_number(at, &numbers[i], ret, errs);
 	for (size_t i = 0; i < N_FIELDS; i++)

@@ -45,6 +45,7 @@ struct identity {
 	uint64_t etcd_id;                /* of the member of etcd; 0: none yet */
 	uint64_t replaces;               /* etcd id of a life before this one; 0: none */
 	uint64_t life;                   /* of etcd's directory, see life.h; 0: etcd was not started again yet */
+	bool restored;                   /* etcd's directory is a restored backup that was accepted, and `group` is not its uuid yet */
 	bool started;                    /* its etcd may have been started with what stands here */
 	char peer[ETCD_URL_SIZE];        /* where the other members of etcd reach it */
 	char client[ETCD_URL_SIZE];      /* where its clients do */

@@ -80,6 +80,7 @@ static uint32_t facts_of(const struct managed *m)
 		{ m->leave, FACT_LEAVE },
 		{ m->serving, FACT_SERVING },
 		{ m->removed, FACT_REMOVED },
+		{ data && m->id.state == IDENTITY_NONE && managed_accepted(m), FACT_ACCEPTED },
 	};
 	uint32_t facts = state_fact(m) | list_facts(m);
 

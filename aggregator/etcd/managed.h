@@ -6,6 +6,7 @@
  *
  *   managed.c     life cycle, facts, the loop
  *   managed_do.c  what each step does
+ *   managed_restored.c  going on from a restored backup
  *   steps.c       which step is next: a table
  *   identity.c    who it is, on disk
  *   life.c        whether etcd's directory is that of now
@@ -42,6 +43,7 @@ struct managed_options {
 	const char *join_ca, *join_cert, *join_key; /* TLS to the aggregator that is asked, or NULL */
 	const char *join_url;    /* an aggregator of the group; NULL: it begins one */
 	const char *join_token;  /* NULL: none */
+	const char *accept;      /* the number that accepts a restored backup, as the refusal gives it; NULL: none */
 	bool leave;              /* it takes itself out and is gone */
 	int64_t replace_after_ms; /* a member of etcd that is silent for so long may be replaced; 0: never */
 };
@@ -61,6 +63,12 @@ int managed_open(const struct managed_options *options, const struct managed_cal
 
 /* Valid from serve() on. */
 const struct identity *managed_identity(const struct managed *managed);
+
+/*
+ * What the rows say of their group: it goes on from a restored backup (identity.restored) whose
+ * loss was accepted there, and this is its uuid.  Else nothing happens.
+ */
+void managed_settle(struct managed *managed, const char *group);
 
 /*
  * Client URLs, our own etcd's first; they point into `text`, which must stay.  How many

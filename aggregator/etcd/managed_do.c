@@ -124,6 +124,7 @@ static bool begin_group(struct managed *m)
 {
 	new_identity(m, IDENTITY_BOOTSTRAPPING);
 	m->id.replaces = 0;
+	m->id.restored = m->step == STEP_BEGIN_RESTORED;
 	draw_hex(m->id.group, 16);
 	return managed_save(m);
 }
@@ -176,6 +177,7 @@ static bool become_member(struct managed *m)
 	if (m->id.state == IDENTITY_BOOTSTRAPPING) {
 		m->id.etcd_id = m->list.answered;
 		m->id.cluster_id = m->list.cluster;
+		managed_take_peer(m);
 	}
 	m->id.state = IDENTITY_MEMBER;
 	m->id.replaces = 0;
@@ -225,7 +227,7 @@ static int run_etcd(struct managed *m, bool fresh, struct err *err)
 	struct etcd_start start = { .program = o->program, .help = m->help, .name = m->id.member,
 				    .dir = etcd_child_data(m->child), .group = m->id.group, .listen_peer = peer,
 				    .listen_client = client, .peer = m->peer, .client = m->client, .fresh = fresh,
-				    .quota = o->quota, .ca = o->ca, .cert = o->cert, .key = o->key };
+				    .force = m->id.restored, .quota = o->quota, .ca = o->ca, .cert = o->cert, .key = o->key };
 	struct etcd_args args;
 	struct buf initial;
 	int rc = listen_urls(m, peer, client);
@@ -560,6 +562,7 @@ static const struct {
 } does[] = {
 	[STEP_WAIT] = { do_wait, on_list }, /* the list is read anew now and then */
 	[STEP_BEGIN_GROUP] = { begin_group, NULL },
+	[STEP_BEGIN_RESTORED] = { begin_group, NULL },
 	[STEP_BEGIN_JOIN] = { begin_join, NULL },
 	[STEP_ASK] = { do_ask, on_join },
 	[STEP_FORGET] = { forget, NULL },
@@ -581,7 +584,7 @@ bool managed_do(struct managed *m, enum step step)
 {
 	if (!step_refusal(step))
 		return does[step].begin(m);
-	managed_fail(m, "%s: %s", m->options.dir, step_refusal(step));
+	managed_refuse(m, step);
 	return false;
 }
 

@@ -86,6 +86,15 @@ const char *managed_other(const struct managed *m);
 /* A list was read. */
 void managed_take_list(struct managed *m, const struct cluster_list *list);
 
+/* managed_restored.c: may etcd's directory be gone on with, although there is no identity? */
+bool managed_accepted(const struct managed *m);
+
+/* managed_restored.c: the step is a refusal: says so. */
+void managed_refuse(struct managed *m, enum step step);
+
+/* managed_restored.c: the list says where peers were told to reach it. */
+void managed_take_peer(struct managed *m);
+
 /* managed_do.c: the answer to m->ask or m->join. */
 void managed_answered(void *ctx, struct cluster_ask *ask);
 

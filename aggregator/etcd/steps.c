@@ -15,6 +15,7 @@ static const struct row {
 	/* Without an identity. */
 	{ FACT_RUNNING, ANY_STATE, STEP_END }, /* an orphan whose directory was emptied */
 	{ FACT_LEAVE, ANY_STATE, STEP_REFUSE_NOTHING },
+	{ FACT_DATA | FACT_ACCEPTED, ANY_STATE, STEP_BEGIN_RESTORED },
 	{ FACT_DATA, ANY_STATE, STEP_REFUSE_STRAY },
 	{ FACT_JOIN, ANY_STATE, STEP_BEGIN_JOIN },
 	{ 0, ANY_STATE, STEP_BEGIN_GROUP },
@@ -85,6 +86,7 @@ static const struct {
 } texts[] = {
 	[STEP_WAIT] = { "wait", NULL },
 	[STEP_BEGIN_GROUP] = { "begin a group", NULL },
+	[STEP_BEGIN_RESTORED] = { "begin with a restored backup", NULL },
 	[STEP_BEGIN_JOIN] = { "begin to join", NULL },
 	[STEP_ASK] = { "ask", NULL },
 	[STEP_FORGET] = { "forget", NULL },

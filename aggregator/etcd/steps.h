@@ -40,13 +40,15 @@ enum fact {
 	FACT_SERVING = 1 << 20,  /* STEP_SERVE was done */
 	FACT_REMOVED = 1 << 21,  /* leaving: etcd has let it go */
 	FACT_OLD = 1 << 22,      /* DATA: and it is that of an earlier time */
+	FACT_ACCEPTED = 1 << 23, /* DATA without an identity: a restored backup, and the user says to go on with it */
 };
 
-#define FACTS 23
+#define FACTS 24
 
 enum step {
 	STEP_WAIT,          /* nothing: something has to happen first */
 	STEP_BEGIN_GROUP,   /* write the identity of a bootstrapping member */
+	STEP_BEGIN_RESTORED, /* likewise, and that it goes on with a restored backup */
 	STEP_BEGIN_JOIN,    /* likewise of a joining one */
 	STEP_ASK,           /* ask to be let in */
 	STEP_FORGET,        /* joining, and the directory was emptied: not under that etcd id again */

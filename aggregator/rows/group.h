@@ -30,7 +30,8 @@ struct group_options {
 	bool alone;             /* nobody else takes part: all shards are taken at once */
 	const char *url;        /* where others reach this member; not alone; borrowed */
 	struct members_net net; /* not alone */
-	bool lost;              /* something that was acknowledged is missing, and that was accepted: a new generation */
+	bool lost;              /* something that was acknowledged is missing, and that was accepted: a new
+				   generation, in whichever engine this is */
 	const char *accept;     /* the number that accepts an engine that was restored, see restored.h; NULL: none; borrowed */
 	bool runs_engine;       /* a member of the engine runs beside this one */
 	const char *uuid;       /* which group it is, 32 hex digits; NULL: whichever is there, or is made */
@@ -38,6 +39,7 @@ struct group_options {
 
 /* What the group tells; each gets ctx. */
 struct group_calls {
+	void (*known)(void *ctx);                /* group_uuid() and group_shards() are, before anything else */
 	void (*ready)(void *ctx);                /* it was read, for the first time */
 	void (*failed)(void *ctx, const char *why); /* it cannot be used: another format, another group, another tenant's (of an engine of its own) */
 	void (*row)(void *ctx, struct row *row); /* as the copy says */

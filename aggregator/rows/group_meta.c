@@ -57,7 +57,10 @@ static void meta_later(struct group *g)
 static void begin(struct group *g, struct mp_str text)
 {
 	group_take_meta(g, text);
-	if (g->meta.shards && !g->copy && group_build(g) < 0)
+	if (!g->meta.shards || g->copy)
+		return;
+	g->calls.known(g->calls.ctx);
+	if (group_build(g) < 0)
 		group_fail(g, "out of memory");
 }
 
@@ -206,12 +209,13 @@ static void judge(struct group *g, struct mp_str text, uint64_t revision)
 		group_fail(g, err.text);
 		return;
 	}
+	if (g->options.lost) {
+		next_generation(g, text, &meta, revision);
+		return;
+	}
 	switch (restored_judge(&meta, identity_of(g), g->options.accept)) {
 	case RESTORED_NOT:
-		if (g->options.lost)
-			next_generation(g, text, &meta, revision);
-		else
-			begin(g, text);
+		begin(g, text);
 		break;
 	case RESTORED_UNKNOWN:
 		say_engine(g, text, &meta);

@@ -64,6 +64,11 @@ static void plant(const json_t *document)
 
 /* ------------------------------------------------------------------- the world */
 
+static void on_known(void *ctx)
+{
+	(void)ctx;
+}
+
 static void on_ready(void *ctx)
 {
 	(void)ctx;
@@ -96,7 +101,7 @@ static void remove_file(void)
 
 static void open_group(void)
 {
-	const struct group_calls calls = { on_ready, on_failed, on_row, NULL };
+	const struct group_calls calls = { on_known, on_ready, on_failed, on_row, NULL };
 	struct group_options options = { .loop = &world.loop, .tenant = MP_LIT("t"), .member = MP_LIT("m1"), .shards = 4,
 					 .rows_max = ROWS_MAX, .halves = world.halves, .alone = true,
 					 .limits = { .rows = 64, .bytes = 1 << 20, .waiting = 1024,

@@ -57,7 +57,11 @@ static void test_round_trip(void)
 	buf_init(&text, 65536);
 	write_text(&text, &member);
 	is_int(identity_read(buf_slice(&text), &back, &err), 0, "and read (%s)", err.text);
-	ok(same(&back, &member), "and is the same");
+	ok(same(&back, &member) && !back.restored, "and is the same");
+	back.restored = true;
+	write_text(&text, &back);
+	ok(identity_read(buf_slice(&text), &back, &err) == 0 && back.restored && !same(&back, &member),
+	   "one of a restored backup says so: %s", buf_str(&text));
 	buf_fini(&text);
 }
 

@@ -14,6 +14,8 @@ static bool can_be(uint32_t facts)
 {
 	uint32_t state = facts & STATES;
 
+	if ((facts & FACT_ACCEPTED) && ((facts & STATES) || !(facts & FACT_DATA)))
+		return false; /* it is asked where there is no identity */
 	if (state & (state - 1))
 		return false;
 	if ((facts & FACT_UNHEARD) && (facts & FACT_KNOWN))
@@ -93,6 +95,25 @@ static void test_bootstrap(void)
 	PLAY("bootstrap", turns);
 }
 
+static void test_restored(void)
+{
+	static const struct turn turns[] = {
+		{ FACT_DATA | FACT_ACCEPTED | FACT_RUNNING, STEP_END, "an etcd that somebody has started there" },
+		{ FACT_DATA | FACT_ACCEPTED | FACT_LEAVE, STEP_REFUSE_NOTHING, "who leaves accepts nothing" },
+		{ FACT_DATA | FACT_ACCEPTED, STEP_BEGIN_RESTORED, "a backup that was accepted" },
+		{ FACT_BOOTSTRAPPING | FACT_DATA, STEP_START_NEW, "written, and not started" },
+		{ FACT_BOOTSTRAPPING | FACT_DATA | FACT_STARTED | FACT_RUNNING, STEP_PROBE, "it runs" },
+		{ FACT_BOOTSTRAPPING | FACT_RUNNING | FACT_READY | FACT_DATA, STEP_LIST, "it serves" },
+		{ FACT_BOOTSTRAPPING | FACT_RUNNING | FACT_READY | FACT_KNOWN | FACT_DATA, STEP_BECOME_MEMBER, "its ids are known" },
+		{ FACT_MEMBER | FACT_STARTED | FACT_RUNNING | FACT_READY | FACT_KNOWN | FACT_LISTED | FACT_VOTER | FACT_DATA |
+		  FACT_LAST | FACT_MOVED, STEP_SERVE, "it is a member" },
+		{ FACT_MEMBER | FACT_STARTED | FACT_RUNNING | FACT_READY | FACT_KNOWN | FACT_LISTED | FACT_VOTER | FACT_DATA |
+		  FACT_LAST | FACT_MOVED | FACT_SERVING, STEP_UPDATE, "the backup was told another address" },
+	};
+
+	PLAY("restored", turns);
+}
+
 static void test_join(void)
 {
 	const uint32_t in = FACT_JOINING | FACT_ADMITTED | FACT_OTHERS | FACT_JOIN;
@@ -133,6 +154,7 @@ static void test_member(void)
 		{ in | FACT_DATA | FACT_MOVED | FACT_RUNNING | FACT_SERVING | FACT_READY, STEP_UPDATE, "then it tells itself" },
 		{ in | FACT_DATA | FACT_RUNNING | FACT_SERVING | FACT_READY | FACT_KNOWN, STEP_REFUSE_REMOVED, "taken out" },
 		{ FACT_DATA, STEP_REFUSE_STRAY, "data without identity" },
+		{ FACT_DATA | FACT_JOIN, STEP_REFUSE_STRAY, "to join does not change that" },
 		{ FACT_RUNNING, STEP_END, "an etcd whose directory is gone" },
 	};
 
@@ -166,6 +188,7 @@ int main(void)
 {
 	test_invariants();
 	test_bootstrap();
+	test_restored();
 	test_join();
 	test_member();
 	test_leave();

@@ -152,15 +152,18 @@ static bool is_begun(const struct owner *owner, const struct put *put)
 	return row && row->owned && snapshot_is_given(row->owned, put);
 }
 
-/* Not done in time, or not to be done any more. */
+/* Not done in time, or not to be done any more.  An engine that has stopped for good says what to do. */
 static void say_late(struct owner *owner, struct put *put, const char *why)
 {
+	struct engine_health health = { 0 };
+
+	owner->engine->ops->health(owner->engine, &health);
 	if (put->flying)
 		say(owner, put, PUT_UNKNOWN, "the engine has not answered in time");
 	else if (is_begun(owner, put))
 		say(owner, put, PUT_UNKNOWN, "the state was not stored in time, and goes on being stored");
 	else
-		say(owner, put, PUT_UNAVAILABLE, why);
+		say(owner, put, PUT_UNAVAILABLE, health.damaged ? health.text : why);
 }
 
 void owner_free(struct owner *owner)

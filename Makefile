@@ -239,7 +239,7 @@ demo: ## install what is missing, build, and watch the main job end to end, then
 	@B=$(B) tools/demo-rows
 
 test: ## install what is missing, build, run all tests
-	@tools/install-deps
+	@tools/install-deps --api
 	@$(MAKE) --no-print-directory -j$$(nproc) tests
 	@B=$(B) PYTHON=$(PYTHON) NODE=$(NODE) RUBY=$(RUBY) tools/run-tests $(or $(TESTS),$(UNIT_BINS) $(FUNCTIONAL_TESTS))
 

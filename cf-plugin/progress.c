@@ -37,6 +37,7 @@ void progress_end(struct progress *progress)
 	if (!progress->dirty)
 		return;
 	progress->dirty = false;
+	progress->next_ns = 0; /* what comes next is shown at once */
 	fputs(WIPE, stderr);
 	fflush(stderr);
 }

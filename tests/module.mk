@@ -94,6 +94,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/72-aggregator-local.t \
 	tests/functional/72-rows-audit.t \
 	tests/functional/72-rows-cli.t \
+	tests/functional/72-rows-progress.t \
 	tests/functional/72-rows-rights.t \
 	tests/functional/73-rows-cli-group.t \
 	tests/functional/73-rows-client.t \

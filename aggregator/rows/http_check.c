@@ -80,6 +80,7 @@ static void tell_progress(struct check *c)
 	if (now - c->told_ns < TOLD_EVERY_NS)
 		return;
 	c->told_ns = now;
+	c->lines.hurry = true; /* whoever waits wants to see it now */
 	(void)buf_add_str(&c->lines.out, "{");
 	add_counts(c);
 }

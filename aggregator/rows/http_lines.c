@@ -72,8 +72,9 @@ bool lines_flush(struct lines *lines)
 		lines_break(lines, "out of memory");
 		return false;
 	}
-	if (lines->out.len < SLICE)
+	if (lines->out.len < (lines->hurry ? 1 : SLICE))
 		return true;
+	lines->hurry = false;
 	rc = http_stream_write(lines->req, buf_slice(&lines->out));
 	if (!rc)
 		buf_reset(&lines->out);

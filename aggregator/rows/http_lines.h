@@ -16,6 +16,7 @@ struct lines {
 	struct http_req *req;  /* NULL once it has ended */
 	struct list link;      /* in http->lines */
 	struct buf out;        /* lines that were not written yet */
+	bool hurry;            /* they go at once, few as they may be */
 	bool busy;             /* somebody else will call back: it may not be freed yet */
 	/* Goes on where lines_flush() said no. */
 	void (*go_on)(struct lines *lines);

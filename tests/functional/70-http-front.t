@@ -300,6 +300,7 @@ def part_idle():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     n = min(10000, hard - 300)
+    mp.note("%d idle connections: %d files may be open%s" % (n, hard, "" if n == 10000 else ", so it is less than 10,000"))
     front = Front("--connections", "12000")
     before = front.rss()
     clients, refused_ones = [], 0

@@ -225,7 +225,7 @@ def test_media(one):
 def test_schemathesis(one):
     name = "schemathesis finds nothing that does not agree"
     if not os.path.isdir(PACKAGES):
-        mp.skip(name, "schemathesis is not in build/schemathesis (tools/install-deps --lint brings it)")
+        mp.skip(name, "schemathesis is not in build/schemathesis (tools/install-deps --api brings it)")
         return
     # A stream does not end; and DELETE of /v1/members/token is that of a member called so.
     words = ["run", DOCUMENT, "--url", one.url, "--phases", "coverage", "--exclude-operation-id", "subscribe",

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "aggregator/rows/keys.h"
+#include "aggregator/rows/meta.h"
 #include "lib/hex.h"
 #include "lib/json.h"
 #include "lib/json_text.h"
@@ -41,8 +42,7 @@ struct admit {
 	unsigned steps;              /* so far */
 	bool stopped;                /* nobody waits */
 	struct buf body;             /* of the answer */
-	void (*done)(void *ctx, const struct admit_answer *answer);
-	void *ctx;
+	struct admit_calls calls;
 };
 
 /* ------------------------------------------------------------------- the request */
@@ -155,7 +155,7 @@ static void finish(struct admit *a, int status, const char *code, const char *te
 	const struct admit_answer answer = { status, code, text, &a->body };
 
 	cluster_ask_fini(&a->ask);
-	a->done(a->ctx, &answer);
+	a->calls.done(a->calls.ctx, &answer);
 	buf_fini(&a->key);
 	buf_fini(&a->record);
 	buf_fini(&a->claim);
@@ -335,13 +335,22 @@ static void claim(struct admit *a, const struct token_record *free_record)
 		refuse(a, 503, "unavailable", "out of memory");
 }
 
-/* With another tenant's rows it would have a vote here, and begin rows of its own.  False: it was refused. */
-static bool check_tenant(struct admit *a)
+/*
+ * What is told to who has a token only, and before it is used up.  With another tenant's rows it would
+ * have a vote here, and begin rows of its own.  False: it was refused.
+ */
+static bool may_begin(struct admit *a)
 {
-	if (!a->request.tenant[0] || !strcmp(a->request.tenant, a->tenant))
+	if (a->request.format != META_FORMAT)
+		refuse(a, 409, "format", "the rows of this group are of format %d, and the joining program knows %d: use one of "
+		       "the same format", META_FORMAT, (int)a->request.format);
+	else if (a->request.tenant[0] && strcmp(a->request.tenant, a->tenant) != 0)
+		refuse(a, 409, "tenant", "the rows of this group are those of tenant %s, and not of %s: start the joining member "
+		       "with --tenant %s", a->tenant, a->request.tenant, a->tenant);
+	else if (!a->calls.begins(a->calls.ctx))
+		refuse(a, 503, "busy", "another member is joining");
+	else
 		return true;
-	refuse(a, 409, "tenant", "the rows of this group are those of tenant %s, and not of %s: start the joining member with "
-	       "--tenant %s", a->tenant, a->request.tenant, a->tenant);
 	return false;
 }
 
@@ -363,11 +372,11 @@ static void on_token(void *ctx, const struct engine_answer *answer)
 	}
 	switch (token_state(&record, a->now_ms, a->request.nonce)) {
 	case TOKEN_FREE:
-		if (check_tenant(a)) /* told to who has a token, and before it is used up */
+		if (may_begin(a))
 			claim(a, &record);
 		break;
 	case TOKEN_OURS:
-		if (check_tenant(a))
+		if (may_begin(a))
 			read_list(a);
 		break;
 	case TOKEN_USED:
@@ -407,8 +416,7 @@ static int make_key(struct admit *a)
 }
 
 struct admit *admit_start(struct managed *managed, struct engine *engine, struct mp_str tenant,
-			  const struct admit_request *request, uint64_t now_ms,
-			  void (*done)(void *ctx, const struct admit_answer *answer), void *ctx)
+			  const struct admit_request *request, uint64_t now_ms, const struct admit_calls *calls)
 {
 	struct admit *a = calloc(1, sizeof(*a));
 	struct engine_range first = { .from = { 0 } };
@@ -416,7 +424,7 @@ struct admit *admit_start(struct managed *managed, struct engine *engine, struct
 	if (!a)
 		return NULL;
 	*a = (struct admit){ .managed = managed, .engine = engine, .request = *request, .now_ms = now_ms,
-			     .done = done, .ctx = ctx, .claims = 1 };
+			     .calls = *calls, .claims = 1 };
 	cluster_ask_init(&a->ask, managed_http(managed), on_answer, a);
 	buf_init(&a->key, KEY_MAX);
 	buf_init(&a->record, TOKEN_RECORD_MAX);

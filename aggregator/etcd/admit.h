@@ -5,7 +5,7 @@
  * learner, or it is told to be a client when there are five.
  *
  * Everything may be asked again by the same joiner: it is found as it was left.
- * One at a time.  admit_next() is pure; the rest is on the loop.
+ * One at a time, once its token is known to be good: until then nothing is told or held.  admit_next() is pure; the rest is on the loop.
  */
 #ifndef AGGREGATOR_ETCD_ADMIT_H
 #define AGGREGATOR_ETCD_ADMIT_H
@@ -55,13 +55,17 @@ struct admit_answer {
 	struct buf *body;  /* of 200; may be taken */
 };
 
-/*
- * tenant: the group's; copied, like the request.  done(ctx, answer) comes from the
- * loop, once.  NULL without memory.
- */
+/* Both come from the loop, with ctx. */
+struct admit_calls {
+	/* Its token is good: it begins now, or, with false, another is at it.  Perhaps again, and perhaps never. */
+	bool (*begins)(void *ctx);
+	void (*done)(void *ctx, const struct admit_answer *answer); /* the end; once */
+	void *ctx;
+};
+
+/* tenant: the group's; copied, like the request and the calls.  NULL without memory. */
 struct admit *admit_start(struct managed *managed, struct engine *engine, struct mp_str tenant,
-			  const struct admit_request *request, uint64_t now_ms,
-			  void (*done)(void *ctx, const struct admit_answer *answer), void *ctx);
+			  const struct admit_request *request, uint64_t now_ms, const struct admit_calls *calls);
 
 /* Nobody waits for it any more: done() comes soon. */
 void admit_stop(struct admit *admit);

@@ -66,6 +66,7 @@ struct rows_http {
 	const struct etcd_room *room; /* how much etcd has; borrowed, NULL: not etcd's */
 	struct managed *managed;     /* etcd of our own; borrowed, NULL: none */
 	struct joining *joining;     /* a member that is being let in; NULL: nobody */
+	unsigned n_joining;          /* those that ask for it, their tokens being looked up */
 	void (*leave)(void *ctx);    /* takes this member out of its group; with managed */
 	void *leave_ctx;             /* of leave() */
 };

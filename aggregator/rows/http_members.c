@@ -19,6 +19,7 @@
 #define ANSWER_MAX ((size_t)1 << 20)
 #define PROBE_MS 1500
 #define MISTAKES_MAX 4
+#define JOINS_MAX 64   /* tokens that are looked up at once */
 
 static const struct http_field json[] = { { "Content-Type", "application/json" }, { NULL, NULL } };
 static const struct http_field soon[] = { { "Retry-After", "1" }, { NULL, NULL } };
@@ -278,7 +279,9 @@ static void on_admitted(void *ctx, const struct admit_answer *answer)
 {
 	struct joining *j = ctx;
 
-	j->http->joining = NULL;
+	if (j->http->joining == j)
+		j->http->joining = NULL;
+	j->http->n_joining--;
 	http_on_gone(j->req, NULL, NULL);
 	if (answer->status == 200)
 		rows_answer(j->req, 200, answer->body);
@@ -295,14 +298,46 @@ static void on_joiner_gone(void *ctx)
 	admit_stop(j->admit);
 }
 
-/* No right is asked for but the token. */
+/* It has a token: who has none cannot keep others out. */
+static bool on_begins(void *ctx)
+{
+	struct joining *j = ctx;
+
+	if (j->http->joining && j->http->joining != j)
+		return false;
+	j->http->joining = j;
+	return true;
+}
+
+static void begin_join(struct rows_http *http, struct http_req *req, const struct admit_request *request)
+{
+	struct joining *j = http->n_joining < JOINS_MAX ? calloc(1, sizeof(*j)) : NULL;
+	const struct admit_calls calls = { on_begins, on_admitted, j };
+
+	if (!j) {
+		http_answer_error_fields(req, 503, soon, "busy", "too many ask to join");
+		return;
+	}
+	j->http = http;
+	j->req = req;
+	j->admit = admit_start(http->managed, group_engine(http->group), group_tenant(http->group), request, wall_ms(),
+			       &calls);
+	if (!j->admit) {
+		http_answer_error_fields(req, 503, soon, "unavailable", "out of memory");
+		free(j);
+		return;
+	}
+	http->n_joining++;
+	http_on_gone(req, on_joiner_gone, j);
+}
+
+/* No right is asked for but the token; until that is known to be good, nothing is told but what it says itself. */
 void rows_join(void *ctx, struct http_req *req)
 {
 	struct rows_http *http = ctx;
 	struct admit_request request;
 	char group[META_UUID_SIZE];
 	struct err err = { 0 };
-	struct joining *j;
 
 	if (!rows_query_only(req, "") || !is_managed(http, req))
 		return;
@@ -316,25 +351,9 @@ void rows_join(void *ctx, struct http_req *req)
 	if (!token_group(slice_of(request.token), group)) {
 		http_answer_error(req, 403, "token", "that is no token to join with");
 	} else if (strcmp(group, managed_identity(http->managed)->group) != 0) {
-		http_answer_error(req, 403, "token", "the token is of group %s, and this one is %s", group,
-				  managed_identity(http->managed)->group);
-	} else if (request.format != META_FORMAT) {
-		http_answer_error(req, 409, "format", "the rows of this group are of format %d, and the joining program "
-				  "knows %d: use one of the same format", META_FORMAT, (int)request.format);
-	} else if (http->joining || !(j = calloc(1, sizeof(*j)))) {
-		http_answer_error_fields(req, 503, soon, "busy", "another member is joining");
+		http_answer_error(req, 403, "token", "the token is of group %s, and this is another", group);
 	} else {
-		*j = (struct joining){ .http = http, .req = req };
-		j->admit = admit_start(http->managed, group_engine(http->group), group_tenant(http->group),
-				       &request, wall_ms(), on_admitted, j);
-		http->joining = j;
-		if (j->admit) {
-			http_on_gone(req, on_joiner_gone, j);
-			return;
-		}
-		http->joining = NULL;
-		http_answer_error_fields(req, 503, soon, "unavailable", "out of memory");
-		free(j);
+		begin_join(http, req, &request);
 	}
 }
 

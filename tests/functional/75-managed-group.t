@@ -137,6 +137,33 @@ def part_join():
     return members, load
 
 
+def part_made_up(one, group):
+    """Secrets that somebody made up: they learn nothing, and keep nobody out."""
+    other = {"token": "%s.%s" % (group, "0" * 32), "member": "x", "nonce": "1" * 16, "replaces": "0" * 16,
+             "peer": "http://127.0.0.1:1", "format": 99, "tenant": "other"}
+    status, told = one.json("POST", "/v1/members/join", other)
+    mp.is_((status, told["code"]), (403, "token"), "a format and a tenant count after the token")
+    good = {**other, "token": one.token(), "nonce": "2" * 16, "member": "m2"}
+    mp.is_([one.json("POST", "/v1/members/join", {**good, **more})[1]["code"] for more in ({}, {"format": 1})],
+           ["format", "tenant"], "with a token they are told")
+    good.update(format=1, tenant="default")
+    seen, stop = [], threading.Event()
+
+    def bother():
+        while not stop.is_set():
+            seen.append(one.json("POST", "/v1/members/join", other)[0])
+    threads = [threading.Thread(target=bother) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    mp.wait_for(lambda: len(seen) > 24, "somebody who tries secrets")
+    mp.is_([one.json("POST", "/v1/members/join", good)[1]["code"] for _ in range(10)], ["alive"] * 10,
+           "who has one is let in all the same, so far as it may")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    mp.is_(set(seen), {403}, "and those are not")
+
+
 def part_tokens(members):
     one = members[0]
     group = one.identity()["group"]
@@ -145,6 +172,8 @@ def part_tokens(members):
                         (stranger.token(), "is of group")):
         code, err = Managed("m9", "--join", one.url, "--join-token", token, start=False).fails()
         mp.ok(code == 1 and want in err, "refused: " + err.strip())
+    mp.ok(group not in err, "and is not told which group this is")
+    part_made_up(one, group)
     token = one.token(seconds=1)
     mp.is_(one.json("POST", "/v1/members/token", {"seconds": 0})[0], 400, "no token for no time")
     time.sleep(1.1)  # the token's own time

@@ -22,6 +22,7 @@
 #define STEPS_MAX 16   /* changes of members for one joiner; then it has to ask again */
 #define CLAIMS_MAX 8   /* tries to claim its token */
 #define PROBE_MS 1500
+#define PROBE_AGAIN_MS 3000 /* behind a probe without an answer: one packet lost is no death */
 
 struct admit {
 	struct managed *managed;     /* borrowed, like the engine */
@@ -38,6 +39,8 @@ struct admit {
 	bool listing;                /* rather the list is */
 	uint64_t id;                 /* of whom the step speaks */
 	uint64_t dead, alive;        /* found so */
+	uint64_t silent;             /* has not answered the first of two probes */
+	uv_timer_t timer;            /* until the second one */
 	struct cluster_list list;    /* read last */
 	unsigned steps;              /* so far */
 	bool stopped;                /* nobody waits */
@@ -142,13 +145,19 @@ enum admit_step admit_next(const struct cluster_list *list, const struct admit_r
 	*ret_id = m ? m->id : 0;
 	if (m)
 		return ADMIT_READY;
-	*ret_id = gone;
-	if (cluster_by_id(list, gone))
-		return ADMIT_REMOVE;
+	m = gone != alive ? cluster_by_id(list, gone) : NULL;
+	*ret_id = m ? m->id : 0;
+	if (m)
+		return m->client[0] && m->id != dead ? ADMIT_PROBE : ADMIT_REMOVE;
 	return list->n < ETCD_VOTERS_MAX ? ADMIT_ADD : ADMIT_CLIENT;
 }
 
 /* ------------------------------------------------------------------------ the end */
+
+static void on_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
 
 static void finish(struct admit *a, int status, const char *code, const char *text)
 {
@@ -161,7 +170,7 @@ static void finish(struct admit *a, int status, const char *code, const char *te
 	buf_fini(&a->claim);
 	buf_fini(&a->body);
 	explicit_bzero(&a->request, sizeof(a->request));
-	free(a);
+	uv_close((uv_handle_t *)&a->timer, on_closed);
 }
 
 __attribute__((format(printf, 4, 5))) static void refuse(struct admit *a, int status, const char *code,
@@ -280,12 +289,22 @@ static void on_change(struct admit *a, const struct cluster_ask *ask)
 		refuse(a, 503, "unavailable", "etcd: %s", ask->why);
 }
 
+static void probe_again(uv_timer_t *timer)
+{
+	go_on(timer->data); /* to the same step */
+}
+
 static void on_probe(struct admit *a, const struct cluster_ask *ask)
 {
-	if (ask->status && cluster_answered(ask) == a->id)
+	if (ask->status && cluster_answered(ask) == a->id) {
 		a->alive = a->id;
-	else
+	} else if (a->silent == a->id) {
 		a->dead = a->id;
+	} else {
+		a->silent = a->id;
+		uv_timer_start(&a->timer, probe_again, PROBE_AGAIN_MS, 0);
+		return;
+	}
 	go_on(a);
 }
 
@@ -415,7 +434,7 @@ static int make_key(struct admit *a)
 	return rc;
 }
 
-struct admit *admit_start(struct managed *managed, struct engine *engine, struct mp_str tenant,
+struct admit *admit_start(uv_loop_t *loop, struct managed *managed, struct engine *engine, struct mp_str tenant,
 			  const struct admit_request *request, uint64_t now_ms, const struct admit_calls *calls)
 {
 	struct admit *a = calloc(1, sizeof(*a));
@@ -425,6 +444,8 @@ struct admit *admit_start(struct managed *managed, struct engine *engine, struct
 		return NULL;
 	*a = (struct admit){ .managed = managed, .engine = engine, .request = *request, .now_ms = now_ms,
 			     .calls = *calls, .claims = 1 };
+	uv_timer_init(loop, &a->timer); /* cannot fail */
+	a->timer.data = a;
 	cluster_ask_init(&a->ask, managed_http(managed), on_answer, a);
 	buf_init(&a->key, KEY_MAX);
 	buf_init(&a->record, TOKEN_RECORD_MAX);
@@ -437,14 +458,14 @@ struct admit *admit_start(struct managed *managed, struct engine *engine, struct
 			return a;
 	}
 	buf_fini(&a->key);
-	free(a);
+	uv_close((uv_handle_t *)&a->timer, on_closed);
 	return NULL;
 }
 
 void admit_stop(struct admit *admit)
 {
 	admit->stopped = true;
-	if (!cluster_is_busy(&admit->ask))
+	if (!cluster_is_busy(&admit->ask) && !uv_is_active((uv_handle_t *)&admit->timer))
 		return; /* the engine answers soon */
 	http_task_cancel(admit->ask.post);
 	admit->ask.post = NULL;

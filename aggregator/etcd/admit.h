@@ -32,7 +32,7 @@ int admit_request_read(struct mp_str text, struct admit_request *ret, struct err
 enum admit_step {
 	ADMIT_READY,  /* it is in: as the member `id` */
 	ADMIT_CLIENT, /* it is in: as a client of those that there are */
-	ADMIT_PROBE,  /* look whether `id`, which it would replace, lives */
+	ADMIT_PROBE,  /* look whether `id`, whose place it would have, lives: dead is who twice gives no answer */
 	ADMIT_REMOVE, /* take `id` out */
 	ADMIT_ADD,    /* add its etcd as a learner */
 	ADMIT_ALIVE,  /* refuse: `id` lives */
@@ -64,7 +64,7 @@ struct admit_calls {
 };
 
 /* tenant: the group's; copied, like the request and the calls.  NULL without memory. */
-struct admit *admit_start(struct managed *managed, struct engine *engine, struct mp_str tenant,
+struct admit *admit_start(uv_loop_t *loop, struct managed *managed, struct engine *engine, struct mp_str tenant,
 			  const struct admit_request *request, uint64_t now_ms, const struct admit_calls *calls);
 
 /* Nobody waits for it any more: done() comes soon. */

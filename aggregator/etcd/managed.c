@@ -334,6 +334,23 @@ uint64_t managed_silent_since(const struct managed *managed, uint64_t etcd_id)
 	return 0;
 }
 
+/* Does another one answer besides it, or is there none?  Else it may be we who cannot be reached. */
+static bool sees_others(const struct managed *managed, uint64_t gone)
+{
+	bool others = false;
+
+	for (size_t i = 0; i < managed->list.n; i++) {
+		const struct cluster_member *m = &managed->list.member[i];
+
+		if (m->id == gone || m->id == managed->id.etcd_id || m->learner)
+			continue;
+		others = true;
+		if (!managed_silent_since(managed, m->id))
+			return true;
+	}
+	return !others;
+}
+
 uint64_t managed_gone(const struct managed *managed)
 {
 	uint64_t after = (uint64_t)managed->options.replace_after_ms, now = managed_now(managed);
@@ -341,7 +358,7 @@ uint64_t managed_gone(const struct managed *managed)
 	for (size_t i = 0; after && i < managed->list.n; i++) {
 		uint64_t since = managed_silent_since(managed, managed->list.member[i].id);
 
-		if (since && now - since >= after)
+		if (since && now - since >= after && sees_others(managed, managed->list.member[i].id))
 			return managed->list.member[i].id;
 	}
 	return 0;

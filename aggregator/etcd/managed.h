@@ -89,7 +89,10 @@ const char *managed_url(const struct managed *managed);
 /* Since when (ms of the loop's clock) a member of etcd has not answered; 0: it does, or nobody asked. */
 uint64_t managed_silent_since(const struct managed *managed, uint64_t etcd_id);
 
-/* One that votes and has been silent for so long that another may have its place; 0: none. */
+/*
+ * One that has been silent for so long that another may have its place; 0: none.  That is from
+ * here: who hears none of the others says nothing of any.
+ */
 uint64_t managed_gone(const struct managed *managed);
 
 /* pid of our etcd; 0: it does not live. */

@@ -320,8 +320,8 @@ static void begin_join(struct rows_http *http, struct http_req *req, const struc
 	}
 	j->http = http;
 	j->req = req;
-	j->admit = admit_start(http->managed, group_engine(http->group), group_tenant(http->group), request, wall_ms(),
-			       &calls);
+	j->admit = admit_start(group_loop(http->group), http->managed, group_engine(http->group), group_tenant(http->group),
+			       request, wall_ms(), &calls);
 	if (!j->admit) {
 		http_answer_error_fields(req, 503, soon, "unavailable", "out of memory");
 		free(j);

@@ -14,10 +14,12 @@
 #define SMALL_MS 100     /* likewise, of a quota that may be used up in a second */
 #define SMALL (UINT64_C(1) << 30)
 #define ANSWER_MS 1000   /* that an answer may take */
+#define SILENT_MAX 10    /* rounds; then what it said counts no more, if another one answers */
 
 struct place {
 	char url[ETCD_URL_SIZE];
-	struct cluster_sizes sizes; /* as it last said */
+	struct cluster_sizes sizes; /* as it last said; 0: not known */
+	unsigned silent;            /* rounds since it did */
 };
 
 struct etcd_room {
@@ -66,7 +68,23 @@ static void judge(struct etcd_room *room)
 		       "NOSPACE disarm each alarm by its member id", s->sizes.size, s->sizes.in_use, s->quota);
 }
 
-/* The endpoints may have changed since it was asked: whose answer it is its place tells, while it is the same. */
+/* It may be dead, and what it once said would be the group's for ever. */
+static void tell_silent(struct etcd_room *room, struct place *place)
+{
+	bool others = false;
+
+	for (size_t i = 0; i < room->n; i++)
+		others |= &room->place[i] != place && room->place[i].sizes.size && !room->place[i].silent;
+	if (place->silent < SILENT_MAX)
+		place->silent++;
+	if (place->silent < SILENT_MAX || !others || !place->sizes.size)
+		return;
+	place->sizes = (struct cluster_sizes){ .size = 0 };
+	judge(room);
+	room->options.learnt(room->options.ctx);
+}
+
+/* Of the place whose turn it is: when places change, what was asked is cancelled. */
 static void on_answer(void *ctx, struct cluster_ask *ask)
 {
 	struct etcd_room *room = ctx;
@@ -75,13 +93,17 @@ static void on_answer(void *ctx, struct cluster_ask *ask)
 	struct err err = { 0 };
 
 	room->turn++;
-	if (!place || !ask->status)
+	if (!place)
 		return;
 	if (ask->status == 200 && cluster_sizes_read(buf_slice(&ask->answer), &sizes, &err) == 0) {
 		place->sizes = sizes;
+		place->silent = 0;
 		judge(room);
 		room->options.learnt(room->options.ctx);
-	} else if (!room->warned) {
+		return;
+	}
+	tell_silent(room, place);
+	if (ask->status && !room->warned) {
 		room->warned = true;
 		log_warn("etcd does not say how full it is", "url=%s status=%d why=%s", LOG_STR(place->url), ask->status,
 			 LOG_STR(err.text[0] ? err.text : ask->why));
@@ -146,6 +168,7 @@ void etcd_room_set(struct etcd_room *room, const char *const *urls, size_t n)
 			continue;
 		(void)snprintf(place->url, sizeof(place->url), "%s", urls[i]);
 		place->sizes = known ? known->sizes : (struct cluster_sizes){ .size = 0 };
+		place->silent = known ? known->silent : 0;
 		room->n++;
 	}
 	judge(room);

@@ -9,8 +9,8 @@
  * mostly is not, and a compaction may even make the file larger), so that only defragmenting
  * makes room.  The fullest member counts: the alarm of one is everybody's.
  *
- * An endpoint that does not answer is as it was; while none has ever answered nothing is known, and there
- * is no bound.  For serve_room.c; on the loop.
+ * An endpoint that does not answer is as it was, for ten rounds; then it is forgotten, as long as another one
+ * answers.  While none has ever answered nothing is known, and there is no bound.  For serve_room.c; on the loop.
  */
 #ifndef AGGREGATOR_ETCD_ROOM_H
 #define AGGREGATOR_ETCD_ROOM_H

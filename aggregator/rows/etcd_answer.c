@@ -163,14 +163,21 @@ static bool read_lease(struct etcd_answer *a, const void *message)
 	return set_header(a, lease->header);
 }
 
-/* A token goes into a header: it is kept only as it is. */
+/* A token goes into a header: it is kept only as it is, and fits. */
 static bool read_login(struct etcd_answer *a, const void *message)
 {
 	const Pb__AuthenticateResponse *login = message;
 
-	set_text(a->token, sizeof(a->token), slice_of(login->token));
-	if (strcmp(a->token, login->token) != 0)
-		return etcd_answer_fail(a, "a strange token");
+	size_t len = strlen(login->token);
+
+	if (len > ETCD_USER_TOKEN_MAX)
+		return etcd_answer_fail(a, "a token of %zu bytes; %d are taken at most", len, ETCD_USER_TOKEN_MAX);
+	for (size_t i = 0; i < len; i++)
+		if (login->token[i] < ' ' || login->token[i] > '~')
+			return etcd_answer_fail(a, "a strange token");
+	a->token = len ? strdup(login->token) : NULL;
+	if (len && !a->token)
+		return etcd_answer_fail(a, "out of memory");
 	return set_header(a, login->header);
 }
 
@@ -195,7 +202,8 @@ static void forget(struct etcd_answer *a)
 	a->cluster = a->revision = a->id = a->ttl = a->compact_revision = 0;
 	a->responses = 0;
 	a->succeeded = a->more = a->created = a->canceled = a->fragment = false;
-	a->token[0] = '\0';
+	free(a->token);
+	a->token = NULL;
 	if (!a->ended)
 		a->text[0] = '\0';
 }
@@ -335,7 +343,9 @@ void etcd_answer_fini(struct etcd_answer *a)
 	buf_fini(&a->part);
 	buf_fini(&a->bytes);
 	free(a->items);
+	free(a->token);
 	a->items = NULL;
+	a->token = NULL;
 	a->n_items = a->room = 0;
 }
 

@@ -33,6 +33,8 @@ enum etcd_method {
 
 #define ETCD_METHODS (ETCD_LOGIN + 1)
 
+#define ETCD_USER_TOKEN_MAX 4096 /* bytes of a user's token: JSON web tokens take some 700 */
+
 /* A key with its value, or an event. */
 struct etcd_item {
 	size_t start;              /* its bytes stand behind that point of `bytes` */
@@ -63,7 +65,7 @@ struct etcd_answer {
 	bool more;                  /* a range: the limit cut it */
 	bool created, canceled;     /* a watch: it has begun, has ended */
 	bool fragment;              /* a watch: the next message belongs to this one */
-	char token[200];            /* of a user who has logged in */
+	char *token;                /* owned: of a user who has logged in; NULL: of all other messages */
 
 	struct etcd_item *items;    /* owned; of all messages until they are taken */
 	size_t n_items, room;       /* used and allocated */

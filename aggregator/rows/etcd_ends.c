@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "aggregator/rows/etcd_body.h"
@@ -113,7 +114,8 @@ static void learn(struct etcd_ask *ask, struct etcd_verdict *verdict)
 			not_serving(e, ask->at, verdict->why);
 		break;
 	case ETCD_NO_TOKEN:
-		e->token[0] = '\0';
+		free(e->token);
+		e->token = NULL;
 		/* fall through */
 	case ETCD_TROUBLE:
 		not_serving(e, ask->at, verdict->why);
@@ -173,7 +175,7 @@ bool etcd_ask_send(struct etcd_ask *ask, struct endpoint *at, uint64_t timeout_m
 	/* A probe has a connection of its own: one that hangs would take calls along (lib/http_multi.h). */
 	const struct etcd_request request = { .method = ask->answer.method, .url = at->url, .fresh = ask->probe,
 					      .body = buf_slice(&ask->body), .leaderless = ask->leaderless,
-					      .token = e->token[0] ? e->token : NULL, .timeout_ms = (long)timeout_ms };
+					      .token = e->token, .timeout_ms = (long)timeout_ms };
 
 	if (ask->body.error)
 		return false;
@@ -266,10 +268,13 @@ static void on_probed(struct etcd_ask *ask, struct etcd_verdict *verdict)
 		on_failed(e, at, verdict->why);
 		return;
 	}
-	if (ask->answer.token[0])
-		(void)snprintf(e->token, sizeof(e->token), "%s", ask->answer.token);
-	else
+	if (ask->answer.token) {
+		free(e->token);
+		e->token = ask->answer.token;
+		ask->answer.token = NULL;
+	} else {
 		at->good = true;
+	}
 	at->failures = 0;
 	at->due = uv_now(e->loop); /* after the log-in comes the question */
 	etcd_wake(e);
@@ -282,7 +287,7 @@ static void on_probed(struct etcd_ask *ask, struct etcd_verdict *verdict)
 static bool probe(struct etcd *e, struct endpoint *at)
 {
 	const char *password = e->texts[ETCD_PASSWORD], *key = e->texts[ETCD_PROBE];
-	bool login = e->texts[ETCD_USER] && !e->token[0];
+	bool login = e->texts[ETCD_USER] && !e->token;
 	uint64_t limit = doubled(PROBE_FIRST_MS, at->failures);
 	struct etcd_ask *ask = &at->probe;
 

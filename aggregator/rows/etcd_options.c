@@ -27,6 +27,7 @@ void etcd_free(struct etcd *e)
 		free(e->ends[i].url);
 	for (size_t i = 0; i < sizeof(e->texts) / sizeof(e->texts[0]); i++)
 		text_free(e->texts[i]);
+	text_free(e->token);
 	free(e);
 }
 

@@ -80,7 +80,7 @@ struct etcd {
 	size_t n_ends;
 	struct endpoint *used;                /* last, or NULL */
 	char *texts[6];                       /* owned: see enum etcd_text; NULL where there is none */
-	char token[200];                      /* of the user; "" before the log-in */
+	char *token;                          /* of the user, owned; NULL before the log-in */
 	struct engine_etcd_limits limits;     /* defaults filled in */
 	uint64_t timeout_ms;                  /* of a request */
 	unsigned lease_s;                     /* asked for */

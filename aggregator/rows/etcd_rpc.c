@@ -19,7 +19,7 @@ struct http_task *etcd_rpc(struct http_multi *http, const struct etcd_request *r
 {
 	const char *fields[5] = { "Content-Type: application/grpc", "TE: trailers" };
 	size_t n = 2;
-	char token[256], url[512];
+	char token[sizeof("token: ") + ETCD_USER_TOKEN_MAX], url[512];
 
 	/* Without a leader the answer is then "no leader", at once. */
 	if (!request->leaderless)

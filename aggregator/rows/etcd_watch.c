@@ -138,7 +138,7 @@ static bool start(struct watch *w, struct endpoint *at)
 	w->due = uv_now(e->loop) + e->timeout_ms;
 	w->post = etcd_rpc(e->streams, &(struct etcd_request){ .method = ETCD_WATCH, .url = at->url,
 							       .body = buf_slice(&w->body), .fresh = true,
-							       .token = e->token[0] ? e->token : NULL }, &calls);
+							       .token = e->token }, &calls);
 	e->counts.watches += w->post != NULL;
 	return w->post != NULL;
 }

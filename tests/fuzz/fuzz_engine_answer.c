@@ -66,7 +66,7 @@ static void check_same(const struct etcd_answer *a, const struct etcd_answer *b)
 	FUZZ_CHECK(a->n_items == b->n_items && a->objects == b->objects && a->responses == b->responses);
 	FUZZ_CHECK(a->cluster == b->cluster && a->revision == b->revision && a->succeeded == b->succeeded);
 	FUZZ_CHECK(slice_eq(buf_slice(&a->bytes), buf_slice(&b->bytes)));
-	FUZZ_CHECK(!strcmp(a->text, b->text) && !strcmp(a->token, b->token));
+	FUZZ_CHECK(!strcmp(a->text, b->text) && !strcmp(a->token ? a->token : "", b->token ? b->token : ""));
 }
 
 /* What is left after some were taken is what it was. */

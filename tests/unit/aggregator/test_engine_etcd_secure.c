@@ -5,6 +5,8 @@
  * certificate that has a common name.
  */
 #include "aggregator/rows/engine_etcd.h"
+#include "aggregator/rows/etcd_answer.h"
+#include "lib/slice.h"
 #include "tests/unit/aggregator/engine_suite.h"
 #include "tests/unit/aggregator/etcd_group.h"
 
@@ -149,6 +151,78 @@ static void test_users(void)
 	suite_close();
 }
 
+/* Tokens that say themselves who it is, and for how long: much longer than etcd's simple ones. */
+static void test_jwt(void)
+{
+	static const char *const options[] = { "--cert-file", cert, "--key-file", key, "--trusted-ca-file", ca,
+					       "--client-cert-auth", "--auth-token",
+					       "jwt,pub-key=jwt.pub,priv-key=jwt.key,sign-method=RS256,ttl=3s", NULL };
+	const struct engine_etcd_options part = { .ca = ca, .cert = cert, .key = key, .user = "part", .password = "secret",
+						  .probe = "mine/" };
+	uint64_t end;
+	struct suite_answer answer;
+
+	etcd_group_kill(&group, 0, SIGKILL);
+	group.extra = options;
+	if (!ok(run("openssl genrsa -out jwt.key 4096 && openssl rsa -in jwt.key -pubout -out jwt.pub") && !chdir(group.folder),
+		"a key to sign tokens with"))
+		return;
+	etcd_group_start(&group, 0);
+	open_engine(&part);
+	answer = suite_put("mine/j", "1");
+	is_int((int)answer.outcome, ENGINE_COMMITTED, "a user with a long token: %s", answer.why);
+	for (end = uv_hrtime() + UINT64_C(4000000000); uv_hrtime() < end;)
+		uv_run(&suite_loop, UV_RUN_ONCE); /* the token's own time */
+	for (unsigned i = 0; i < 3; i++) {
+		answer = suite_put("mine/j", "2"); /* with the old one it was not attempted, or nobody knows */
+		if (answer.outcome == ENGINE_COMMITTED)
+			break;
+	}
+	is_int((int)answer.outcome, ENGINE_COMMITTED, "it logs in again when the token has run out: %s", answer.why);
+	suite_is("mine/j", "2", "and reads");
+	suite_close();
+}
+
+/* A log-in's answer with a token of so many bytes. */
+static void log_in(struct etcd_answer *answer, size_t size, char byte)
+{
+	static char text[ETCD_USER_TOKEN_MAX + 64];
+	size_t message = size + 3;
+	char *at = text;
+
+	*at++ = 0; /* not compressed */
+	*at++ = 0;
+	*at++ = 0;
+	*at++ = (char)(message >> 8);
+	*at++ = (char)(message & 0xff);
+	*at++ = 2 << 3 | 2; /* the token */
+	*at++ = (char)((size & 0x7f) | 0x80);
+	*at++ = (char)(size >> 7);
+	memset(at, byte, size);
+	etcd_answer_again(answer, ETCD_LOGIN, 0);
+	(void)etcd_answer_feed(answer, slice_make(text, 5 + message));
+}
+
+static void test_tokens(void)
+{
+	struct etcd_answer answer;
+
+	etcd_answer_init(&answer, 65536);
+	log_in(&answer, 128, 'a');
+	ok(answer.token && strlen(answer.token) == 128, "a token");
+	log_in(&answer, ETCD_USER_TOKEN_MAX, 'b');
+	ok(answer.token && strlen(answer.token) == ETCD_USER_TOKEN_MAX && answer.token[0] == 'b', "one as long as it may be");
+	log_in(&answer, ETCD_USER_TOKEN_MAX + 1, 'c');
+	ok(!answer.token && strstr(answer.wrong, "4097 bytes"), "one that is longer: %s", answer.wrong);
+	log_in(&answer, 128, '\n');
+	ok(!answer.token && answer.wrong[0], "one that would end a header: %s", answer.wrong);
+	log_in(&answer, 200, 'd');
+	ok(answer.token && !answer.wrong[0], "another one");
+	etcd_answer_again(&answer, ETCD_RANGE, 0);
+	ok(!answer.token, "which is forgotten");
+	etcd_answer_fini(&answer);
+}
+
 int main(void)
 {
 	const char *const options[] = { "--cert-file", cert, "--key-file", key, "--trusted-ca-file", ca,
@@ -157,12 +231,14 @@ int main(void)
 	if (!etcd_group_run("command -v etcdctl >/dev/null 2>&1 && command -v openssl >/dev/null 2>&1") || !etcd_group_prepare(&group, 1, "https", options))
 		return skip_all("no etcd, etcdctl or openssl (Debian packages etcd-server, etcd-client, openssl)");
 	is_int(suite_uv_init(), 0, "a loop");
+	test_tokens();
 	ok(make_certificates(), "certificates");
 	etcd_group_start(&group, 0);
 	test_tls();
 	test_new_certificates();
 	ok(make_users(), "users");
 	test_users();
+	test_jwt();
 	etcd_group_close(&group);
 	suite_uv_fini();
 	return done();

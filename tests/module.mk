@@ -112,6 +112,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/79-rows-tenants.t \
 	tests/functional/79-rows-late.t \
 	tests/functional/79-rows-stop.t \
+	tests/functional/78-rows-huge.t \
 	tests/functional/78-rows-limits.t \
 	tests/functional/81-openapi.t \
 	tests/functional/82-rows-quota.t \

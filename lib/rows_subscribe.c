@@ -50,6 +50,8 @@ struct rows_subscription {
 	uint64_t heartbeat_ms;
 	uint64_t incarnation;       /* 0: that of the first cell */
 	uint64_t next;              /* seq; 0: the first that comes */
+	bool seen;                  /* the cells before `next` were there, in that incarnation */
+	unsigned ahead;             /* heartbeats, one behind the other, of a row that ends before `next` */
 	struct map places;          /* struct place by name; owned */
 	struct http_task *task;     /* the stream */
 	struct rowc_request *asking; /* the row itself */
@@ -230,6 +232,7 @@ static void on_asked(void *ctx, const struct rows_answer *answer)
 	bool there = answer->outcome == ROWS_OK, absent = answer->outcome == ROWS_NOT_THERE;
 	bool other = there && ((sub->incarnation && sub->incarnation != answer->incarnation) ||
 			       (sub->next && sub->next < answer->floor));
+	bool lost = there && !other && sub->seen && sub->next > answer->highest + 1;
 	struct rows_ended ended = { .outcome = ROWS_GONE, .why = answer->why };
 
 	sub->asking = NULL;
@@ -238,10 +241,11 @@ static void on_asked(void *ctx, const struct rows_answer *answer)
 	} else if (answer->outcome == ROWS_REJECTED) {
 		ended.outcome = ROWS_REJECTED;
 		sub_end(sub, &ended);
-	} else if (other) {
+	} else if (other || lost) {
 		ended.incarnation = answer->incarnation;
 		ended.floor = answer->floor;
-		ended.why = "the row was made again, or its floor has passed what was to come next";
+		ended.why = lost ? "cells that were seen are not there: an older state of the row was restored" :
+				   "the row was made again, or its floor has passed what was to come next";
 		sub_end(sub, &ended);
 	} else if (absent && (sub->incarnation || !sub->wait)) {
 		ended.outcome = sub->incarnation ? ROWS_GONE : ROWS_NOT_THERE;
@@ -276,6 +280,7 @@ static enum next row_cell(struct rows_subscription *sub, const struct rows_frame
 	if (frame->seq < sub->next)
 		return GO_ON;
 	sub->next = frame->seq + 1;
+	sub->seen = true;
 	tell_cell(sub, frame);
 	return GO_ON;
 }
@@ -344,6 +349,15 @@ static enum next on_cell(struct rows_subscription *sub, const struct rows_frame 
 	return sub->by_prefix ? prefix_cell(sub, frame) : row_cell(sub, frame);
 }
 
+/* The row ends before what was seen.  A member that is behind says so once; then the row itself is asked. */
+static bool is_ahead(struct rows_subscription *sub, const struct rows_frame *beat)
+{
+	bool ahead = !sub->by_prefix && sub->seen && sub->next > beat->seq + 1;
+
+	sub->ahead = ahead ? sub->ahead + 1 : 0;
+	return sub->ahead > 1;
+}
+
 static enum next on_heartbeat(struct rows_subscription *sub, const struct rows_frame *frame)
 {
 	const struct rows_beat beat = { frame->row, frame->incarnation, frame->seq, frame->time };
@@ -352,6 +366,8 @@ static enum next on_heartbeat(struct rows_subscription *sub, const struct rows_f
 	if (!frame->row.len)
 		return GO_ON;
 	if (!sub->by_prefix && sub->incarnation && sub->incarnation != frame->incarnation)
+		return ASK;
+	if (is_ahead(sub, frame))
 		return ASK;
 	if (!sub->by_prefix)
 		sub->incarnation = frame->incarnation;
@@ -517,6 +533,7 @@ static int start(struct rows_client *client, const struct rows_subscribe *s, con
 		return err_set(err, -ENOMEM, "out of memory");
 	*sub = (struct rows_subscription){ .client = client, .calls = *calls, .by_prefix = s->by_prefix,
 					   .wait = s->wait, .joining = joining, .incarnation = s->incarnation,
+					   .seen = s->incarnation && s->from,
 					   .next = s->by_prefix ? 0 : s->from, .member = ROWS_NOBODY,
 					   .heartbeat_ms = s->heartbeat_ms ? s->heartbeat_ms : HEARTBEAT_MS };
 	list_init(&sub->link);

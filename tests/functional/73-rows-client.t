@@ -367,6 +367,25 @@ def test_streams():
         mp.is_(client.close(), 0, "nothing is left open")
 
 
+def test_ahead():
+    """A subscriber has seen more than there is: the row itself decides."""
+    beat, old = frame(2, 7, time_=1), frame(2, 5, time_=1)
+    seven = [frame(1, seq, content=b"c%d" % seq) for seq in range(1, 8)]
+    client, reader, fake = subscribed(stream(beat, *seven, frame(3, key=b"stopping", row=b"")), stream(old, old))
+    ended = client.until(reader, "its end", "ended")
+    mp.is_((ended["ended"], len(client.cells(reader))), ("gone", 7), "a row that ends before what was seen: an older state")
+    client.close()
+    five = seven[:5]
+    client, reader, fake = subscribed(stream(old, *five, frame(3, key=b"stopping", row=b"")),
+                                      stream(frame(2, 3, time_=1), frame(2, 3, time_=1)), stream(old, seven[5]))
+    mp.wait_for(lambda: len(client.cells(reader)) >= 6, "the next cell")
+    mp.is_([seq for seq, _ in client.cells(reader)], [1, 2, 3, 4, 5, 6], "a member that is behind is no older state")
+    client.close()
+    client, reader, fake = subscribed(stream(old, old, old, frame(1, 1)))
+    mp.wait_for(lambda: client.cells(reader), "a cell")
+    mp.is_(client.close(), 0, "nor is a row that is still read")
+
+
 def test_prefixes():
     def cell(seq, life=0xff, row=b"p/a"):
         return frame(1, seq, row=row, content=b"%d" % seq, incarnation=life)
@@ -502,6 +521,7 @@ test_answers()
 test_bases()
 test_owner()
 test_streams()
+test_ahead()
 test_prefixes()
 test_kills()
 if etcd.available():

@@ -250,11 +250,29 @@ def test_killed(group, snapshot):
     wire.close()
 
 
+def test_older_program(group):
+    """A group whose `meta` does not say in which cluster it is: it does from the next start on, under members that run."""
+    url = ",".join(group.urls)
+    one = aggregator.Aggregator("one", "--group", url, "--tenant", "old").wait_ready()
+    key, told = "middlepipe/old/meta", json.loads(group.get(0, "middlepipe/old/meta"))
+    cluster = told.pop("cluster")
+    mp.is_(one.stop(), 0, "it stops")
+    mp.ok(group.put(0, key, json.dumps(told, separators=(",", ":"))), "and was one of an older program")
+    one.start().wait_ready()
+    mp.is_(json.loads(group.get(0, key)), {**told, "cluster": cluster}, "its cluster is known, and nothing else has changed")
+    mp.ok(group.put(0, key, json.dumps(told, separators=(",", ":"))), "an older program runs beside it")
+    two = aggregator.Aggregator("two", "--group", url, "--tenant", "old").wait_ready()
+    mp.is_(json.loads(group.get(0, key)), {**told, "cluster": cluster}, "the next start says it again")
+    mp.is_([each.put("row", "x")[0] for each in (one, two)], [201, 201], "and both take puts")
+    mp.is_([each.stop() for each in (two, one)], [0, 0], "the end")
+
+
 def main():
     group = etcd.Group(3)
     group.wait()
     snapshot = test_restore(group)
     test_killed(group, snapshot)
+    test_older_program(group)
     group.close()
 
 

@@ -108,7 +108,7 @@ def test_faults(group, seed):
              "etcd killed": (["0", "1", "2", "leader"], 0.1, 0.8),
              "etcd stopped": (["0", "1", "2", "leader"], 0.3, 1.5)}
     load = Workload({name: one.url for name, one in members.items()}, path, seed=seed,
-                    rows=rowfaults.ROWS, clients=4, admin=True)
+                    rows=rowfaults.ROWS, clients=8, admin=True)
     faults = rowfaults.turns(random.Random(seed), kinds, rowfaults.seconds(15))
     load.run(faults=faults, executors=Faults(group, members).table())
     rowfaults.judge(load, path, kinds, "seed %d" % seed)

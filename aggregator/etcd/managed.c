@@ -308,11 +308,6 @@ const char *managed_url(const struct managed *managed)
 	return managed->ready ? managed->client : managed_other(managed);
 }
 
-pid_t managed_pid(const struct managed *managed)
-{
-	return etcd_child_pid(managed->child);
-}
-
 size_t managed_endpoints(const struct managed *managed, char text[ETCD_TEXT_SIZE], const char **urls, size_t max)
 {
 	char *save = NULL;

@@ -95,9 +95,6 @@ uint64_t managed_silent_since(const struct managed *managed, uint64_t etcd_id);
  */
 uint64_t managed_gone(const struct managed *managed);
 
-/* pid of our etcd; 0: it does not live. */
-pid_t managed_pid(const struct managed *managed);
-
 /* May this one leave?  False and why. */
 bool managed_may_leave(const struct managed *managed, const char **ret_why);
 

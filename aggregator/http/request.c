@@ -75,11 +75,6 @@ bool req_hold(struct http_req *req, uint64_t bytes)
 	return true;
 }
 
-bool http_is_head(const struct http_req *req)
-{
-	return req->head;
-}
-
 struct mp_str http_param(const struct http_req *req, const char *name)
 {
 	return pattern_param(&req->route->pattern, &req->target, slice_of(name));

@@ -149,13 +149,3 @@ const char *http_who(const struct http_req *req)
 {
 	return req->who.text;
 }
-
-const char *http_cert_subject(const struct http_req *req)
-{
-	return req->tls_peer && req->tls_peer->verified ? req->tls_peer->subject : NULL;
-}
-
-const char *http_cert_ou(const struct http_req *req, size_t i)
-{
-	return req->tls_peer && i < req->tls_peer->n_ous ? req->tls_peer->ous[i] : NULL;
-}

@@ -25,7 +25,7 @@ struct http_server;
 struct http_req;
 
 enum http_method {
-	HTTP_GET, /* its routes serve HEAD, too */
+	HTTP_GET, /* its routes serve HEAD, too: what is answered has its body cut off */
 	HTTP_PUT,
 	HTTP_POST,
 	HTTP_DELETE,
@@ -127,9 +127,6 @@ void http_server_stop(struct http_server *server, int grace_ms, void (*stopped)(
 
 /* ------------------------------------------------------------- the request */
 
-/* True for HEAD, which is routed as GET; what is answered has its body cut off. */
-bool http_is_head(const struct http_req *req);
-
 /* The decoded segment `{name}` of the route; it has no NUL.  "" when there is no such. */
 struct mp_str http_param(const struct http_req *req, const char *name);
 
@@ -178,12 +175,6 @@ void http_deny(struct http_req *req);
 
 /* "token ops", "certificate CN", or "local"; for logs. */
 const char *http_who(const struct http_req *req);
-
-/* Subject (RFC 4514) of the client's certificate; NULL unless one was verified. */
-const char *http_cert_subject(const struct http_req *req);
-
-/* Its i-th OU, or NULL behind the last. */
-const char *http_cert_ou(const struct http_req *req, size_t i);
 
 /*
  * This request is an administrative act: the audit log gets one line, with its answer, that says

@@ -27,7 +27,7 @@ def serial(front, with_context):
 
 def who(front, with_context=None, *fields):
     a = once(front, "GET", "/who", fields=fields, context=with_context)
-    return a.body.decode().split("\n")[:-1]
+    return a.body.decode().rstrip("\n")
 
 
 def digest(token):
@@ -108,10 +108,7 @@ def part_mutual(folder, ca):
     shutil.copy(ca.cert, trust)
     front = Front("--cert", server[0], "--key", server[1], "--ca", trust)
     good = context(ca.cert, ca.sign("c1", "/O=cf/OU=organization:o1/OU=space:s1/OU=app:a1/CN=guid-1"))
-    got = who(front, good)
-    mp.is_([got[0], sorted(got[2:])], ["certificate guid-1", ["app:a1", "organization:o1", "space:s1"]],
-           "its name and its OUs are known")
-    mp.like(got[1], "CN=guid-1", "and its subject")
+    mp.is_(who(front, good), "certificate guid-1", "its name is known")
     mp.is_(ways(front, "a", with_context=good), [200] * 3, "it may do everything")
     bad = {
         "none": context(ca.cert),
@@ -121,7 +118,7 @@ def part_mutual(folder, ca):
     }
     for name, ctx in bad.items():
         mp.is_(ways(front, "a", with_context=ctx), [401] * 3, "certificate: " + name)
-        mp.is_(who(front, ctx), ["nobody", ""], "nothing is known of its client")
+        mp.is_(who(front, ctx), "nobody", "nothing is known of its client")
     late = context(ca.cert, other.sign("c5", "/CN=late"))
     kept = [front.connect(good), front.connect(late)]
     mp.is_([c.get("/row/a").status for c in kept], [200, 401], "two connections")
@@ -153,7 +150,7 @@ def part_tokens(folder):
         mp.is_(ways(front, "a", *fields), [401] * 3, "token: " + name)
     a = once(front, "GET", "/row/a")
     mp.is_([a.fields["www-authenticate"], a.code()], ["Bearer", "unauthorized"], "and why")
-    mp.is_(who(front, None, bearer("ops-secret"))[0], "token ops", "its name is known")
+    mp.is_(who(front, None, bearer("ops-secret")), "token ops", "its name is known")
 
     stream = front.connect()
     stream.send(b"GET /ticks?ms=20 HTTP/1.1\r\nHost: t\r\n" + bearer("ops-secret").encode() + b"\r\n\r\n")

@@ -143,13 +143,10 @@ static void row_delete(void *ctx, struct http_req *req)
 static void get_who(void *ctx, struct http_req *req)
 {
 	struct buf text;
-	const char *subject = http_cert_subject(req), *ou;
 
 	(void)ctx;
 	buf_init(&text, 4096);
-	buf_printf(&text, "%s\n%s\n", http_who(req), subject ? subject : "");
-	for (size_t i = 0; (ou = http_cert_ou(req, i)); i++)
-		buf_printf(&text, "%s\n", ou);
+	buf_printf(&text, "%s\n", http_who(req));
 	http_answer_buf(req, 200, plain, &text);
 	buf_fini(&text);
 }

@@ -147,17 +147,7 @@ bool rows_accepts(struct http_req *req, struct mp_str type)
 
 static bool number(struct mp_str text, uint64_t max, uint64_t *ret)
 {
-	uint64_t value = 0;
-
-	if (!text.len || text.len > 19)
-		return false;
-	for (size_t i = 0; i < text.len; i++) {
-		if (text.ptr[i] < '0' || text.ptr[i] > '9')
-			return false;
-		value = value * 10 + (uint64_t)(text.ptr[i] - '0');
-	}
-	*ret = value;
-	return value <= max;
+	return slice_to_u64(text, ret) == 0 && *ret <= max;
 }
 
 bool rows_query_number(struct http_req *req, const char *name, uint64_t max, uint64_t *ret)

@@ -180,14 +180,7 @@ static bool bad(struct rows_request *r, const char *why)
 
 static bool read_number(struct mp_str text, uint64_t *ret)
 {
-	char digits[24], *end;
-
-	if (!text.len || text.len > 19 || text.ptr[0] < '0' || text.ptr[0] > '9')
-		return false;
-	memcpy(digits, text.ptr, text.len);
-	digits[text.len] = '\0';
-	*ret = strtoull(digits, &end, 10);
-	return !*end;
+	return slice_to_u64(text, ret) == 0 && *ret <= INT64_MAX;
 }
 
 /* "incarnation:seq", "incarnation:-", "-:0" */

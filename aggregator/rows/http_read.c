@@ -361,17 +361,10 @@ static void show_cell(struct asked *a, struct row *row)
 
 static bool seq_of(struct mp_str text, uint64_t *ret)
 {
-	char digits[24], *end;
-
 	*ret = 0;
 	if (slice_eq(text, MP_LIT("latest")))
 		return true;
-	if (!text.len || text.len > 18 || text.ptr[0] < '1' || text.ptr[0] > '9')
-		return false;
-	memcpy(digits, text.ptr, text.len);
-	digits[text.len] = '\0';
-	*ret = strtoull(digits, &end, 10);
-	return !*end;
+	return text.len && text.ptr[0] != '0' && slice_to_u64(text, ret) == 0 && *ret <= INT64_MAX;
 }
 
 void rows_get_cell(void *ctx, struct http_req *req)

@@ -520,16 +520,10 @@ static bool read_wish(struct http_req *req, struct wish *ret)
 static void read_last_event(struct http_req *req, struct wish *wish)
 {
 	struct mp_str text;
-	uint64_t seq = 0;
+	uint64_t seq;
 
-	if (!http_header(req, "Last-Event-ID", &text) || !text.len || text.len > 18)
-		return;
-	for (size_t i = 0; i < text.len; i++) {
-		if (text.ptr[i] < '0' || text.ptr[i] > '9')
-			return;
-		seq = seq * 10 + (uint64_t)(text.ptr[i] - '0');
-	}
-	wish->from = seq + 1;
+	if (http_header(req, "Last-Event-ID", &text) && slice_to_u64(text, &seq) == 0 && seq < INT64_MAX)
+		wish->from = seq + 1;
 }
 
 static void answer_gone(struct http_req *req, const struct row *row)

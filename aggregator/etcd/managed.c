@@ -206,6 +206,17 @@ static void warn_even(struct managed *m)
 			 LOG_STR("one more, or one less, bears as many failures"));
 }
 
+/* A full disk keeps the older ones: they are written with whatever is written next. */
+static bool save_endpoints(struct managed *m)
+{
+	struct err err = { 0 };
+	int rc = identity_save(m->file, &m->id, &err);
+
+	if (rc < 0 && !managed_no_room(rc))
+		managed_fail(m, "%s", err.text);
+	return !m->over;
+}
+
 void managed_take_list(struct managed *m, const struct cluster_list *list)
 {
 	struct buf text;
@@ -224,7 +235,7 @@ void managed_take_list(struct managed *m, const struct cluster_list *list)
 	if (cluster_endpoints(&text, list, m->id.etcd_id) == 0 && strcmp(buf_str(&text), m->id.endpoints) != 0 &&
 	    (text.len || m->id.state == IDENTITY_MEMBER)) {
 		(void)snprintf(m->id.endpoints, sizeof(m->id.endpoints), "%s", buf_str(&text));
-		if (managed_save(m) && m->serving)
+		if (save_endpoints(m) && m->serving)
 			m->calls.endpoints(m->calls.ctx);
 	}
 	buf_fini(&text);

@@ -260,37 +260,52 @@ static void warn_of_doors(const struct managed *m)
 }
 
 /* A directory that others count on begins another life: first there, then in the identity. */
-static bool begin_life(struct managed *m, struct err *err)
+static int begin_life(struct managed *m, struct err *err)
 {
 	const char *dir = etcd_child_data(m->child);
 	uint64_t life = life_read(dir) + 1;
+	int rc = m->id.state == IDENTITY_MEMBER ? life_write(dir, life, err) : 0;
 
-	if (m->id.state != IDENTITY_MEMBER || life_write(dir, life, err) < 0)
-		return m->id.state != IDENTITY_MEMBER;
-	m->id.life = life;
-	return true;
+	if (rc == 0 && m->id.state == IDENTITY_MEMBER)
+		m->id.life = life;
+	return rc;
+}
+
+/* A member waits for its disk: it serves by the others' etcd meanwhile.  Whoever is none yet can wait for nobody. */
+static bool not_written(struct managed *m, int rc, const struct err *err)
+{
+	if (m->id.state != IDENTITY_MEMBER || !managed_no_room(rc)) {
+		managed_fail(m, "%s", err->text);
+		return false;
+	}
+	if (!m->waits_for_room)
+		log_warn("etcd is not started until the disk takes writes", "why=%s advice=%s", LOG_STR(err->text),
+			 LOG_STR("make room on the disk, or mount it for writing again"));
+	m->waits_for_room = true;
+	later(m, AGAIN_MS);
+	return false;
 }
 
 static bool start_etcd(struct managed *m, bool fresh)
 {
 	bool client_moved = strcmp(m->id.client, m->client) != 0;
 	struct err err = { 0 };
+	int rc;
 
 	/* A fresh one has told nobody its address yet. */
 	if (fresh && strcmp(m->id.peer, m->peer) != 0) {
 		set_text(m->id.peer, sizeof(m->id.peer), m->peer);
 		client_moved = true;
 	}
-	if (!begin_life(m, &err)) {
-		managed_fail(m, "%s", err.text);
-		return false;
-	}
-	if (!m->id.started || client_moved || m->id.state == IDENTITY_MEMBER) {
+	rc = begin_life(m, &err);
+	if (rc == 0 && (!m->id.started || client_moved || m->id.state == IDENTITY_MEMBER)) {
 		m->id.started = true;
 		set_text(m->id.client, sizeof(m->id.client), m->client);
-		if (!managed_save(m))
-			return false;
+		rc = identity_save(m->file, &m->id, &err);
 	}
+	if (rc < 0)
+		return not_written(m, rc, &err);
+	m->waits_for_room = false;
 	m->ready = false;
 	if (run_etcd(m, fresh, &err) < 0) {
 		managed_fail(m, "etcd cannot be started: %s", err.text);

@@ -3,6 +3,8 @@
 #ifndef AGGREGATOR_ETCD_MANAGED_PRIV_H
 #define AGGREGATOR_ETCD_MANAGED_PRIV_H
 
+#include <errno.h>
+
 #include "aggregator/etcd/child.h"
 #include "aggregator/etcd/managed.h"
 #include "aggregator/etcd/steps.h"
@@ -43,6 +45,7 @@ struct managed {
 	unsigned other;             /* which of the others is asked next */
 	bool ready;                 /* our etcd has answered a linearizable read */
 	bool failed;                /* it has ended since */
+	bool waits_for_room;        /* the disk takes no writes, and that was told */
 	bool chosen;                /* peer and client are chosen */
 	bool serving;               /* calls.serve() was called */
 	bool removed;               /* leaving: it is out */
@@ -66,6 +69,12 @@ struct managed {
 static inline uint64_t managed_now(const struct managed *m)
 {
 	return uv_now(m->options.loop);
+}
+
+/* That a write failed so passes: a full disk, or one that turned read-only. */
+static inline bool managed_no_room(int rc)
+{
+	return rc == -ENOSPC || rc == -EDQUOT || rc == -EROFS;
 }
 
 /* managed.c: writes the identity; on failure that is the end, and false. */

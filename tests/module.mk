@@ -122,5 +122,6 @@ FUNCTIONAL_TESTS += \
 	tests/functional/80-rows-restored-managed.t \
 	tests/functional/80-rows-disk.t \
 	tests/functional/80-rows-disk-load.t \
+	tests/functional/80-rows-disk-group.t \
 	tests/functional/80-rows-formats.t \
 	tests/functional/90-demo.t

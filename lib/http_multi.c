@@ -60,6 +60,7 @@ struct http_task {
 	size_t burst;                 /* bytes of the body in it */
 	unsigned looks;               /* without any */
 	bool paused;                  /* until the next round */
+	bool failed;                  /* when it went on from there */
 	bool kept_only;               /* it may open no connection, see set_version() */
 	bool wants_new;               /* but wanted to */
 	struct http_multi_calls calls; /* whom it tells */
@@ -294,6 +295,19 @@ static int set_socket(CURL *curl, curl_socket_t fd, int what, void *ctx, void *s
 
 /* ------------------------------------------------------------------ a request */
 
+/* One that is to end, as libcurl does not know. */
+static struct http_task *find_failed(const struct http_multi *http)
+{
+	for (struct list *link = http->tasks.next; link != &http->tasks; link = link->next)
+		if (LIST_ENTRY_OF(link, struct http_task, link)->failed)
+			return LIST_ENTRY_OF(link, struct http_task, link);
+	return NULL;
+}
+
+/*
+ * What data() refuses while libcurl 7.88 goes on from a pause, curl_easy_pause() alone says: the
+ * request would go on, with a part of its answer lost.  So it ends here.
+ */
 static void on_again(uv_idle_t *again)
 {
 	struct http_multi *http = again->data;
@@ -306,7 +320,11 @@ static void on_again(uv_idle_t *again)
 		if (!task->paused)
 			continue;
 		task->paused = false;
-		(void)curl_easy_pause(task->curl, CURLPAUSE_CONT); /* a failure ends the request */
+		task->failed = curl_easy_pause(task->curl, CURLPAUSE_CONT) != CURLE_OK;
+	}
+	for (struct http_task *task; !http->closing && (task = find_failed(http));) {
+		task->failed = false;
+		task_done(task, CURLE_WRITE_ERROR);
 	}
 	reap(http);
 }
@@ -514,7 +532,7 @@ struct http_task *http_multi_start(struct http_multi *http, const struct http_mu
 	task->calls = *calls;
 	task->read = task->header_size = 0;
 	task->reason[0] = '\0';
-	task->paused = false;
+	task->paused = task->failed = false;
 	if (!set_method(task, request) || !set_version(task, request->url, request->fresh) || !set_headers(task, request) ||
 	    curl_multi_add_handle(http->multi, task->curl) != CURLM_OK) {
 		task_free(task);

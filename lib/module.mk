@@ -4,7 +4,7 @@ LIB_SRC += lib/base64.c lib/buf.c lib/clock.c lib/err.c lib/file.c lib/flat.c li
 	lib/opt.c lib/opt_help.c lib/pool.c lib/slice.c lib/spsc.c
 UNIT_TESTS += tests/unit/lib/test_base64.c tests/unit/lib/test_buf.c tests/unit/lib/test_cleanup.c \
 	tests/unit/lib/test_clock.c tests/unit/lib/test_err.c tests/unit/lib/test_file.c tests/unit/lib/test_flat.c tests/unit/lib/test_hex.c \
-	tests/unit/lib/test_hist.c tests/unit/lib/test_http_client.c \
+	tests/unit/lib/test_hist.c tests/unit/lib/test_http_client.c tests/unit/lib/test_http_multi.c \
 	tests/unit/lib/test_json.c tests/unit/lib/test_ledger.c tests/unit/lib/test_list.c tests/unit/lib/test_log.c \
 	tests/unit/lib/test_map.c tests/unit/lib/test_near.c tests/unit/lib/test_opt.c \
 	tests/unit/lib/test_pool.c tests/unit/lib/test_slice.c tests/unit/lib/test_spsc.c

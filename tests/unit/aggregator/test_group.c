@@ -140,6 +140,11 @@ static struct engine *open_file(void)
 
 /* ---------------------------------------------------------------------- a group */
 
+static void on_known(void *ctx)
+{
+	(void)ctx;
+}
+
 static void on_ready(void *ctx)
 {
 	(void)ctx;
@@ -174,7 +179,7 @@ static struct group *open_group(bool alone, const char *slow_key)
 		.rows_max = 16, .limits = { .rows = 16, .bytes = 1 << 16, .waiting = 16 }, .alone = alone,
 		.url = "http://m", .net = { .ping = no_ping, .usurped = on_usurped },
 	};
-	const struct group_calls calls = { .ready = on_ready, .failed = on_failed, .row = on_row };
+	const struct group_calls calls = { .known = on_known, .ready = on_ready, .failed = on_failed, .row = on_row };
 	struct group *group = NULL;
 	struct err err = { 0 };
 

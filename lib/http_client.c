@@ -7,23 +7,14 @@
  */
 #include "lib/http_client.h"
 
-#include <curl/curl.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdbool.h>
 
+#include "lib/http_curl.h"
 #include "lib/slice.h"
 
 #define CONTENT_TYPE "Content-Type:"
 #define FIELDS_MAX ((size_t)64 << 10) /* bytes of an answer's head */
-
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-
-/* curl_easy_init() would do it, but not safely in several threads. */
-static void curl_start(void)
-{
-	(void)curl_global_init(CURL_GLOBAL_DEFAULT); /* curl_easy_init() tells */
-}
 
 /* One call under way. */
 struct call {
@@ -136,20 +127,6 @@ static bool set_times(CURL *curl, const struct http_request *request)
 	return !bad;
 }
 
-static bool set_tls(CURL *curl, const struct http_request *request)
-{
-	const char *key = request->key_file ? request->key_file : request->cert_file;
-	bool bad = false;
-
-	if (request->ca_file)
-		bad |= curl_easy_setopt(curl, CURLOPT_CAINFO, request->ca_file) != CURLE_OK;
-	if (request->cert_file) {
-		bad |= curl_easy_setopt(curl, CURLOPT_SSLCERT, request->cert_file) != CURLE_OK;
-		bad |= curl_easy_setopt(curl, CURLOPT_SSLKEY, key) != CURLE_OK;
-	}
-	return !bad;
-}
-
 static bool set_options(struct call *call, const struct http_request *request)
 {
 	CURL *curl = call->curl;
@@ -169,7 +146,7 @@ static bool set_options(struct call *call, const struct http_request *request)
 		/* The environment's proxies do not know our sockets. */
 		bad |= curl_easy_setopt(curl, CURLOPT_PROXY, "") != CURLE_OK;
 	}
-	return !bad && set_times(curl, request) && set_tls(curl, request) &&
+	return !bad && set_times(curl, request) && http_curl_tls(curl, request->ca_file, request->cert_file, request->key_file) &&
 	       set_method(call, request) && set_headers(call, request);
 }
 
@@ -239,7 +216,7 @@ int http_call(const struct http_request *request, struct http_reply *ret_reply,
 
 	if (!request->url || request->timeout_ms < 0)
 		return err_set(err, -EINVAL, "HTTP call without a URL or with a bad timeout");
-	(void)pthread_once(&curl_once, curl_start); /* cannot fail */
+	http_curl_begin();
 	buf_init(&call.body, request->max_reply ? request->max_reply : HTTP_REPLY_MAX);
 	buf_init(&call.fields, FIELDS_MAX);
 	call.curl = curl_easy_init();

@@ -2,16 +2,15 @@
 /* See http_multi.h. */
 #include "lib/http_multi.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "lib/http_curl.h"
 #include "lib/list.h"
 #include "lib/slice.h"
 
@@ -359,7 +358,6 @@ static size_t on_body(char *ptr, size_t size, size_t count, void *ctx)
 static size_t on_header(char *ptr, size_t size, size_t count, void *ctx)
 {
 	struct http_task *task = ctx;
-
 	struct mp_str name, value, line = { ptr, size * count };
 
 	task->header_size += line.len;
@@ -454,18 +452,10 @@ static bool set_common(struct http_task *task)
 static bool set_tls(struct http_task *task)
 {
 	const struct http_multi_options *tls = &task->http->options;
-	CURL *c = task->curl;
-	bool bad = false;
 
 	/* So that a file that changes is read again. */
-	bad |= curl_easy_setopt(c, CURLOPT_CA_CACHE_TIMEOUT, 0L) != CURLE_OK;
-	if (tls->ca)
-		bad |= curl_easy_setopt(c, CURLOPT_CAINFO, tls->ca) != CURLE_OK;
-	if (tls->cert)
-		bad |= curl_easy_setopt(c, CURLOPT_SSLCERT, tls->cert) != CURLE_OK;
-	if (tls->key)
-		bad |= curl_easy_setopt(c, CURLOPT_SSLKEY, tls->key) != CURLE_OK;
-	return !bad;
+	return curl_easy_setopt(task->curl, CURLOPT_CA_CACHE_TIMEOUT, 0L) == CURLE_OK &&
+	       http_curl_tls(task->curl, tls->ca, tls->cert, tls->key);
 }
 
 static bool add_header(struct http_task *task, const char *line)
@@ -558,13 +548,6 @@ void http_task_cancel(struct http_task *task)
 
 /* ----------------------------------------------------------------- life cycle */
 
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-
-static void curl_start(void)
-{
-	(void)curl_global_init(CURL_GLOBAL_DEFAULT); /* curl_multi_init() tells */
-}
-
 static bool set_multi(struct http_multi *http)
 {
 	bool bad = false;
@@ -582,7 +565,7 @@ int http_multi_open(uv_loop_t *loop, const struct http_multi_options *options, s
 {
 	struct http_multi *http = calloc(1, sizeof(*http));
 
-	(void)pthread_once(&curl_once, curl_start); /* cannot fail */
+	http_curl_begin();
 	if (!http)
 		return err_set(err, -ENOMEM, "out of memory");
 	*http = (struct http_multi){ .loop = loop, .options = *options };

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 LIB_SRC += lib/base64.c lib/buf.c lib/clock.c lib/err.c lib/file.c lib/flat.c lib/hist.c lib/hist_wire.c \
-	lib/http_client.c lib/http_multi.c lib/json.c lib/json_errs.c lib/json_text.c lib/ledger.c lib/log.c lib/map.c lib/near.c \
+	lib/http_client.c lib/http_curl.c lib/http_multi.c lib/json.c lib/json_errs.c lib/json_text.c lib/ledger.c lib/log.c lib/map.c lib/near.c \
 	lib/opt.c lib/opt_help.c lib/pool.c lib/slice.c lib/spsc.c
 UNIT_TESTS += tests/unit/lib/test_base64.c tests/unit/lib/test_buf.c tests/unit/lib/test_cleanup.c \
 	tests/unit/lib/test_clock.c tests/unit/lib/test_err.c tests/unit/lib/test_file.c tests/unit/lib/test_flat.c tests/unit/lib/test_hex.c \

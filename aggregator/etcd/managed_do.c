@@ -20,8 +20,6 @@
 #include "lib/log.h"
 #include "lib/slice.h"
 
-#define ADDRESS_SIZE 256
-#define DEFAULT_ADDRESS "127.0.0.1"
 #define PROBE_MS 1000       /* for a linearizable read of our own etcd */
 #define JOIN_MS 30000       /* for the answer of who lets us in: etcd takes 7 s for a change */
 #define AGAIN_MS 500        /* until somebody is asked again */
@@ -61,42 +59,6 @@ static bool sent(struct managed *m, bool begun)
 {
 	if (!begun)
 		later(m, AGAIN_MS);
-	return false;
-}
-
-/* ----------------------------------------------------------------- its addresses */
-
-/* The option, or what it was, or what is free. */
-static int choose_port(int given, const char *was, const char *bind, int except)
-{
-	int port = etcd_url_port(was);
-
-	if (given)
-		return given;
-	return port && port != except && port_is_free(bind, port) ? port : port_draw(bind, except);
-}
-
-bool managed_choose(struct managed *m)
-{
-	const struct managed_options *o = &m->options;
-	char address[ADDRESS_SIZE] = DEFAULT_ADDRESS;
-	const char *bind;
-	int peer, client;
-
-	m->chosen = true;
-	if (m->id.state == IDENTITY_CLIENT)
-		return true;
-	if (o->address)
-		set_text(address, sizeof(address), o->address);
-	else if (m->id.peer[0])
-		(void)etcd_url_address(m->id.peer, address, sizeof(address)); /* else the default */
-	bind = etcd_bind_address(address);
-	peer = choose_port(o->peer_port, m->id.peer, bind, o->client_port);
-	client = choose_port(o->client_port, m->id.client, bind, peer);
-	if (peer && client && etcd_url(m->peer, sizeof(m->peer), o->cert != NULL, address, peer) &&
-	    etcd_url(m->client, sizeof(m->client), o->cert != NULL, address, client))
-		return true;
-	managed_fail(m, "no ports for etcd at %s: is it an address of this machine?", address);
 	return false;
 }
 

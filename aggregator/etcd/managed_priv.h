@@ -110,6 +110,9 @@ void managed_answered(void *ctx, struct cluster_ask *ask);
 /* Begins the step.  True: the next one may follow at once. */
 bool managed_do(struct managed *m, enum step step);
 
+/* managed_address.c */
+#define ADDRESS_SIZE 256 /* bytes of an address or name of etcd's, and a NUL */
+
 /* Where etcd will be reached: chosen again before each start.  False: that is the end. */
 bool managed_choose(struct managed *m);
 

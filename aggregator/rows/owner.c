@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See owner.h.  Here: life cycle, shards, and the puts that wait. */
+/* See owner.h.  Here: life cycle, the puts that wait, and what is due now and then. */
 #include "aggregator/rows/owner.h"
 
 #include <inttypes.h>
@@ -13,8 +13,6 @@
 #include "lib/clock.h"
 #include "lib/slice.h"
 
-#define TAKE_BACKOFF_MIN (20 * NS_PER_MS)
-#define TAKE_BACKOFF_MAX NS_PER_S
 #define CHORES_NS (2 * NS_PER_S) /* how often rows are looked at for retention */
 #define CHORES_MAX 4096          /* rows at a time */
 #define BATCH_MAX ((size_t)INT32_MAX)
@@ -60,7 +58,7 @@ struct owner *owner_new(const struct owner_options *options)
 		owner->limits.snapshot_cells = OWNER_SNAPSHOT_CELLS;
 	if (!owner->limits.snapshot_bytes)
 		owner->limits.snapshot_bytes = OWNER_SNAPSHOT_BYTES;
-	owner->take_backoff = TAKE_BACKOFF_MIN;
+	owner->take_backoff = OWNER_TAKE_BACKOFF;
 	snprintf(owner->member, sizeof(owner->member), "%.*s", SLICE_ARG(options->member));
 	list_init(&owner->all);
 	list_init(&owner->work);
@@ -77,7 +75,7 @@ struct owner *owner_new(const struct owner_options *options)
 	return owner;
 }
 
-static void drop_check(struct owner *owner, struct row *row)
+void owner_drop_check(struct owner *owner, struct row *row)
 {
 	if (row->owned)
 		snapshot_drop(row->owned);
@@ -87,7 +85,7 @@ static void drop_check(struct owner *owner, struct row *row)
 
 static void owned_free(struct owner *owner, struct owned *owned)
 {
-	drop_check(owner, owned->row);
+	owner_drop_check(owner, owned->row);
 	buf_fini(&owned->before);
 	buf_fini(&owned->head);
 	buf_fini(&owned->head_key);
@@ -301,196 +299,6 @@ void owner_row_changed(struct owner *owner, struct row *row)
 		owner->woken = true; /* it may be whole again, and puts wait */
 }
 
-/* ------------------------------------------------------------------------ shards */
-
-bool owner_has(const struct owner *owner, uint32_t shard)
-{
-	return owner->shard[shard].state == SHARD_MINE;
-}
-
-static struct mp_str text_of(const struct shard *s)
-{
-	return (struct mp_str){ s->text, s->size };
-}
-
-/* What its rows' checks came to is somebody else's matter now. */
-static void drop_checks(struct owner *owner, uint32_t shard)
-{
-	LIST_FOR_EACH(link, &owner->all) {
-		struct owned *owned = LIST_ENTRY_OF(link, struct owned, link);
-
-		if (owned->row->shard == shard)
-			drop_check(owner, owned->row);
-	}
-}
-
-void owner_shard_lost(struct owner *owner, uint32_t shard)
-{
-	struct shard *s = &owner->shard[shard];
-
-	if (s->state != SHARD_MINE)
-		return;
-	s->state = SHARD_OTHERS;
-	drop_checks(owner, shard);
-	s->want = false; /* whoever took it had a reason; members.c decides anew */
-	owner->counts.lost++;
-	owner->counts.shards--;
-	/* What waits for its rows is turned away when the next flight is planned. */
-	owner->woken = true;
-}
-
-static void got(struct owner *owner, struct shard *s)
-{
-	s->state = SHARD_MINE;
-	owner->counts.takeovers++;
-	owner->counts.free += s->was_free;
-	owner->counts.shards++;
-	owner->woken = true;
-}
-
-void owner_shard_changed(struct owner *owner, uint32_t shard)
-{
-	struct shard *s = &owner->shard[shard];
-	struct mp_str text = copy_owner(owner->copy, shard);
-
-	if (s->state == SHARD_MINE && !slice_eq(text, text_of(s)) &&
-	    !(s->next_size && slice_eq(text, (struct mp_str){ s->next, s->next_size })))
-		owner_shard_lost(owner, shard);
-	owner->woken = true;
-}
-
-void owner_want(struct owner *owner, uint32_t shard, bool want)
-{
-	owner->woken |= owner->shard[shard].want != want;
-	owner->shard[shard].want = want;
-}
-
-/* Not while a flight of before, when it was ours, is looked for. */
-static bool to_take(const struct shard *s)
-{
-	return s->want && s->state == SHARD_OTHERS && !s->aboard;
-}
-
-/* Not while a row of it is on its way: then it would be lost, not released. */
-static bool to_release(const struct shard *s)
-{
-	return !s->want && s->state == SHARD_MINE && !s->aboard;
-}
-
-static void take_failed(struct owner *owner)
-{
-	owner->take_at = host_now(owner->host) + owner->take_backoff;
-	owner->take_backoff = owner->take_backoff * 2 > TAKE_BACKOFF_MAX ? TAKE_BACKOFF_MAX :
-									   owner->take_backoff * 2;
-}
-
-/* What the reads say of the shards that were to change hands. */
-static void take_reads(struct owner *owner, const struct engine_answer *answer)
-{
-	size_t i = 0, at = 0;
-
-	for (uint32_t n = 0; n < owner->n_shards; n++) {
-		struct shard *s = &owner->shard[n];
-
-		if (s->state != SHARD_TAKING && s->state != SHARD_RELEASING)
-			continue;
-		copy_wrote_owner(owner->copy, n, txn_answer(&owner->take, i++, answer, &at), answer->revision);
-	}
-}
-
-static void settle(struct owner *owner, enum engine_outcome outcome, uint64_t revision)
-{
-	for (uint32_t n = 0; n < owner->n_shards; n++) {
-		struct shard *s = &owner->shard[n];
-		bool taking = s->state == SHARD_TAKING;
-
-		if (!taking && s->state != SHARD_RELEASING)
-			continue;
-		s->state = SHARD_OTHERS;
-		*(taking ? &owner->counts.taking : &owner->counts.releasing) -= 1;
-		if (outcome != ENGINE_COMMITTED)
-			continue;
-		copy_wrote_owner(owner->copy, n, taking ? text_of(s) : (struct mp_str){ 0 }, revision);
-		owner->counts.released += !taking;
-		if (taking)
-			got(owner, s);
-	}
-}
-
-static void on_taken(void *ctx, const struct engine_answer *answer)
-{
-	struct owner *owner = ctx;
-
-	if (!owner_answered(owner))
-		return;
-	owner->taking = false;
-	if (answer->outcome == ENGINE_FAILED)
-		take_reads(owner, answer);
-	settle(owner, answer->outcome, answer->revision);
-	if (answer->outcome == ENGINE_COMMITTED)
-		owner->take_backoff = TAKE_BACKOFF_MIN;
-	else
-		take_failed(owner);
-}
-
-static bool add_change(struct owner *owner, uint32_t n)
-{
-	struct shard *s = &owner->shard[n];
-	struct mp_str key = buf_slice(&owner->shard_key[n]);
-
-	if (to_release(s)) {
-		txn_compare(&owner->take, key, text_of(s));
-		txn_op(&owner->take, ENGINE_DELETE, key, (struct mp_str){ 0 });
-		s->state = SHARD_RELEASING;
-		drop_checks(owner, n);
-		owner->counts.shards--;
-		owner->counts.releasing++;
-	} else if (to_take(s) && owner_text_write(owner, s->text, &s->size)) {
-		s->next_size = 0;
-		s->was_free = !copy_owner(owner->copy, n).ptr;
-		txn_compare(&owner->take, key, copy_owner(owner->copy, n));
-		txn_op(&owner->take, ENGINE_PUT, key, text_of(s));
-		s->state = SHARD_TAKING;
-		owner->counts.taking++;
-	} else {
-		return false;
-	}
-	txn_read(&owner->take, key);
-	return true;
-}
-
-/* Takes and releases what is to be, in one transaction. */
-static void change_shards(struct owner *owner)
-{
-	uint64_t now = host_now(owner->host);
-	bool any = false;
-
-	if (owner->taking || now < owner->take_at)
-		return;
-	if (!copy_follows(owner->copy) || !txn_begin(&owner->take, owner->n_shards)) {
-		owner->take_at = now + TAKE_BACKOFF_MIN; /* not at once: nothing changes by asking */
-		return;
-	}
-	for (uint32_t n = 0; n < owner->n_shards; n++)
-		any |= add_change(owner, n);
-	if (!any)
-		return;
-	owner->taking = true;
-	if (!txn_commit(owner, &owner->take, on_taken)) {
-		owner->taking = false;
-		settle(owner, ENGINE_REFUSED, 0);
-		take_failed(owner);
-	}
-}
-
-static bool wants_change(const struct owner *owner)
-{
-	for (uint32_t n = 0; n < owner->n_shards; n++)
-		if (to_take(&owner->shard[n]) || to_release(&owner->shard[n]))
-			return true;
-	return false;
-}
-
 /* -------------------------------------------------------------------------- wake */
 
 void owner_say_overdue(struct owner *owner)
@@ -572,7 +380,7 @@ uint64_t owner_wake(struct owner *owner)
 		next = owner->chores_at = now + CHORES_NS;
 		find_chores(owner);
 	}
-	change_shards(owner);
+	owner_change_shards(owner);
 	if (owner->checks && owner->checks->work(owner->checks->ctx))
 		next = now; /* but the loop looks around in between */
 	flight_again(owner);
@@ -583,7 +391,7 @@ uint64_t owner_wake(struct owner *owner)
 		next = sooner(next, owner->hold_until);
 	if (owner->flight == FLIGHT_KILL || owner->flight == FLIGHT_LOOK)
 		next = sooner(next, owner->again_at);
-	if (!owner->taking && wants_change(owner))
+	if (!owner->taking && owner_wants_change(owner))
 		next = sooner(next, owner->take_at);
 	return next;
 }

@@ -143,9 +143,15 @@ struct owned *owner_owned(struct owner *owner, struct row *row); /* NULL without
 void owner_answer(struct owner *owner, struct put *put, struct put_answer *answer);
 void owner_say_overdue(struct owner *owner); /* answers all whose time is over */
 void owner_turn_away(struct owner *owner, struct owned *owned); /* answers all that wait: ELSEWHERE */
-void owner_shard_lost(struct owner *owner, uint32_t shard);
+void owner_drop_check(struct owner *owner, struct row *row); /* what the row's check came to, and a snapshot that is stored */
 bool owner_answered(struct owner *owner); /* as copy_answered() */
 bool owner_text_write(struct owner *owner, char *out, size_t *ret_size); /* with a counter of its own */
+
+/* owner_shards.c */
+#define OWNER_TAKE_BACKOFF (20 * NS_PER_MS) /* the first */
+void owner_shard_lost(struct owner *owner, uint32_t shard);
+void owner_change_shards(struct owner *owner); /* takes and releases what is to be, in one transaction */
+bool owner_wants_change(const struct owner *owner);
 
 /* What follows reserves room in a transaction, then adds.  False without memory. */
 bool txn_begin(struct owner_txn *txn, size_t room);

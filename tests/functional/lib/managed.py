@@ -69,9 +69,12 @@ class Managed(Aggregator):
             return json.load(text)
 
     def token(self, **more):
-        status, answer = self.json("POST", "/v1/members/token", more or None)
-        assert status == 201, (status, answer)
-        return answer["token"]
+        """Of its etcd, which may have no leader for a moment."""
+        def ask():
+            status, answer = self.json("POST", "/v1/members/token", more or None)
+            assert status in (201, 503), (status, answer)
+            return answer.get("token")
+        return mp.wait_for(ask, "a token of %s" % self.name)
 
     def fails(self):
         """Starts it and expects that it ends by itself: (exit code, standard error)."""

@@ -205,7 +205,7 @@ NEXT_BINS := $(B)/tests/bin/mp-aggregator-next $(B)/tests/bin/mp-aggregator-next
 $(NEXT_BINS): $(B)/tests/bin/mp-aggregator-%: $(NEXT_SRC) $(B)/obj/aggregator/main.o $(AGGREGATOR_A) $(PIPES_A) $(LIB_A)
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS) $(NEXT_$*) $(ALL_LDFLAGS) $(LDFLAGS) -pie -MF $@.d -o $@ $^ \
+	$(Q)$(CC) $(ALL_CFLAGS) $(CFLAGS) $(NEXT_$*) $(ALL_LDFLAGS) $(LDFLAGS) -pie -MF $@.d -o $@ $(filter-out %.h,$^) \
 		$(LIBS_SCHEDULER) $(LIBS_AGGREGATOR) $(LIBS_CORE)
 tests: $(NEXT_BINS)
 

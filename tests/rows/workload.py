@@ -44,8 +44,11 @@ def content_of(rng, check, number):
     return b"%s " % number.encode() + rng.randbytes(size)
 
 
-def operations(seed, client, rows, admin=False):
-    """The endless list of one client: dicts that Workload carries out.  rows: {name: check}."""
+def operations(seed, client, rows, admin=False, puts=False):
+    """
+    The endless list of one client: dicts that Workload carries out.  rows: {name: check}.
+    puts: nothing but puts, whose bases the members stamp.
+    """
     rng = random.Random("%d/%s" % (seed, client))
     mix = MIX + (ADMIN if admin else ())
     names, weights = [name for name, _ in mix], [weight for _, weight in mix]
@@ -56,6 +59,8 @@ def operations(seed, client, rows, admin=False):
               "key": "%d-%s-%d" % (seed, client, number), "draw": rng.random()}
         if rows[op["row"]]:
             op["op"] = CHECKED.get(op["op"], op["op"])
+        if puts:
+            op.update(op="put", draw=1.0)
         cells = rng.randrange(2, 6) if op["op"] == "atomic" else 1
         op["contents"] = [content_of(rng, rows[op["row"]], "%s-%d" % (op["key"], i))
                           for i in range(cells)]
@@ -178,7 +183,9 @@ class Workload:
 
     def _client(self, name, calls, end, gap, by_faults):
         client = self.client(name)
-        for number, op in enumerate(operations(self.seed, name, self.rows, self.admin)):
+        # Reads hang while a member is cut off, all clients' in the end; but each fault is to meet a put.
+        puts = by_faults and name == self.names[0]
+        for number, op in enumerate(operations(self.seed, name, self.rows, self.admin, puts)):
             if self.stop.is_set() or number == calls or (end and time.monotonic() > end) or (
                     by_faults and self.calm.is_set()):
                 break

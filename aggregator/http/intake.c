@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "aggregator/http/server_priv.h"
+#include "lib/clock.h"
 #include "lib/slice.h"
 
 #define DISCARD_MAX ((uint64_t)16 << 20) /* bytes of a refused body that are read all the same */
@@ -277,6 +278,8 @@ static bool check_who(struct http_req *req)
 		return true;
 	req->refuse = true;
 	rights_challenge(req);
+	/* One that has run out stays the connection's; the client may have a new one by now. */
+	req->answer.close |= req->tls_peer && req->tls_peer->ends && clock_wall_now() / NS_PER_S >= (uint64_t)req->tls_peer->ends;
 	return false;
 }
 

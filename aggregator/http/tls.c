@@ -343,9 +343,10 @@ static void check_chain(const struct tls_set *set, struct tls_peer *peer,
 		good = !gnutls_x509_crt_import(chain[have], &shown[have], GNUTLS_X509_FMT_DER);
 		have++;
 	}
+	if (good && have)
+		peer->ends = gnutls_x509_crt_get_expiration_time(chain[0]);
 	if (good && verify(set, chain, n)) {
 		peer->verified = true;
-		peer->ends = gnutls_x509_crt_get_expiration_time(chain[0]);
 		read_names(peer, chain[0]);
 	}
 	while (have--)

@@ -246,7 +246,14 @@ static struct mp_target target_of(void)
 				   .path = prog_str(path) };
 }
 
-static void call_make(struct caller *c)
+/* Takes the next number, unless all have been taken: by one operation, so that threads never make one call too many. */
+static bool seq_take(uint64_t *ret_seq)
+{
+	*ret_seq = atomic_fetch_add(&next_seq, 1);
+	return !max_calls || *ret_seq < (uint64_t)max_calls;
+}
+
+static void call_make(struct caller *c, uint64_t seq)
 {
 	struct mp_target target = target_of();
 	struct mp_verdict v = { .size = sizeof(v) };
@@ -254,8 +261,7 @@ static void call_make(struct caller *c)
 	uint64_t start = prog_now();
 	int how;
 
-	(void)snprintf(c->id_text, sizeof(c->id_text), "%d-%llu", (int)id,
-		       (unsigned long long)atomic_fetch_add(&next_seq, 1));
+	(void)snprintf(c->id_text, sizeof(c->id_text), "%d-%llu", (int)id, (unsigned long long)seq);
 	c->n_fields = 0;
 	c->path = prog_str(path);
 	field_put(c, MP_LIT("Host"), prog_str(authority));
@@ -293,13 +299,14 @@ static void counters_show(void)
 static void *caller_main(void *arg)
 {
 	struct caller *c = calloc(1, sizeof(*c));
+	uint64_t seq;
 
 	if (!c)
 		prog_die("out of memory");
 	c->fd = -1;
 	c->hist = arg;
-	while (!ending && (!max_calls || (int64_t)atomic_load(&next_seq) < max_calls)) {
-		call_make(c);
+	while (!ending && seq_take(&seq)) {
+		call_make(c, seq);
 		counters_show();
 		if (gap_us)
 			prog_sleep((uint64_t)gap_us * 1000);

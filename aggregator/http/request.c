@@ -38,7 +38,8 @@ void req_unref(struct http_req *req)
 	if (atomic_fetch_sub_explicit(&req->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	atomic_fetch_sub(&req->server->held, req->held);
-	atomic_fetch_sub(&req->server->held_nobody, req->held_nobody);
+	if (req->held_nobody)
+		atomic_fetch_sub(&req->server->held_nobody, req->held_nobody);
 	stream_fini(req);
 	rights_forget(req);
 	buf_fini(&req->head_text);
@@ -64,10 +65,11 @@ bool req_hold(struct http_req *req, uint64_t bytes)
 	struct http_server *s = req->server;
 	uint64_t nobody = req->who.known ? 0 : bytes;
 
-	if (!hold(&s->held_nobody, nobody, s->options.body_total / NOBODY_PART))
+	if (nobody && !hold(&s->held_nobody, nobody, s->options.body_total / NOBODY_PART))
 		return false;
 	if (!hold(&s->held, bytes, s->options.body_total)) {
-		atomic_fetch_sub(&s->held_nobody, nobody);
+		if (nobody)
+			atomic_fetch_sub(&s->held_nobody, nobody);
 		return false;
 	}
 	req->held += bytes;

@@ -30,7 +30,7 @@ struct tls_peer {
 	uint64_t until;           /* milliseconds, monotonic: then it is checked again */
 	bool shown;               /* there was a certificate */
 	bool verified;            /* the CA has signed it, it is valid, and for clients */
-	time_t ends;              /* when it runs out, by the wall clock */
+	time_t ends;              /* when it runs out, by the wall clock; also of one that is not verified */
 	char subject[512];        /* RFC 4514; "" unless verified */
 	char cn[256];             /* "" without, or unless verified */
 	char ous[TLS_OUS][256];   /* in their order */

@@ -23,9 +23,7 @@ import mp
 from badways import Pipe, Way
 
 mp.need(mp.MIDDLEPIPE, aggregator.PROGRAM)
-for name in ("MIDDLEPIPE_AGGREGATOR", "MIDDLEPIPE_AGGREGATOR_TOKEN_FILE", "MP_AGGREGATOR_DATA",
-             "MP_AGGREGATOR_LISTEN", "MP_AGGREGATOR_TOKENS"):
-    os.environ.pop(name, None)
+aggregator.forget_environment()
 folder = mp.workdir()
 
 

@@ -26,39 +26,12 @@ sys.path[:0] = [LIB, os.path.join(LIB, "../../rows")]
 import aggregator
 import mp
 import rowfaults
+import smalldisk
 
 mp.need(aggregator.PROGRAM)
 
-MARK = "MP_TEST_MOUNTS"
 SIZE = 12 << 20
 CELL = 48 << 10
-
-
-def enter():
-    """Goes on where mounts are this process's own; why not, where that cannot be."""
-    if os.environ.get(MARK) == str(os.getpid()):
-        return None
-    words = ["unshare", "--mount"] + ([] if os.geteuid() == 0 else ["--map-root-user"])
-    folder = mp.workdir()
-    probe = subprocess.run([*words, "mount", "-t", "tmpfs", "-o", "size=64k", "none", folder],
-                           capture_output=True, text=True)
-    if probe.returncode:
-        return "no mount: %s" % (probe.stderr.strip() or "needs root")
-    os.rmdir(folder)
-    os.environ[MARK] = str(os.getpid())
-    os.execvp(words[0], [*words, sys.executable, *sys.argv])
-
-
-def mount(folder):
-    """A small file system there; what it is."""
-    image = os.path.join(mp.workdir(), "image")
-    with open(image, "wb") as out:
-        out.truncate(SIZE)
-    words = [["mkfs.ext4", "-q", "-m", "0", image], ["mount", "-o", "loop", image, folder]]
-    if shutil.which("mkfs.ext4") and all(subprocess.run(one, capture_output=True).returncode == 0 for one in words):
-        return "ext4"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%d" % SIZE, "none", folder], check=True)
-    return "tmpfs"
 
 
 def content(row, number):
@@ -81,20 +54,9 @@ def is_there(one, row, cells, name):
     return mp.ok(held, name)
 
 
-def fill_disk(folder):
-    """Not a block is left for anybody."""
-    with open(os.path.join(folder, "the rest"), "ab", buffering=0) as out:
-        for size in (1 << 20, 1 << 16, 1 << 12, 1 << 9):
-            try:
-                while True:
-                    out.write(bytes(size))
-            except OSError:
-                pass  # it is full
-
-
-def test_makes_room(folder, one, cells):
+def test_makes_room(disk, one, cells):
     """Somebody takes the last block: what makes room is done all the same, over two kinds of restarts, too."""
-    fill_disk(folder)
+    disk.fill()
     mp.is_(one.json("DELETE", "/v1/rows/first")[0], 200, "not a block is left: a row is deleted")
     answers = []
     end = threading.Event()
@@ -113,34 +75,34 @@ def test_makes_room(folder, one, cells):
     mp.is_(one.json("PUT", "/v1/rows/small", {"keep_cells": 7})[0], 200, "a policy is set")
     mp.is_(one.put("small", content("small", 2))[0], 507, "cells are still told that there is no room")
     for how in ("killed", "stopped"):
-        fill_disk(folder)
+        disk.fill()
         one.kill() if how == "killed" else one.stop()
-        fill_disk(folder)
+        disk.fill()
         one.start()
         mp.wait_for(one.ready, "it is ready", 20)
         mp.is_(one.get("/v1/rows/big")[1]["floor"], cells - 1, "%s and started on the full disk, it has all of it" % how)
         mp.is_(one.put("small", content("small", 2))[0], 507, "takes no cells")
         mp.is_(one.json("PUT", "/v1/rows/again", {"keep_cells": 7})[0] // 100, 2, "and is there for the rest")
         mp.is_(one.json("DELETE", "/v1/rows/again")[0], 200, "deletions among it")
-    os.unlink(os.path.join(folder, "the rest"))
+    disk.room()
 
 
 def test_full(folder):
-    kind = mount(folder)
+    disk = smalldisk.Disk(folder, SIZE)
     with open(os.path.join(folder, "somebody's"), "wb") as out:
         out.write(bytes(SIZE // 3))
     one = aggregator.Aggregator("full", "--disk-reserve", "3M", data=os.path.join(folder, "rows")).wait_ready()
     one.put("first", content("first", 1))
     one.put("small", content("small", 1))
     cells, status, told = fill(one, "big")
-    mp.ok(cells > 20, "%s: %d cells of %d bytes" % (kind, cells, CELL))
+    mp.ok(cells > 20, "%s: %d cells of %d bytes" % (disk.kind, cells, CELL))
     mp.is_((status, told.get("code")), (507, "full"), "then there is no room: %s" % told.get("error"))
     mp.is_(one.put("small", content("small", 2))[0], 507, "in no row")
     mp.ok(one.get("/v1/status")[1]["engine"]["full"], "the status says so")
     mp.like(one.get("/v1/status")[1]["engine"]["text"], "delete rows", "and what to do")
     mp.is_(one.get("/v1/rows/big")[1]["highest"], cells, "reads go on")
     is_there(one, "big", cells, "with everything that was taken")
-    test_makes_room(folder, one, cells)
+    test_makes_room(disk, one, cells)
     os.unlink(os.path.join(folder, "somebody's"))
     status, told = one.put("small", content("small", 2))
     mp.is_((status, told.get("seq")), (201, 2), "when there is room again, puts go on")
@@ -150,7 +112,7 @@ def test_full(folder):
     is_there(one, "small", 2, "nothing of it was lost")
     mp.is_(one.get("/v1/rows/big")[1]["highest"], cells, "and what failed is not there")
     mp.is_(one.stop(), 0, "it stops")
-    subprocess.run(["umount", folder], check=True)
+    disk.close()
 
 
 def fault_trigger(folder):
@@ -163,9 +125,10 @@ def fault_trigger(folder):
 
 def test_read_only(folder):
     """The file system turns read-only under it."""
-    trigger = mount(folder) == "ext4" and fault_trigger(folder)
+    disk = smalldisk.Disk(folder, SIZE)
+    trigger = disk.kind == "ext4" and fault_trigger(folder)
     if not trigger:
-        subprocess.run(["umount", folder], check=True)
+        disk.close()
         mp.skip("a disk that turns read-only", "no ext4 that can be made to")
         return
     subprocess.run(["mount", "-o", "remount,errors=remount-ro", folder], check=True)
@@ -181,7 +144,7 @@ def test_read_only(folder):
     mp.is_((engine["read_only"], engine["serving"]), (True, True), "the status says so")
     mp.like(engine["text"], "mount it for writing again", "and what to do")
     one.kill()
-    subprocess.run(["umount", folder], check=True)
+    disk.close()
 
 
 # ------------------------------------------------------------------- damaged files
@@ -338,7 +301,7 @@ def test_old_file():
     mp.ok(not one and "the file is gone" in said, "without its file it does not begin anew: %s" % said.strip())
 
 
-why = enter()
+why = smalldisk.enter()
 if why:
     mp.skip("a full disk", why)
 else:

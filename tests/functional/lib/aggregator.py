@@ -23,6 +23,13 @@ NEXT_HEADS = NEXT + "-heads"  # of another format of heads, which reads those of
 START_DEADLINE = 3 * mp.DEADLINE  # one that joins is let in when etcd finds its members well
 
 
+def forget_environment():
+    """Commands that are run by this test take no option from whom it was started by."""
+    for name in ("MIDDLEPIPE_AGGREGATOR", "MIDDLEPIPE_AGGREGATOR_TOKEN_FILE", "MP_AGGREGATOR_DATA",
+                 "MP_AGGREGATOR_LISTEN", "MP_AGGREGATOR_TOKENS"):
+        os.environ.pop(name, None)
+
+
 class Aggregator:
     """A member.  options: further words of its command line."""
 

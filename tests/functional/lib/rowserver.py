@@ -168,8 +168,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _route(self):
         parts = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(parts.query))
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        size = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(size)
         try:
+            if len(body) < size:  # the connection ended within it
+                raise Dropped
             if parts.path == "/v1/subscribe":
                 return self._subscribe(query)
             match = re.fullmatch(r"/v1/rows/([^/]+)(?:/(cells|compact)(?:/(\w+))?)?", parts.path)

@@ -80,8 +80,8 @@ bool lines_flush(struct lines *lines)
 		buf_reset(&lines->out);
 	if (!rc && http_stream_unread(lines->req) < UNREAD_HIGH)
 		return true;
-	/* Not taken (ENOBUFS): it stays, and goes when there is room. */
-	http_stream_on_drain(lines->req, UNREAD_LOW, on_drained, lines);
+	/* Not taken (ENOBUFS): it stays, and goes when there is room, which may be all that there is. */
+	http_stream_on_drain(lines->req, rc ? 0 : UNREAD_LOW, on_drained, lines);
 	return false;
 }
 

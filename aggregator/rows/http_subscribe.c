@@ -8,6 +8,7 @@
  * a client that has read nothing for a whole heartbeat and is more than 1 MiB
  * behind is sent away.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@
 #define BEHIND_MAX ((uint64_t)1 << 20)  /* bytes of cells */
 #define FRAME_HEAD 40
 #define EVENT_MAX ((size_t)2 << 20)     /* bytes of one event, base64 included */
+#define BEAT_MAX ((size_t)1 << 20)      /* likewise of a heartbeat of many rows, but for the last */
 
 struct stream;
 
@@ -57,6 +59,7 @@ struct stream {
 	struct buf prefix;       /* of the names; empty and by_prefix: all rows */
 	bool by_prefix;
 	bool blocked;            /* the client has to read first */
+	bool failed;             /* an event could not be made: it ends with the next heartbeat */
 	bool ending;             /* the farewell was sent */
 	size_t unread;           /* at the last heartbeat */
 	struct buf out;          /* an event in the making */
@@ -221,15 +224,21 @@ static void on_drained(void *ctx)
 	pump_all(s);
 }
 
-/* What stands in s->out.  False: the client has to read first, or has gone. */
+/*
+ * What stands in s->out, all or nothing of it.  False: nothing, and it has to come again.  Either way the
+ * client may have to read first: a large cell may need all the room that there is.
+ */
 static bool write_out(struct stream *s)
 {
-	if (s->out.error || http_stream_write(s->req, buf_slice(&s->out)) < 0 ||
-	    http_stream_unread(s->req) > UNREAD_HIGH) {
-		s->blocked = true;
+	int rc = s->out.error ? s->out.error : http_stream_write(s->req, buf_slice(&s->out));
+
+	s->failed |= rc && rc != -ENOBUFS && rc != -EPIPE;
+	s->blocked = rc || http_stream_unread(s->req) > UNREAD_HIGH;
+	if (!rc && s->blocked)
 		http_stream_on_drain(s->req, UNREAD_LOW, on_drained, s);
-	}
-	return !s->blocked;
+	else if (rc == -ENOBUFS)
+		http_stream_on_drain(s->req, 0, on_drained, s);
+	return !rc;
 }
 
 static int on_cell(struct subscription *sub, const struct cell *cell)
@@ -241,8 +250,7 @@ static int on_cell(struct subscription *sub, const struct cell *cell)
 		return -EAGAIN;
 	buf_reset(&s->out);
 	s->format->cell(&s->out, sub->row, cell);
-	(void)write_out(s); /* UNREAD_HIGH leaves room for this one */
-	return 0;
+	return write_out(s) ? 0 : -EAGAIN;
 }
 
 static void on_ended(struct subscription *sub, const char *why)
@@ -254,9 +262,10 @@ static void on_ended(struct subscription *sub, const char *why)
 		stream_end(s, "gone", why, sub->row->head.floor);
 		return;
 	}
-	/* Others go on; the row may come again. */
+	/* Others go on; the row may come again, or has: what it has now nothing else would send. */
 	f->told = false;
 	(void)subscription_start(sub, f->row, 0, 0, true);
+	subscription_pump(sub);
 }
 
 /* ----------------------------------------------------------------------- heartbeat */
@@ -332,6 +341,10 @@ static void beat(struct stream *s)
 		stream_end(s, "forbidden", "the right to read it was taken away", 0);
 		return;
 	}
+	if (s->failed) {
+		stream_end(s, "unavailable", "out of memory", 0);
+		return;
+	}
 	if (s->blocked && s->unread && unread >= s->unread && bytes_behind(s) > BEHIND_MAX) {
 		s->http->slow++;
 		stream_end(s, "slow", "the client does not read, and is more than 1 MiB behind", 0);
@@ -342,10 +355,13 @@ static void beat(struct stream *s)
 		return; /* it has enough to read */
 	buf_reset(&s->out);
 	LIST_FOR_EACH(link, &s->followers)
-		beat_row(s, LIST_ENTRY_OF(link, struct follower, link));
+		if (s->out.len < BEAT_MAX) /* the rest is told with the next one */
+			beat_row(s, LIST_ENTRY_OF(link, struct follower, link));
 	if (!s->out.len)
 		s->format->heartbeat(&s->out, NULL);
-	(void)write_out(s);
+	if (!write_out(s))
+		LIST_FOR_EACH(link, &s->followers)
+			LIST_ENTRY_OF(link, struct follower, link)->told = false;
 }
 
 static void on_timer(uv_timer_t *timer)

@@ -16,6 +16,7 @@ import os
 import random
 import sys
 import threading
+import time
 
 LIB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")
 sys.path[:0] = [LIB, os.path.join(LIB, "../../rows")]
@@ -131,6 +132,55 @@ def test_streams(one):
     mp.is_(seen.count("heartbeat"), 4, "heartbeats go on")
 
 
+def read_frames(one, path, n, deadline=mp.DEADLINE):
+    """(seq, content) of the first cells of a stream, as frames; of fewer when it breaks off, or in time."""
+    late = time.monotonic() + deadline
+    host, port = one.address.rsplit(":", 1)
+    connection = http.client.HTTPConnection(host, int(port), timeout=deadline)
+    connection.request("GET", path, headers={"Accept": "application/vnd.middlepipe.frames"})
+    reply, cells = connection.getresponse(), []
+    try:
+        while len(cells) < n and time.monotonic() < late:
+            frame = reply.read(int.from_bytes(reply.read(4), "little"))
+            seq, size = int.from_bytes(frame[12:20], "little"), int.from_bytes(frame[32:36], "little")
+            if frame[0] == 1:
+                cells.append((seq, frame[len(frame) - size:]))
+    except (OSError, IndexError):
+        pass  # the stream has fallen silent, or has ended
+    connection.close()
+    return cells
+
+
+def test_large_streams(one):
+    """Cells that need all the room that a stream has are sent as well, each once."""
+    contents = [os.urandom(1 << 20) for _ in range(4)] + [b"small"]
+    for content in contents:
+        one.call("POST", "/v1/rows/large/cells", content)
+    want = list(enumerate(contents, 1))
+    mp.ok(read_frames(one, "/v1/subscribe?row=large&from=1", 5) == want, "cells of 1 MiB as frames")
+    mp.ok(read_frames(one, "/v1/subscribe?prefix=larg", 5) == want, "likewise by prefix")
+    late = time.monotonic() + mp.DEADLINE
+    _, events = read_stream(one, "/v1/subscribe?row=large&from=1",
+                            lambda kind, told: told.get("seq") == 5 or time.monotonic() > late)
+    got = [(told["seq"], base64.b64decode(told["data"])) for kind, told in events if kind == "cell"]
+    mp.ok(got == want, "and as events")
+
+
+def test_latest_of_prefix(one):
+    """Of a row that keeps its latest cell alone, what is put together with it never comes; that one does."""
+    one.json("PUT", "/v1/rows/kept", {"keep_cells": 1})
+    contents, seen, seqs = {"cells": ["YQ==", "Yg=="]}, [], []
+
+    def until(kind, told):
+        seqs.extend([told["seq"]] if kind == "cell" else [])
+        if kind == "heartbeat" and told.get("highest") == 2 * len(seen) and len(seen) < 2:
+            seen.append(one.json("POST", "/v1/rows/kept/cells", contents, CELLS)[0])
+        return seqs[-1:] == [4] or told.get("highest") == 4  # which is told behind the cell
+
+    read_stream(one, "/v1/subscribe?prefix=kept&heartbeat=100", until)
+    mp.is_((seen, seqs), ([201, 201], [2, 4]), "the latest cell of a row that keeps one")
+
+
 class Faults:
     """What the workload's schedule carries out."""
 
@@ -205,6 +255,8 @@ one = aggregator.Aggregator("alone").wait_ready()
 test_calls(one)
 test_mistakes(one)
 test_streams(one)
+test_large_streams(one)
+test_latest_of_prefix(one)
 for seed in rowfaults.SEEDS:
     test_faults(seed)
 test_stop(one)

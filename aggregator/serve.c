@@ -277,6 +277,7 @@ static void on_managed_closed(void *ctx)
 /* No rows are open: etcd ends, too, perhaps after it was taken out of its group. */
 void serve_end(struct program *p)
 {
+	p->ending = true;
 	if (!p->managed)
 		on_managed_closed(p);
 	else if (p->leaving)
@@ -503,8 +504,11 @@ static int start(struct program *p, struct err *err)
 {
 	const char *group = p->options->group;
 	bool managed = group && strcmp(group, "managed") == 0;
+	size_t tenant = strlen(p->options->tenant);
 	int r = read_listen(p, err);
 
+	if (r == 0 && (!tenant || tenant > ROW_TENANT_MAX))
+		r = err_set(err, -EINVAL, "--tenant wants 1 to %d bytes", ROW_TENANT_MAX);
 	if (r == 0 && p->options->etcd_quota && p->options->etcd_quota < ETCD_QUOTA_MIN)
 		r = err_set(err, -EINVAL, "--etcd-quota wants 16M at least");
 	if (r == 0)

@@ -32,7 +32,7 @@ static void on_leave(void *ctx)
 {
 	struct program *p = ctx;
 
-	p->leaving = true;
+	p->leaving = !p->failed;
 	serve_stop(p, 0);
 }
 
@@ -64,11 +64,12 @@ static void on_endpoints(void *ctx)
 		serve_room_endpoints(p);
 }
 
-/* It cannot go on, whatever it was about to do. */
+/* It cannot go on, whatever it was about to do.  While the rows are being closed its end comes behind theirs. */
 static void on_managed_failed(void *ctx, const char *why)
 {
 	struct program *p = ctx;
 
+	p->failed = true;
 	p->leaving = false;
 	if (!p->stopping) {
 		serve_failed(p, why);
@@ -76,7 +77,8 @@ static void on_managed_failed(void *ctx, const char *why)
 	}
 	fprintf(stderr, "mp-aggregator: %s\n", why);
 	p->code = EXIT_WRONG;
-	serve_end(p);
+	if (p->ending)
+		serve_end(p);
 }
 
 static void on_left(void *ctx)

@@ -32,6 +32,8 @@ struct program {
 	struct buf data;             /* the directory */
 	bool stopping;
 	bool leaving;                /* managed: out of the group, once its rows are closed */
+	bool failed;                 /* managed: it can do nothing any more but close */
+	bool ending;                 /* serve_end() was called: only `managed` is left */
 	int code;                    /* to exit with */
 };
 

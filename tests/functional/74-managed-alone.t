@@ -189,6 +189,27 @@ def part_options():
         mp.ok(code == 1 and want in err, "%s: %s" % (" ".join(options), err.strip()))
 
 
+def part_fails_late():
+    """It is of no use any more while a request under way keeps it from its end: that comes once, and in turn."""
+    one = Managed("m3", "--stop-time", "60s").wait_ready()
+    host, port = one.address.rsplit(":", 1)
+    slow = socket.create_connection((host, int(port)), mp.DEADLINE)
+    slow.sendall(b"POST /v1/rows/slow/cells HTTP/1.1\r\nHost: m3\r\nContent-Length: 4\r\n\r\nha")
+    mp.wait_for(lambda: one.get("/v1/status")[1]["connections"] > 1, "the slow request")
+    one.process.signal(signal.SIGTERM)
+    mp.wait_for(lambda: not one.ready(), "that it stops")
+    path = os.path.join(one.data, "managed.json")
+    os.unlink(path)
+    os.mkdir(path)
+    one.kill_etcd()
+    one.process.wait_err("managed.json")
+    mp.ok(one.process.running(), "it still has a request to answer")
+    slow.sendall(b"lf")
+    mp.ok(b" 50" in slow.recv(4096)[:16], "which is answered")
+    slow.close()
+    mp.is_(one.process.wait(), 1, "then it ends, by itself")
+
+
 one = part_begin()
 part_adopt(one)
 part_kill_etcd(one)
@@ -198,4 +219,5 @@ part_log(one)
 part_emptied(one)
 part_orphan(one)
 part_options()
+part_fails_late()
 mp.done()

@@ -304,10 +304,20 @@ def of_tenant(one, name):
     return one
 
 
+def test_no_names(*options):
+    """What is none ends it before anything else does: no etcd is begun, and none is held open."""
+    for name in ("", "x" * 129):
+        code, err = aggregator.Aggregator("nobody", *options, "--tenant", name, start=False).fails()
+        mp.ok(code == 1 and "--tenant wants 1 to 128 bytes" in err, "%d bytes are no tenant: %s" % (len(name), err.strip()))
+    mp.ok(not os.path.exists(os.path.join(mp.workdir(), "nobody", "etcd")), "and nothing was begun")
+
+
 group = etcd.Group(1)
 group.wait()
 road = Road()
 common = ["--group", ",".join(group.urls)]
+test_no_names(*common)
+test_no_names("--group", "managed")
 red1 = aggregator.Aggregator("red1", *common, "--tenant", "a red/one").wait_ready()
 mp.wait_for(lambda: owned(red1) == 64, "it owns all")
 test_names(red1, "mine")

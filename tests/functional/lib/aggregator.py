@@ -77,6 +77,11 @@ class Aggregator:
         self.address, self.lives = address, self.lives + 1
         return self
 
+    def fails(self):
+        """Starts it and expects that it ends by itself: (exit code, standard error)."""
+        code, _, err = mp.run([*self.command(1)])
+        return code, err
+
     def kill(self):
         self.process.kill()
 

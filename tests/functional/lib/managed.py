@@ -76,11 +76,6 @@ class Managed(Aggregator):
             return answer.get("token")
         return mp.wait_for(ask, "a token of %s" % self.name)
 
-    def fails(self):
-        """Starts it and expects that it ends by itself: (exit code, standard error)."""
-        code, _, err = mp.run([*self.command(1)])
-        return code, err
-
     def _end(self):
         if os.getpid() != self.owner:
             return

@@ -51,7 +51,7 @@ uint64_t group_chance(void *ctx)
 
 static void take_all(struct group *g)
 {
-	for (uint32_t i = 0; g->options.alone && i < g->meta.shards; i++)
+	for (uint32_t i = 0; g->options.alone && !g->closing && i < g->meta.shards; i++)
 		owner_want(g->owner, i, true);
 }
 

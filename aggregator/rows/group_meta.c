@@ -37,8 +37,10 @@ void group_take_meta(struct group *g, struct mp_str text)
 		return;
 	}
 	g->meta = meta;
-	buf_reset(&g->meta_text);
-	(void)buf_add_slice(&g->meta_text, text);
+	if (text.ptr != buf_str(&g->meta_text)) { /* else it was made here */
+		buf_reset(&g->meta_text);
+		(void)buf_add_slice(&g->meta_text, text);
+	}
 	if (g->owner)
 		owner_set_meta(g->owner, buf_slice(&g->meta_key), buf_slice(&g->meta_text), meta.sealed);
 }
@@ -139,7 +141,8 @@ static void on_first_key(void *ctx, const struct engine_answer *answer)
 
 /*
  * There is no `meta` of this tenant.  In an engine that is the group's own there must not be another tenant's rows
- * either: then this member was started with the wrong name, and would begin a second set of rows under one group.
+ * either: then this member was started with the wrong name, and would begin a second set of rows under one group;
+ * also when that group is not known by its uuid, because a restored backup holds it.
  */
 static void begin_tenant(struct group *g)
 {
@@ -152,7 +155,7 @@ static void begin_tenant(struct group *g)
 	(void)key_range_end(&end, buf_slice(&from));
 	range.from = buf_slice(&from);
 	range.end = buf_slice(&end);
-	if (!g->uuid[0])
+	if (!g->uuid[0] && !g->options.runs_engine)
 		make_meta(g);
 	else if (from.error || end.error || g->engine->ops->range(g->engine, &range, on_first_key, g) < 0)
 		meta_later(g);

@@ -65,7 +65,7 @@ int key_owner(struct buf *out, struct mp_str prefix, uint32_t shard);
 int key_head(struct buf *out, struct mp_str prefix, struct mp_str name);
 int key_cells(struct buf *out, struct mp_str prefix, struct mp_str name, uint64_t incarnation,
 	      uint64_t first_seq);
-int key_fork(struct buf *out, struct mp_str prefix, struct mp_str uuid);
+int key_fork(struct buf *out, struct mp_str prefix, struct mp_str uuid); /* for live rows (rows.md 5); read, not written yet */
 int key_snapshot(struct buf *out, struct mp_str prefix, struct mp_str name, uint64_t incarnation,
 		 uint64_t seq, uint32_t part);
 

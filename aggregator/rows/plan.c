@@ -272,6 +272,7 @@ static bool add_cells(struct owner *owner, struct owned *owned, struct put *put)
 	if (!owned->batch.len && batch_begin(&owned->batch, &owned->next.batch, owned->next.last + 1) < 0)
 		return false;
 	put->seq = owned->next.last + 1;
+	/* Cells of a put are within bounds (put.h): what can fail is memory, and the batch keeps that error. */
 	for (size_t i = 0; i < put->n; i++) {
 		cell.content = put->content[i];
 		if (batch_add(&owned->batch, &cell) < 0)

@@ -112,6 +112,8 @@ def main():
     shutil.copy(one.data + "/managed.json", begun)
     mp.ok(one.identity()["restored"], "killed before its etcd was started")
     one.options = one.options[:2]
+    code, said = Managed("m1", "--tenant", "other", data=one.data, start=False).fails()
+    mp.ok(code == 1 and "tenant default" in said, "nor does it begin rows of a tenant that is not in it: " + said.strip()[-300:])
     for generation in (2, 3):
         one.start()
         mp.wait_for(one.ready, "it goes on, without the number as well", PATIENCE)

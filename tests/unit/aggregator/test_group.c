@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * aggregator/rows/group.c: whatever is under way when a group is closed, no key says
- * afterwards that its process is there.  Over SQLite, behind an engine that is slow to
- * tell of the commits that it is told.
+ * afterwards that its process is there; and what a group that was just made compares.  Over SQLite,
+ * behind an engine that is slow to tell of the commits that it is told.
  */
-#include "aggregator/rows/group.h"
+#include "aggregator/rows/group_priv.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,9 +140,15 @@ static struct engine *open_file(void)
 
 /* ---------------------------------------------------------------------- a group */
 
+static struct group *opened;
+
 static void on_known(void *ctx)
 {
+	struct err err = { 0 };
+	struct meta meta;
+
 	(void)ctx;
+	is_int(meta_read(buf_slice(&opened->meta_text), &meta, &err), 0, "what flights compare is `meta` %s", err.text);
 }
 
 static void on_ready(void *ctx)
@@ -185,7 +191,7 @@ static struct group *open_group(bool alone, const char *slow_key)
 
 	slow = (struct slow){ .engine = { &slow_ops }, .inner = open_file(), .hold = slow_key };
 	is_int(group_open(&options, &calls, &group, &err), 0, "a group %s", err.text);
-	return group;
+	return opened = group;
 }
 
 static void on_closed(void *ctx)

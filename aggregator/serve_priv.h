@@ -43,7 +43,7 @@ int serve_rows(struct program *p, struct err *err);
 /* Says why, and stops. */
 void serve_failed(void *ctx, const char *why);
 
-/* First the front, so that nothing new comes; then the shards are released; then serve_end(). */
+/* First the shards go to others; then the front stops; then the rows are closed; then serve_end(). */
 void serve_stop(struct program *p, int code);
 
 /* No rows are open: etcd ends, too, perhaps after it was taken out of its group. */

@@ -59,7 +59,10 @@ void group_lease_lost(struct group *group);
  */
 void group_release(struct group *group, uint64_t release_ms, void (*released)(void *ctx), void *ctx);
 
-/* Releases its shards (for up to that long), answers what waits, closes the engine, then calls closed(). */
+/*
+ * Releases its shards (for up to that long, that of group_release() included), answers what waits, closes
+ * the engine, then calls closed().
+ */
 void group_close(struct group *group, uint64_t release_ms, void (*closed)(void *ctx), void *ctx);
 
 /* All of these from the loop's thread; what is to be done is done before the loop sleeps. */

@@ -150,7 +150,7 @@ bool owner_text_write(struct owner *owner, char *out, size_t *ret_size); /* with
 /* owner_shards.c */
 #define OWNER_TAKE_BACKOFF (20 * NS_PER_MS) /* the first */
 void owner_shard_lost(struct owner *owner, uint32_t shard);
-void owner_change_shards(struct owner *owner); /* takes and releases what is to be, in one transaction */
+void owner_change_shards(struct owner *owner); /* takes and releases what is to be, in one transaction at a time */
 bool owner_wants_change(const struct owner *owner);
 
 /* What follows reserves room in a transaction, then adds.  False without memory. */

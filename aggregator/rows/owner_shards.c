@@ -162,10 +162,11 @@ static bool add_change(struct owner *owner, uint32_t n)
 	return true;
 }
 
+/* As many as a flight of the most rows may compare; the others in the next one. */
 void owner_change_shards(struct owner *owner)
 {
+	size_t most = 2 * owner->limits.rows, changes = 0;
 	uint64_t now = host_now(owner->host);
-	bool any = false;
 
 	if (owner->taking || now < owner->take_at)
 		return;
@@ -173,9 +174,9 @@ void owner_change_shards(struct owner *owner)
 		owner->take_at = now + OWNER_TAKE_BACKOFF; /* not at once: nothing changes by asking */
 		return;
 	}
-	for (uint32_t n = 0; n < owner->n_shards; n++)
-		any |= add_change(owner, n);
-	if (!any)
+	for (uint32_t n = 0; n < owner->n_shards && changes < most; n++)
+		changes += add_change(owner, n);
+	if (!changes)
 		return;
 	owner->taking = true;
 	if (!txn_commit(owner, &owner->take, on_taken)) {

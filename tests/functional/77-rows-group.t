@@ -62,6 +62,17 @@ def test_together(group):
         mp.is_(one.stop(), 0, "%s stops" % one.name)
 
 
+def test_many_shards(group):
+    """More than etcd takes in one transaction change hands."""
+    one = aggregator.Aggregator("many", "--group", ",".join(group.urls), "--tenant", "many", "--shards", "256").wait_ready()
+    mp.is_(shares([one]), [256], "256 shards are taken")
+    mp.is_(one.put("row", "x")[0], 201, "and take puts")
+    mp.is_(one.stop(), 0, "it stops")
+    status, told = group.call(0, "/v3/kv/range", {"key": etcd.text(b"middlepipe/many/owner/"), "count_only": True,
+                                                  "range_end": etcd.text(b"middlepipe/many/owner0")})
+    mp.is_((status, int(told.get("count", 0))), (200, 0), "all are released")
+
+
 class Faults:
     """What the workload's schedule carries out."""
 
@@ -119,6 +130,7 @@ def test_faults(group, seed):
 group = etcd.Group(3)
 group.wait()
 test_together(group)
+test_many_shards(group)
 for seed in rowfaults.SEEDS:
     test_faults(group, seed)
 mp.done()

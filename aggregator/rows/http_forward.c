@@ -122,7 +122,10 @@ static void relay(struct rows_request *r, int status)
 /* The other member does not own it, or does not any more; or there is somebody else at its address by now. */
 static bool is_elsewhere(const struct rows_request *r, int status)
 {
-	if (status == 421)
+	struct mp_str token;
+
+	/* 401 without a token is of this member's certificate: nothing was done, and a newer one may be there soon. */
+	if (status == 421 || (status == 401 && !http_header(r->req, "Authorization", &token)))
 		return true;
 	return status == 503 && strstr(buf_str(&r->answer), "\"code\":\"elsewhere\"");
 }

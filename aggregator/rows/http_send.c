@@ -103,6 +103,12 @@ static bool on_data(void *ctx, struct mp_str bytes)
 	return rc == 0;
 }
 
+/* 401 without a token is of this member's certificate: the client may have every right. */
+static bool is_denied(const struct way *way, int status)
+{
+	return status == 403 || (status == 401 && way->token[0]);
+}
+
 static void on_over(void *ctx, const struct http_multi_end *end)
 {
 	struct sent *s = ctx;
@@ -115,7 +121,7 @@ static void on_over(void *ctx, const struct http_multi_end *end)
 	for (size_t i = 0; i < s->n; i++) {
 		const struct put_answer lost = { .code = PUT_UNKNOWN, .why = "the row's owner has not answered" };
 
-		if (s->puts[i] && (end->status == 401 || end->status == 403))
+		if (s->puts[i] && is_denied(way, end->status))
 			rows_request_deny(s->puts[i]); /* it may put nothing there at all */
 		else if (s->puts[i] && unknown)
 			rows_request_fail(s->puts[i], &lost);

@@ -119,6 +119,8 @@ def part_mutual(folder, ca):
     for name, ctx in bad.items():
         mp.is_(ways(front, "a", with_context=ctx), [401] * 3, "certificate: " + name)
         mp.is_(who(front, ctx), "nobody", "nothing is known of its client")
+    said = {name: once(front, "GET", "/row/a", context=ctx).closed for name, ctx in bad.items()}
+    mp.is_([name for name in bad if said[name]], ["one that has expired"], "a connection is not kept where a new one may do better")
     late = context(ca.cert, other.sign("c5", "/CN=late"))
     kept = [front.connect(good), front.connect(late)]
     mp.is_([c.get("/row/a").status for c in kept], [200, 401], "two connections")

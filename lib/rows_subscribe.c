@@ -52,6 +52,7 @@ struct rows_subscription {
 	uint64_t next;              /* seq; 0: the first that comes */
 	bool seen;                  /* the cells before `next` were there, in that incarnation */
 	unsigned ahead;             /* heartbeats, one behind the other, of a row that ends before `next` */
+	uint64_t told;              /* the highest seq of which a heartbeat was told */
 	struct map places;          /* struct place by name; owned */
 	struct http_task *task;     /* the stream */
 	struct rowc_request *asking; /* the row itself */
@@ -358,9 +359,19 @@ static bool is_ahead(struct rows_subscription *sub, const struct rows_frame *bea
 	return sub->ahead > 1;
 }
 
-static enum next on_heartbeat(struct rows_subscription *sub, const struct rows_frame *frame)
+/* What the subscriber is told does not go back, though the next member may be behind the one before. */
+static void tell_heartbeat(struct rows_subscription *sub, const struct rows_frame *frame)
 {
 	const struct rows_beat beat = { frame->row, frame->incarnation, frame->seq, frame->time };
+
+	if (!sub->calls.heartbeat || sub->ahead || frame->seq < sub->told)
+		return;
+	sub->told = frame->seq;
+	sub->calls.heartbeat(sub->calls.ctx, &beat);
+}
+
+static enum next on_heartbeat(struct rows_subscription *sub, const struct rows_frame *frame)
+{
 
 	sub->tries = 0;
 	if (!frame->row.len)
@@ -371,8 +382,7 @@ static enum next on_heartbeat(struct rows_subscription *sub, const struct rows_f
 		return ASK;
 	if (!sub->by_prefix)
 		sub->incarnation = frame->incarnation;
-	if (sub->calls.heartbeat)
-		sub->calls.heartbeat(sub->calls.ctx, &beat);
+	tell_heartbeat(sub, frame);
 	return GO_ON;
 }
 

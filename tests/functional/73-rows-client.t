@@ -380,6 +380,7 @@ def test_ahead():
                                       stream(frame(2, 3, time_=1), frame(2, 3, time_=1)), stream(old, seven[5]))
     mp.wait_for(lambda: len(client.cells(reader)) >= 6, "the next cell")
     mp.is_([seq for seq, _ in client.cells(reader)], [1, 2, 3, 4, 5, 6], "a member that is behind is no older state")
+    mp.is_({one["beat"] for one in client.all(reader) if "beat" in one}, {5}, "nor are its heartbeats told")
     client.close()
     client, reader, fake = subscribed(stream(old, old, old, frame(1, 1)))
     mp.wait_for(lambda: client.cells(reader), "a cell")
@@ -450,7 +451,7 @@ def under_load(members, rows, puts, outstanding, kinds, fault):
     mp.is_((told["ok"], told["unknown"], told["unavailable"]), (puts, 0, 0), "every put ended committed")
     for row, follower in zip(rows, followers):
         highest = client.ask("highest", row)["highest"]
-        mp.wait_for(lambda: client.all(follower)[-1].get("beat") == highest, "the followers have all")
+        mp.wait_for(lambda: [one.get("beat") for one in client.all(follower)[-1:]] == [highest], "the followers have all")
         counted = subprocess.run(["grep", "-c", '"e":"cell".*"o":%d,"row":"%s"' % (followers.index(follower) + 1, row),
                                   path], capture_output=True, text=True, check=False).stdout.strip()
         mp.is_(int(counted or 0), highest, "%s: all %d cells were delivered" % (row, highest))

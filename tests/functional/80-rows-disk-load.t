@@ -84,7 +84,10 @@ class Faults:
 
     def fails(self, target):
         fault, at, count, what = target.split(" ")
+        before = self.one.counts()[fault]
         self.one.order(fault, int(at), int(count), what=what)
+        if fault != "full":  # that leaves writes alone for which there is room
+            mp.wait_for(lambda: self.one.counts()[fault] > before, "an operation that meets %s" % fault)
         return self.over
 
     def power(self, target):

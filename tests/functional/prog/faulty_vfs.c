@@ -11,7 +11,7 @@
  * `order` is looked for there, taken and removed: six numbers, enum disk_fault, the
  * operation that it hits first, how many, enum disk_crash, a seed, and enum operation:
  * which ones are counted and hit.  What has happened
- * stands in `counts.PID`: a line of "name number" each, whole when its last line is "end".
+ * stands in `counts.PID`: a line of "name number" each.
  * Without MP_FAULTY_DISK nothing is registered.
  *
  * Names and deletions are durable at once, and so is what an earlier process has written.
@@ -56,7 +56,7 @@ struct handle {
 
 static struct real_file files[FILES];
 static sqlite3_vfs *vfs_below;
-static char order_path[PATH_SIZE], counts_path[PATH_SIZE];
+static char order_path[PATH_SIZE], counts_path[PATH_SIZE], counts_new[PATH_SIZE];
 static uint64_t hits[DISK_FAULTS]; /* operations that each fault has changed */
 static enum disk_crash crash_how;  /* of the last order */
 static uint64_t crash_seed;
@@ -93,15 +93,16 @@ static void take_order(void)
 static void tell_counts(void)
 {
 	const struct disk_counts *c = faulty_counts();
-	FILE *out = fopen(counts_path, "we");
+	FILE *out = fopen(counts_new, "we");
 
 	if (!out)
-		fail("fopen", counts_path);
+		fail("fopen", counts_new);
 	fprintf(out, "error %" PRIu64 "\nfull %" PRIu64 "\ntear %" PRIu64 "\nforget %" PRIu64 "\ndead %" PRIu64
 		"\nwrites %" PRIu64 "\nsyncs %" PRIu64 "\ntorn %" PRIu64 "\ndropped %" PRIu64 "\nforgotten %" PRIu64
-		"\ncrashes %" PRIu64 "\nend\n", hits[DISK_ERROR], hits[DISK_FULL], hits[DISK_TEAR], hits[DISK_FORGET],
+		"\ncrashes %" PRIu64 "\n", hits[DISK_ERROR], hits[DISK_FULL], hits[DISK_TEAR], hits[DISK_FORGET],
 		hits[DISK_DEAD], c->writes, c->syncs, c->torn, c->dropped, c->forgotten, c->crashes);
-	(void)fclose(out); /* no test believes what has no "end" */
+	if (fclose(out) != 0 || rename(counts_new, counts_path) < 0) /* a test may read it at any time */
+		fail("rename", counts_path);
 }
 
 /* ----------------------------------------------------------------------- crash */
@@ -397,6 +398,7 @@ __attribute__((constructor)) static void begin(void)
 		return;
 	(void)snprintf(order_path, sizeof(order_path), "%s/order", folder);
 	(void)snprintf(counts_path, sizeof(counts_path), "%s/counts.%d", folder, (int)getpid());
+	(void)snprintf(counts_new, sizeof(counts_new), "%s/new-counts.%d", folder, (int)getpid());
 	vfs_below = sqlite3_vfs_find(NULL);
 	vfs = *vfs_below;
 	vfs.iVersion = 2;

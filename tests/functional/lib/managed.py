@@ -29,6 +29,14 @@ def args_of(pid):
         return []
 
 
+def signal_etcd(pid, number):
+    """One that cannot go on ends by itself: then there is nobody to tell."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
 class Managed(Aggregator):
     """A member with an etcd.  options: further words of its command line."""
 
@@ -60,7 +68,10 @@ class Managed(Aggregator):
 
     def kill_etcd(self):
         pid = self.etcd_pid()
-        os.kill(pid, signal.SIGKILL)
+        if self.process.running():
+            pid = pid or mp.wait_for(self.etcd_pid, "an etcd of %s" % self.name)  # one that has ended comes again
+        if pid:  # 0 would be the test and all that it has started
+            signal_etcd(pid, signal.SIGKILL)
         mp.wait_for(lambda: not mp.alive(pid), "the end of etcd")
         return pid
 
@@ -82,4 +93,4 @@ class Managed(Aggregator):
         if self.process:
             self.process.kill()
         for pid in self.etcd_pids():
-            os.kill(pid, signal.SIGKILL)
+            signal_etcd(pid, signal.SIGKILL)

@@ -141,7 +141,7 @@ class Group:
 
 def etcd_signal(one, number):
     for pid in one.etcd_pids():
-        os.kill(pid, number)
+        managed.signal_etcd(pid, number)
 
 
 class Faults:

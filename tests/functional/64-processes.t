@@ -31,7 +31,7 @@ class Place:
         path = mp.chain_file(os.path.join(self.folder, "chain.json"),
                              mp.destination("svc", self.service.authority, *chain), *more)
         self.scheduler = mp.Scheduler(path, "--filters-dir", survive.TEST_FILTERS, *options)
-        self.env = {"MIDDLEPIPE_SOCK": self.scheduler.socket, "MIDDLEPIPE_BUDGET_MS": "1000"}
+        self.env = {"MIDDLEPIPE_SOCK": self.scheduler.socket, "MIDDLEPIPE_BUDGET_MS": str(survive.BUDGET_MS)}
 
     def run(self, name, *words, code=0):
         got, out, err = mp.run([survive.prog(name), *words], env=self.env, deadline=60)
@@ -91,6 +91,7 @@ def threads():
 def exits():
     place = Place(mp.binding("hold", "hold", {"ms": 30000}))
     other = survive.Load(place.scheduler, place.service, place.folder, "--threads", 1)
+    mp.wait_for(lambda: place.lanes()["open"] == 1, "the lane of another app")
     for how, code in (("exit", 7), ("_exit", 7), ("return", 7), ("kill", -signal.SIGKILL)):
         place.run("processes", "exit", place.service.port, how, code=code)
         mp.wait_for(lambda: place.lanes()["open"] == 1, "the lane of a dead process")
@@ -205,9 +206,12 @@ def fake_scheduler(path, welcome):
         while True:
             conn, _ = server.accept()
             kept.append(conn)  # or its end would be the answer
-            conn.recv(4096)
-            if welcome is not None:
-                conn.send(welcome)
+            try:
+                conn.recv(4096)
+                if welcome is not None:
+                    conn.send(welcome)
+            except OSError:
+                pass  # it waits for no longer than its budget
     threading.Thread(target=serve, daemon=True).start()
     return kept
 
@@ -230,6 +234,7 @@ def foreign():
         visits = fake_scheduler(Fake.socket, welcome)
         load = survive.Load(Fake, service, folder, "--calls", 200, number=i, budget_ms=20)
         mp.is_(load.wait(), 0, "a scheduler " + what)
+        mp.wait_for(lambda: visits, "a visit")  # taken note of in a thread of its own
         n = load.n.all()
         mp.is_([n["served"], n["failed"], n["asked"], n["connects"]], [200, 0, 0, 0],
                "leaves the app as it is, after %d visits" % len(visits))

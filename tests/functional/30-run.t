@@ -164,13 +164,15 @@ mp.is_((code, out), (0, "no input\n"), "standard input closed")
 
 TAKE = """
 import os, signal, sys, time
+def tell(text): # print() may not be used again while it is under way, and a signal may come just then
+    os.write(1, (text + "\\n").encode())
 def take(number, frame):
-    print("got", signal.Signals(number).name, flush=True)
+    tell("got " + signal.Signals(number).name)
     if number != signal.SIGUSR1:
         sys.exit(number)
 for number in (%s):
     signal.signal(number, take)
-print("ready", flush=True)
+tell("ready")
 while True: # a signal may come just before a sleep, and is seen after it
     time.sleep(0.05)
 """

@@ -43,11 +43,11 @@ app.wait_out("ready\n")
 
 def call(url, n=1):
     """Makes n calls and returns what the app printed of them."""
-    before = len(app.out.splitlines())
+    before = app.out.count("\n")
     for _ in range(n):
         app.popen.stdin.write((url + "\n").encode())
     app.popen.stdin.flush()
-    mp.wait_for(lambda: len(app.out.splitlines()) == before + n, "answers")
+    mp.wait_for(lambda: app.out.count("\n") == before + n, "answers")
     return app.out.splitlines()[before:]
 
 
@@ -139,7 +139,7 @@ seen = len(follow.out)
 tool("override", "guard", "open")
 mp.wait_for(lambda: "middlepipe=guard" in follow.out[seen:], "the next event")
 mp.ok(follow.running(), "events --follow goes on")
-mp.wait_for(lambda: len(watch.out.splitlines()) >= 2, "two documents")
+mp.wait_for(lambda: watch.out.count("\n") >= 2, "two documents")
 mp.ok(all(json.loads(line)["app"] == "shop" for line in watch.out.splitlines()[:2]),
       "status --watch prints one after another")
 follow.signal(signal.SIGINT)

@@ -50,9 +50,12 @@ def memfds(pid):
     at = "/proc/%d/fd" % pid
     for number in os.listdir(at):
         path = os.path.join(at, number)
-        part = re.match(r"/memfd:(\S+)", os.readlink(path))
+        try:
+            part = re.match(r"/memfd:(\S+)", os.readlink(path))
+            fd = os.open(path, os.O_RDONLY) if part else -1
+        except FileNotFoundError:
+            continue  # closed since they were listed
         if part:
-            fd = os.open(path, os.O_RDONLY)
             found.append((part.group(1), os.fstat(fd).st_mode, fcntl.fcntl(fd, F_GET_SEALS)))
             os.close(fd)
     return found

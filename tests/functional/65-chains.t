@@ -86,14 +86,21 @@ def refused_lines():
 def wrong_by_reload():
     """The reload call gives the same answer as PUT; of SIGHUP only the log tells."""
     good = logged = 0
+    told = len(BAD)  # what was put has a line each
+
+    def tell_one_more():
+        # Each of them: else a line that comes late would be taken for the next one's.
+        nonlocal told
+        told += 1
+        mp.wait_for(lambda: len(refused_lines()) == told, "line %d in the log" % told)
     for path in BAD:
         with open(chain, "wb") as out:
             out.write(newer(path))
         status, document = api("POST", "/v1/reload")
         good += status == 400 and document.get("errors") == lines_of(path)
-        before = refused_lines()
+        tell_one_more()
         scheduler.signal(signal.SIGHUP)
-        mp.wait_for(lambda: len(refused_lines()) > len(before), "a line in the log")
+        tell_one_more()
         logged += lines_of(path)[0].split(": ")[0].replace('"', '\\"') in refused_lines()[-1]
     mp.is_(good, len(BAD), "reload: %d of %d refused likewise" % (good, len(BAD)))
     mp.is_(logged, len(BAD), "SIGHUP: %d of %d refused in the log, with the path" % (logged, len(BAD)))

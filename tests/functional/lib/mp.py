@@ -318,7 +318,11 @@ class Run(Process):
 
 
 class Scheduler(Process):
-    """A scheduler in a folder of its own; ready when the constructor returns."""
+    """A scheduler in a folder of its own; ready when the constructor returns.
+
+    Its filters have 5 s for a call: on a busy machine a thread may stand still
+    for longer than the usual 100 ms, and no good filter is to be left out for that.
+    """
 
     def __init__(self, chain, *options, folder=None, env=None):
         self.folder = folder or workdir()
@@ -332,7 +336,8 @@ class Scheduler(Process):
             super().__init__([SCHEDULER, "--socket", self.socket,
                               "--control", self.control_path, "--chain", chain,
                               "--state", self.state, "--ready-fd", str(write), *options],
-                             env=env, pass_fds=[write])
+                             env=dict({"MIDDLEPIPE_FILTER_BUDGET": "5s"}, **(env or {})),
+                             pass_fds=[write])
         finally:
             os.close(write)
         self._await_ready(ready)
@@ -416,7 +421,10 @@ class Control:
         self.path = path
 
     def call(self, method, url, body=None, deadline=None):
-        """(status, document or text).  body: text, or anything JSON can say."""
+        """(status, document or text); OSError when there is no whole answer.
+
+        body: text, or anything JSON can say.
+        """
         if body is not None and not isinstance(body, (str, bytes)):
             body = json.dumps(body)
         conn = _UnixConnection(self.path, DEADLINE if deadline is None else deadline)
@@ -428,6 +436,8 @@ class Control:
                 return reply.status, json.loads(text)
             except ValueError:
                 return reply.status, text
+        except http.client.IncompleteRead as cut:
+            raise ConnectionResetError(str(cut)) from cut
         finally:
             conn.close()
 

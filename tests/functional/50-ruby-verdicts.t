@@ -121,7 +121,7 @@ for url, where in (("http://payments.internal/", "payments.internal"),
         is_(got.get("text"), "[%s] middlepipe is unavailable, retry after 1 s" % where,
             "%s: %s: all of Middlepipe is not there" % (way, where))
 
-dead = "http://127.0.0.1:%d/" % mp.free_port()
+dead = "http://127.0.0.1:%d/" % mp.dead_port()
 got, log = last(script("begin REPLY", *REFUSE), do("get_response", url=dead))
 is_(got["error"], "Middlepipe::NetHTTPRefused", "a dead service is not dialled while the circuit is open")
 got, log = last(script("begin ASK", "ask REPLY", *REFUSE), do("get_response", url=dead))
@@ -321,7 +321,7 @@ is_((ends(log), broken.count), (["end 0 error=%d" % BROKEN], 3), "POST is not tr
 got, log = last(script("begin GO"), do("kept", url=broken.url(), retries=3))
 is_(len(ends(log)), 4, "as often as the application wants")
 silent = mp.Service(hang=True)
-got, log = last(script("begin GO"), do("once", url=silent.url(), timeout=0.1, verb="POST", body="x"))
+got, log = last(script("begin GO"), do("once", url=silent.url(), timeout=1, verb="POST", body="x"))
 is_((got["error"], ends(log)), ("Net::ReadTimeout", ["end 0 error=%d" % TIMEOUT]), "a service that hangs times out")
 babble = mp.Service(raw=b"what is this\r\n\r\n")
 got, log = last(script("begin GO"), do("once", url=babble.url()))

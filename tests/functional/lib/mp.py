@@ -41,6 +41,11 @@ PYTHON = os.environ.get("PYTHON", "/usr/bin/python3")
 RUBY = os.environ.get("RUBY", "ruby")
 NODE = os.environ.get("NODE", "node")
 
+# Whoever runs us may ignore these, as what a shell has in the background does: not so what we start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+    signal.signal(_number, signal.SIG_DFL)
+
 # Seconds.  Long, because a loaded machine must not fail a test; never waited out in vain.
 DEADLINE = float(os.environ.get("MP_TEST_DEADLINE", "20"))
 
@@ -53,6 +58,7 @@ _lock = threading.Lock()
 at_end = []  # called by done() with whether the test has passed
 folders = []  # of workdir()
 processes = []  # every Process there was
+_dead = []  # sockets of dead_port()
 
 
 def note(text):
@@ -175,6 +181,14 @@ def free_port(host="127.0.0.1"):
     with socket.socket(family) as probe:
         probe.bind((host, 0))
         return probe.getsockname()[1]
+
+
+def dead_port():
+    """A port of 127.0.0.1 on which nobody listens, and nobody will while the test runs."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    _dead.append(held)  # bound, or the next who wants any port might get it
+    return held.getsockname()[1]
 
 
 def binding(middlepipe, type_, config=None, on_failure=None):

@@ -16,7 +16,7 @@ def check(app):
 
 def check_kinds(app, service):
     cases = (
-        ("http://127.0.0.1:%d/" % mp.free_port(), h.REFUSED, "refused"),
+        ("http://127.0.0.1:%d/" % mp.dead_port(), h.REFUSED, "refused"),
         ("http://no-such-name.invalid/", h.REFUSED, "no such host"),
         (h.Breaker().url(), h.BROKEN, "closed without an answer"),
         (h.Breaker(reset=True).url(), h.BROKEN, "reset"),

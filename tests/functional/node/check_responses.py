@@ -110,7 +110,7 @@ def check_streams(app, service):
 
 def check_failed(app):
     """The chain answers for a service that is not there."""
-    dead = "http://127.0.0.1:%d/" % mp.free_port()
+    dead = "http://127.0.0.1:%d/" % mp.dead_port()
     for lib, got in app.both(HELD, url=dead):
         mp.is_((h.cause(got).get("code"), app.told("response")),
                ("ECONNREFUSED", ["0 error=1 body= complete=0"]), app.name("%s: failed: shown" % lib))

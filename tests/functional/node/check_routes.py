@@ -119,7 +119,7 @@ def check_agents(app):
                ([200] * 3, 3, [(200, 0)] * 3), app.name("http: agent %s: asked" % agent))
         mp.is_(set(app.told("begin")), {"http 127.0.0.1 %d /a" % service.port},
                app.name("http: agent %s: where it goes" % agent))
-    dead = "http://127.0.0.1:%d/" % mp.free_port()
+    dead = "http://127.0.0.1:%d/" % mp.dead_port()
     for agent in ("none", "own", "connect", "foreign"):
         app.calls("begin GO\n", dict(url=dead, agent=agent, count=3))
         ends = app.ends()

@@ -56,7 +56,7 @@ def seen(app, program, *argv, script="", hooked=True):
 
 
 def check_http(app, service):
-    argv = ("traces.cjs", service.url(), str(mp.free_port()))
+    argv = ("traces.cjs", service.url(), str(mp.dead_port()))
     alone = seen(app, *argv, hooked=False)
     mp.ok(len(alone) > 8, app.name("http: the program runs"))
     for what, script in PASSING:

@@ -49,7 +49,7 @@ def greenlets(app):
         return mp.skip(name, "not installed")
     service = mp.Service()
     program = os.path.join(HERE, "with_gevent.py")
-    for verdict in ("ask DELAY\ndelay_ms 100\n", "ask HOLD\nheld 20\n"):
+    for verdict in ("ask DELAY\ndelay_ms 1000\n", "ask HOLD\nheld 20\n"):
         out = app.run([program, service.url()], "begin ASK\n" + verdict)
         mp.is_(out.split(), ["ticked", "200"], name + ": others go on meanwhile")
     mp.is_(app.run([program, service.url(), "kill"], "begin ASK\nask DELAY\ndelay_ms 60000\n"),

@@ -45,7 +45,7 @@ class Rude:
 def ways():
     """name: (url, kind, more) of every way to fail."""
     rude = {name: Rude(name) for name in ("garbage", "reset", "close", "silence")}
-    dead = mp.free_port()
+    dead = mp.dead_port()
     found = {
         "refused": ("http://127.0.0.1:%d/" % dead, REFUSED, {}),
         "no such host": ("http://nosuch.invalid/", REFUSED, {}),
@@ -84,7 +84,7 @@ def retried(app):
             continue
         app.calls("begin GO\n", {"lib": lib, "url": service.url(), "retry": 2})
         mp.is_(app.ends(), [(503, 0)] * 3, app.name(lib + ": two retries, three exchanges"))
-        dead = "http://127.0.0.1:%d/" % mp.free_port()
+        dead = "http://127.0.0.1:%d/" % mp.dead_port()
         app.calls("begin GO\n", {"lib": lib, "url": dead, "retry": 2})
         mp.is_(app.ends(), [(0, REFUSED)] * 3, app.name(lib + ": failed attempts likewise"))
     service.behave(reply=lambda r: r.path == "/from" and {
@@ -126,7 +126,7 @@ def given_up(app):
            app.name("calls given up: the app goes on"))
     mp.is_(app.ends(), [(0, CANCELLED)] * 2 + [(200, 0)] + [(0, CANCELLED)],
            app.name("calls given up are cancelled"))
-    dead = "http://127.0.0.1:%d/" % mp.free_port()
+    dead = "http://127.0.0.1:%d/" % mp.dead_port()
     app.calls("begin GO\n", {"lib": "http", "url": dead, "connect": True})
     mp.is_(app.ends(), [(0, REFUSED)], app.name("a failed connect() is told"))
     app.calls("begin GO\n", {"lib": "http", "url": service.url(), "connect": True})

@@ -9,6 +9,7 @@ import mp
 from harness import CALLS, HERE
 
 LIVE = os.path.join(HERE, "live.py")
+DELAY = 0.02  # seconds that a failure takes: 40 take longer than a breaker may be held up in opening
 
 
 def check(app):
@@ -71,7 +72,7 @@ class Live:
 def breaker(app):
     for lib in app.libs:
         live = Live(app, mp.binding("guard", "breaker", {"volume": 10, "open_ms": "10m"}))
-        live.service.behave(status=500)
+        live.service.behave(status=500, delay=DELAY)
         live.calls({"lib": lib, "url": live.service.url(), "count": 40})
         failed = live.service.count
         mp.ok(10 <= failed < 40, app.name("%s: the breaker opened after %d calls" % (lib, failed)))
@@ -92,7 +93,7 @@ def last_good(app):
     for lib in app.libs:
         live = Live(app, mp.binding("guard", "breaker", {
             "volume": 10, "open_ms": "10m", "fallback": "last-good"}))
-        live.service.behave(reply=lambda r: {"body": "good"} if r.path == "/x" else {"status": 500})
+        live.service.behave(reply=lambda r: {"body": "good"} if r.path == "/x" else {"status": 500, "delay": DELAY})
         calls = [{"lib": lib, "url": live.service.url(path), "count": n}
                  for path, n in (("/x", 1), ("/y", 40), ("/x", 2))]
         got = live.calls(*calls)

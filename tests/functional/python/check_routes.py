@@ -104,7 +104,7 @@ def tunnelled(app, pair):
         app.calls(REFUSAL, call)
         mp.is_([proxy.connections, len(app.told("begin"))], [before, 2],
                app.name(lib + ": a refusal dials no tunnel"))
-        dead = "127.0.0.1:%d" % mp.free_port()
+        dead = "127.0.0.1:%d" % mp.dead_port()
         call.update(proxies={"https": "http://" + dead}, tunnel=dead, retry=1, count=1)
         app.calls("begin GO\n", call)
         attempts = 2 if lib in ("urllib3", "requests") else 1

@@ -69,7 +69,7 @@ def observed(app):
 
 def refused(app):
     """No connection, no retries, the library's own kind of exception."""
-    dead = "http://127.0.0.1:%d/" % mp.free_port()
+    dead = "http://127.0.0.1:%d/" % mp.dead_port()
     for lib in app.libs:
         got = app.calls(REFUSAL, {"lib": lib, "url": dead, "retry": 5, "method": "POST",
                                   "body": {"iter": ["never", "read"]}})[0]

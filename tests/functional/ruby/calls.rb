@@ -100,7 +100,7 @@ class Steps
     when "raise" then http.start { http.request_get("/") { raise ArgumentError, "mine" } }
     when "timeout"
       require "timeout"
-      Timeout.timeout(0.2) { http.get("/") }
+      Timeout.timeout(1) { http.get("/") }
     when "kill"
       thread = Thread.new { http.get("/") }
       thread.report_on_exception = false

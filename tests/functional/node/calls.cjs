@@ -12,6 +12,7 @@
 //   options   more options for http.request or fetch
 //   timeout   ms: setTimeout and destroy, or AbortSignal.timeout
 //   abort     ms after which the app gives up; drop: it drops the response's body
+//   clock     the result says how many ms passed until the body was written (wrote)
 //   silent    no 'response' listener; count: how often; together: all at once
 //   script    what the scripted library does from this call on
 'use strict';
@@ -64,7 +65,14 @@ function agentOf(call, url) {
 	return { createConnection: (options) => net.connect(options.port, options.host) };
 }
 
-async function write(req, call) {
+// Notes how long the app itself has taken so far.
+function clock(call, began, out) {
+	if (call.clock)
+		out.wrote = performance.now() - began;
+}
+
+async function write(req, call, out) {
+	const began = performance.now();
 	const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 	if (call.first !== undefined)
 		await wait(call.first);
@@ -77,6 +85,7 @@ async function write(req, call) {
 			await new Promise((resolve) => req.once('drain', resolve).once('close', resolve));
 	}
 	req.end();
+	clock(call, began, out);
 }
 
 function byHttp(call) {
@@ -109,7 +118,7 @@ function byHttp(call) {
 		if (call.abort === -1)
 			req.destroy();
 		if (call.chunks || call.first !== undefined)
-			write(req, call);
+			write(req, call, out);
 		else
 			req.end();
 	});
@@ -130,12 +139,13 @@ function onResponse(res, call, out, note, finish) {
 	return undefined;
 }
 
-async function* slowly(call) {
+async function* slowly(call, began, out) {
 	for (const [i, chunk] of call.chunks.entries()) {
 		if (i > 0 && call.gap !== undefined)
 			await new Promise((resolve) => setTimeout(resolve, call.gap));
 		yield Buffer.from(chunk);
 	}
+	clock(call, began, out);
 }
 
 async function byFetch(call) {
@@ -147,7 +157,7 @@ async function byFetch(call) {
 		init.signal = call.abort === -1 ? AbortSignal.abort() : later(call.abort);
 	if (call.chunks)
 		Object.assign(init, call.gap === undefined ? { body: call.chunks.join('') } :
-			{ body: slowly(call), duplex: 'half' });
+			{ body: slowly(call, performance.now(), out), duplex: 'half' });
 	try {
 		const res = await fetch(call.url, init);
 		Object.assign(out, { status: res.status, reason: res.statusText, real: res instanceof Response,

@@ -5,6 +5,8 @@ import mp
 import node_harness as h
 
 WANT = "begin ASK\nwants 1\nbody_limit 100\n"
+WAIT_MS = 50  # that the hook waits for a body
+TRIES = 50
 
 
 def check(app):
@@ -22,6 +24,16 @@ def shown(app):
     return body, complete
 
 
+def both_in_time(app, **call):
+    """As app.both(); a body that took the app longer than the hook waits for one is written again."""
+    for lib in h.LIBS:
+        for _ in range(TRIES):
+            got = app.calls(WANT, dict(call, lib=lib, clock=True))
+            if got.get("wrote", 0) < WAIT_MS - 5:
+                break
+        yield lib, got
+
+
 def check_shown(app, service):
     cases = (
         (dict(chunks=["one", "two"]), ("onetwo", "1"), "written at once"),
@@ -31,7 +43,8 @@ def check_shown(app, service):
         (dict(chunks=[]), ("", "1"), "empty"),
     )
     for call, want, what in cases:
-        for lib, got in app.both(WANT, url=service.url("/a"), method="POST", **call):
+        both = both_in_time if want == ("onetwo", "1") else lambda app, **call: app.both(WANT, **call)
+        for lib, got in both(app, url=service.url("/a"), method="POST", **call):
             mp.is_(got.get("status"), 200, app.name("%s: %s: passes" % (lib, what)))
             body, complete = shown(app)
             if want is None:

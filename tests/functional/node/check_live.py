@@ -10,6 +10,7 @@ import mp
 import node_harness as h
 
 LIVE = os.path.join(h.HERE, "live.cjs")
+DELAY = 0.02  # seconds that a failure takes: 40 take longer than a breaker may be held up in opening
 
 
 def check(app):
@@ -76,6 +77,7 @@ def check_breaker(app):
     def state(want):
         return lambda: live.scheduler.unit("guard")["status"]["state"] == want
     mp.wait_for(state("open"), "an open circuit")
+    mp.wait_for(lambda: live.scheduler.counters()["replied"] > 0, "a refusal")
     live.service.behave(status=200)
     mp.wait_for(state("closed"), "a closed circuit")
     process.popen.stdin.close()
@@ -93,7 +95,7 @@ def check_breaker(app):
 
 def check_time(app):
     """A call takes until its response's head, whether anybody reads the body or not."""
-    live = Live(app, mp.binding("guard", "breaker", {"slow_ms": "400ms", "slow_percent": 100}))
+    live = Live(app, mp.binding("guard", "breaker", {"slow_ms": "900ms", "slow_percent": 100}))
     code = ("const get = (read) => require('http').get('%s', (res) => { if (read) res.resume(); });"
             "for (let i = 0; i < 3; i++) { get(true); get(false); fetch('%s'); }"
             "setTimeout(() => process.exit(0), 2600);" % (live.service.url(), live.service.url()))
@@ -112,7 +114,7 @@ def check_last_good(app):
     for lib in h.LIBS:
         live = Live(app, mp.binding("guard", "breaker", {
             "volume": 10, "open_ms": "10m", "fallback": "last-good"}))
-        live.service.behave(reply=lambda r: {"body": "good"} if r.path == "/x" else {"status": 500})
+        live.service.behave(reply=lambda r: {"body": "good"} if r.path == "/x" else {"status": 500, "delay": DELAY})
         path = os.path.join(app.folder, "calls.json")
         with open(path, "w") as out:
             json.dump([{"lib": lib, "url": live.service.url(p), "count": n}
@@ -186,7 +188,7 @@ def check_same(app):
 
 def check_hold(app):
     """Held calls do not block the process: 20 of them take about as long as one."""
-    live = Live(app, mp.binding("hold", "hold", {"ms": 200}))
+    live = Live(app, mp.binding("hold", "hold", {"ms": 1000}))
     code = ("const { byHttp, byFetch } = require('%s'); let ticks = 0;"
             "const t = setInterval(() => ticks++, 5);"
             "Promise.all(Array.from({ length: 20 }, (_, i) => (i %% 2 ? byFetch : byHttp)({ url: '%s' })))"

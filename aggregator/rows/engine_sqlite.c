@@ -216,6 +216,8 @@ static int finish(struct engine_sqlite *e, const struct engine_txn *txn, struct 
 	if (rc != SQLITE_OK) {
 		sqlite_failed(&e->file, rc); /* the next one may not go on behind it */
 		close_file(e);
+	} else {
+		sqlite_room_keep(&e->file);
 	}
 	deliver_committed(&e->deliver, d, c);
 	return 0;

@@ -195,7 +195,7 @@ static int open_with_reserve(struct sqlite_file *f)
 {
 	int rc = open_file(f);
 
-	if ((rc & 0xff) == SQLITE_FULL && sqlite_room_release(f))
+	while ((rc & 0xff) == SQLITE_FULL && sqlite_room_release(f))
 		rc = open_file(f);
 	return rc;
 }

@@ -35,6 +35,7 @@ struct sqlite_room {
 	int fd;        /* -1: it was not made yet */
 	bool held;     /* it is whole */
 	bool part;     /* something of it is there */
+	bool told;     /* that it is used is in the log, and it has not been whole since */
 	bool tight;    /* what grows found no room, and nothing has grown since */
 	bool unfolded; /* nor did the log find any in the file */
 	bool inside;   /* the file has as much free inside */

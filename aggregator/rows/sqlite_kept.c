@@ -274,6 +274,12 @@ void sqlite_kept_begin(struct sqlite_file *f)
 	(void)sqlite3_wal_hook(f->db, on_logged, f); /* the one before: none */
 }
 
+/* The log is long, or nothing may be left for it at the next start. */
+static bool is_to_be_folded(const struct sqlite_file *f)
+{
+	return f->mark.frames >= FOLD_FRAMES || f->room.unfolded || (f->room.size && !f->room.held);
+}
+
 int sqlite_kept_commit(struct sqlite_file *f)
 {
 	sqlite3_file *log;
@@ -294,7 +300,7 @@ int sqlite_kept_commit(struct sqlite_file *f)
 		return rc; /* the mark is what it was: of this log nothing is known */
 	f->mark.frames = f->frames;
 	f->frames = 0;
-	if ((f->mark.frames >= FOLD_FRAMES || f->room.unfolded) && sqlite_kept_shrink(f) == SQLITE_OK)
+	if (is_to_be_folded(f) && sqlite_kept_shrink(f) == SQLITE_OK)
 		return SQLITE_OK; /* else with one of the next */
 	return sqlite_mark_write(&f->mark, false);
 }

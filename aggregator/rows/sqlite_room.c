@@ -75,21 +75,39 @@ void sqlite_room_take(struct sqlite_file *f, bool part)
 		return; /* what it has got, it keeps */
 	room->part = true;
 	room->held = size == room->size;
+	room->told = room->told && !room->held;
 }
 
+/* By halves: who dies before the room is used leaves some to the next start, whoever takes what was given up. */
 bool sqlite_room_release(struct sqlite_file *f)
 {
 	struct sqlite_room *room = &f->room;
+	struct stat st;
+	uint64_t keep;
 
-	if (!room->part)
+	if (!room->part || fstat(room->fd, &st) < 0)
 		return false;
-	room->held = room->part = false;
-	if (ftruncate(room->fd, 0) < 0)
+	keep = (uint64_t)st.st_blocks * BLOCK / 2;
+	keep = keep < PART_MIN ? 0 : keep;
+	if (ftruncate(room->fd, (off_t)keep) < 0)
 		return false;
 	(void)fsync(room->fd); /* some file systems give blocks back only then */
-	log_warn("no space is left: the reserve is used", "path=%s bytes=%llu", LOG_STR(room->path),
-		 (unsigned long long)room->size);
+	if (!room->told)
+		log_warn("no space is left: the reserve is used", "path=%s bytes=%llu", LOG_STR(room->path),
+			 (unsigned long long)room->size);
+	room->told = true;
+	room->held = false;
+	room->part = keep > 0;
 	return true;
+}
+
+void sqlite_room_keep(struct sqlite_file *f)
+{
+	if (!f->room.size || f->room.held)
+		return;
+	while (f->room.unfolded && sqlite_room_release(f))
+		(void)sqlite_kept_shrink(f); /* else the next one */
+	sqlite_room_take(f, true);
 }
 
 /* As much as the reserve is free within the file, where no disk is asked for it. */

@@ -2,7 +2,7 @@
 /*
  * Room for what makes room: on a full disk the embedded engine takes no cells, but deletions, floors
  * and takeovers still have to be committed, and a start has to bring the log into the file.  For that a
- * file of some size, FILE-reserve, holds blocks that nobody else can take, and is emptied when
+ * file of some size, FILE-reserve, holds blocks that nobody else can take, and gives them up when
  * they are needed.  As long as it is not whole again nothing grows, unless the file itself
  * has as much free inside.
  *
@@ -25,8 +25,14 @@ void sqlite_room_fini(struct sqlite_file *file);
 /* Makes the reserve whole, when that can be; with `part` at least as large as can be. */
 void sqlite_room_take(struct sqlite_file *file, bool part);
 
-/* Gives it up.  False: there was none. */
+/* Gives up half of what it has.  False: there is nothing. */
 bool sqlite_room_release(struct sqlite_file *file);
+
+/*
+ * Behind a commit, while the reserve is not whole: the log, which found no room in the file, gets what is
+ * left, so that a start needs none for it; then what is to be had is held again.
+ */
+void sqlite_room_keep(struct sqlite_file *file);
 
 /* May something be committed that grows?  False: health says why. */
 bool sqlite_room_for_cells(struct sqlite_file *file);

@@ -80,6 +80,7 @@ def test_makes_room(disk, one, cells):
         disk.fill()
         one.start()
         mp.wait_for(one.ready, "it is ready", 20)
+        disk.fill()  # what the log had
         mp.is_(one.get("/v1/rows/big")[1]["floor"], cells - 1, "%s and started on the full disk, it has all of it" % how)
         mp.is_(one.put("small", content("small", 2))[0], 507, "takes no cells")
         mp.is_(one.json("PUT", "/v1/rows/again", {"keep_cells": 7})[0] // 100, 2, "and is there for the rest")
@@ -112,6 +113,47 @@ def test_full(folder):
     is_there(one, "small", 2, "nothing of it was lost")
     mp.is_(one.get("/v1/rows/big")[1]["highest"], cells, "and what failed is not there")
     mp.is_(one.stop(), 0, "it stops")
+    disk.close()
+
+
+def one_after_another(one, end):
+    """Cells, and what makes room, until the end or nobody is there."""
+    rng = random.Random(one.lives)
+    while not end.is_set():
+        row = "r%d" % rng.randrange(20)
+        try:
+            if rng.random() < 0.15:
+                one.json("DELETE", "/v1/rows/" + row)
+            elif rng.random() < 0.2:
+                one.json("PUT", "/v1/rows/x%d" % rng.randrange(3000), {"keep_cells": 7})
+            else:
+                one.put(row, content(row, 1))
+        except OSError:
+            return
+
+
+def test_dies_in_need(folder):
+    """Killed at the moment when it uses its reserve, and somebody takes what it gave up: it starts all the same."""
+    disk, rounds = smalldisk.Disk(folder, SIZE * 4), 6
+    one = aggregator.Aggregator("need", "--disk-reserve", "6M", data=os.path.join(folder, "rows"))
+    for _ in range(rounds):
+        disk.room()
+        one.wait_ready()
+        end = threading.Event()
+        clients = [threading.Thread(target=one_after_another, args=(one, end)) for _ in range(4)]
+        for client in clients:
+            client.start()
+        mp.wait_for(lambda: one.get("/v1/status")[1]["engine"]["full"] is False, "room")
+        disk.fill()
+        mp.wait_for(lambda: "the reserve is used" in one.process.err, "the use of the reserve")
+        one.kill()
+        end.set()
+        for client in clients:
+            client.join()
+        disk.fill()
+        one.start().wait_ready()
+    mp.ok(True, "%s: %d times it dies in need, and starts on the full disk" % (disk.kind, rounds))
+    one.kill()
     disk.close()
 
 
@@ -306,6 +348,7 @@ if why:
     mp.skip("a full disk", why)
 else:
     test_full(mp.workdir())
+    test_dies_in_need(mp.workdir())
     test_read_only(mp.workdir())
 for seed in rowfaults.SEEDS[:1]:
     test_damage(seed, 4)

@@ -14,7 +14,7 @@ UNIT_TESTS += tests/unit/aggregator/test_batch.c tests/unit/aggregator/test_engi
 UNIT_TESTS += tests/unit/aggregator/test_checks.c tests/unit/aggregator/test_checks_sim.c tests/unit/aggregator/test_deletes.c \
 	tests/unit/aggregator/test_group.c \
 	tests/unit/aggregator/test_snapshot.c
-UNIT_TESTS += tests/unit/aggregator/test_restored.c
+UNIT_TESTS += tests/unit/aggregator/test_flight.c tests/unit/aggregator/test_restored.c
 UNIT_TESTS += tests/unit/aggregator/test_copy.c tests/unit/aggregator/test_row.c tests/unit/aggregator/test_put.c tests/unit/aggregator/test_owner_sim.c tests/unit/aggregator/test_engine_sim.c tests/unit/aggregator/test_engine_sim_many.c \
 	tests/unit/aggregator/test_sim.c
 TESTS_SRC += tests/lib/sim.c tests/unit/aggregator/engine_sim.c \

@@ -178,6 +178,16 @@ void copy_doubt(struct copy *copy, struct row *row)
 	copy_read_doubtful(copy);
 }
 
+/* False: it cannot be taken in, and what the row has is not believed, not by who reads it again just now either. */
+static bool set_head(struct row *row, struct mp_str text)
+{
+	if (row_set_head(row, text, NULL) == 0)
+		return true;
+	row->doubtful = true;
+	row->doubted = row->reread;
+	return false;
+}
+
 static void take_head(struct copy *copy, const struct key *key, struct mp_str value, uint64_t revision)
 {
 	struct row *row = NULL;
@@ -193,10 +203,7 @@ static void take_head(struct copy *copy, const struct key *key, struct mp_str va
 	if (row_head_is(row, value) && row_whole(row))
 		return; /* its owner's own, which were taken in when they landed */
 	touch(copy, row);
-	if (row_set_head(row, value, NULL) < 0) {
-		copy->counts.damaged++;
-		row->doubtful = true;
-	}
+	copy->counts.damaged += !set_head(row, value);
 }
 
 static void take_cells(struct copy *copy, const struct key *key, struct mp_str value)
@@ -313,24 +320,21 @@ void copy_settle(struct copy *copy)
 	}
 }
 
-int copy_wrote(struct copy *copy, struct row *row, struct mp_str head, struct mp_str batch,
-	       uint64_t revision, struct err *err)
+void copy_wrote(struct copy *copy, struct row *row, struct mp_str head, struct mp_str batch, uint64_t revision)
 {
+	bool good = true;
 	int r = 0;
 
 	if (revision > row->revision) {
 		row->revision = revision;
-		r = row_set_head(row, head, err);
+		good = set_head(row, head);
 	}
-	if (r == 0 && batch.ptr)
-		r = row->reading ? -ERANGE : row_take(row, batch, err);
-	if (r == -EALREADY)
-		r = 0; /* the watch was faster */
-	if (r < 0)
+	if (good && batch.ptr)
+		r = row->reading ? -ERANGE : row_take(row, batch, NULL);
+	if (r < 0 && r != -EALREADY) /* the watch was faster */
 		row->doubtful = true;
 	touch(copy, row);
 	copy_settle(copy);
-	return r;
 }
 
 void copy_wrote_owner(struct copy *copy, uint32_t shard, struct mp_str text, uint64_t revision)

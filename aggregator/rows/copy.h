@@ -75,10 +75,10 @@ struct mp_str copy_owner(const struct copy *copy, uint32_t shard);
 
 /*
  * What this process knows to be stored, before the watch tells it: a row's head
- * and, unless its ptr is NULL, a batch, as of that revision.  As row_take().
+ * and, unless its ptr is NULL, a batch, as of that revision.  A row that cannot take
+ * it in is in doubt.
  */
-int copy_wrote(struct copy *copy, struct row *row, struct mp_str head, struct mp_str batch,
-	       uint64_t revision, struct err *err);
+void copy_wrote(struct copy *copy, struct row *row, struct mp_str head, struct mp_str batch, uint64_t revision);
 
 /* Likewise a shard's owner. */
 void copy_wrote_owner(struct copy *copy, uint32_t shard, struct mp_str text, uint64_t revision);

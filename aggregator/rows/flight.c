@@ -154,7 +154,7 @@ static void land(struct owner *owner, uint64_t revision)
 		if (o->overtaken)
 			copy_doubt(owner->copy, o->row);
 		else if (o->writes)
-			(void)copy_wrote(owner->copy, o->row, buf_slice(&o->head), batch, revision, NULL);
+			copy_wrote(owner->copy, o->row, buf_slice(&o->head), batch, revision);
 		while (!list_empty(&o->refused)) {
 			struct put *put = LIST_ENTRY_OF(o->refused.next, struct put, link);
 

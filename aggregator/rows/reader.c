@@ -101,7 +101,7 @@ static struct row *take_head(struct reader *reader, size_t place, struct mp_str 
 	if (row->revision < revision && row_head_is(row, text))
 		row->revision = revision;
 	else if (row->revision < revision)
-		(void)copy_wrote(reader->copy, row, text, (struct mp_str){ 0 }, revision, NULL);
+		copy_wrote(reader->copy, row, text, (struct mp_str){ 0 }, revision);
 	return row;
 }
 

@@ -8,6 +8,7 @@ refused.  The client of rows goes to the owner from then on.
 import hashlib
 import json
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -173,6 +174,37 @@ def test_odd(owner):
     mp.is_((status, struct.unpack_from("<H", body, 8)[0]), (200, 403), "a name that nobody may have")
 
 
+def a_put(row, content, left_ms):
+    size = 36 + len(row) + len(content)
+    return struct.pack("<IBBHHBBIQQQ", size, 1, 0, len(row), 0, 0, 0, left_ms, 0, 0, 0) + row + content
+
+
+def waiting(one):
+    return one.get("/v1/status", **bearer("root"))[1]["puts_waiting"]
+
+
+def test_origin(one, group):
+    """Of a parcel that no member sent the origin is its client, for puts too that outlive its request."""
+    host, port = one.address.rsplit(":", 1)
+    client = socket.create_connection((host, int(port)), mp.DEADLINE, ("127.0.0.2", 0))
+    group.freeze(0)
+    first = threading.Thread(target=put, args=(one, "busy", "x"))
+    first.start()
+    mp.wait_for(lambda: waiting(one) == 1, "a flight: what comes now waits for the next one")
+    parcel = a_put(b"~", b"", 15000) + a_put(b"origin", b"first", 3000) + a_put(b"origin", b"second", 15000)
+    client.sendall(b"POST /v1/parcels HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n"
+                   b"Authorization: Bearer root-secret\r\n\r\n" % len(parcel) + parcel)
+    mp.ok(client.recv(4096).startswith(b"HTTP/1.1 200"), "the first answer of a parcel comes while others have to wait")
+    client.close()
+    mp.wait_for(lambda: waiting(one) == 2, "the end of the time of one of them")
+    group.thaw(0)
+    first.join()
+    mp.wait_for(lambda: waiting(one) == 0, "the other")
+    _, fields, body = one.call("GET", "/v1/rows/origin/cells/latest", None, bearer("root"))
+    mp.is_((body, fields["Middlepipe-Cell-Origin"]), (b"second", "127.0.0.2"),
+           "the origin of a put whose client has gone is that client")
+
+
 group = etcd.Group(1)
 group.wait()
 members = [aggregator.Aggregator(name, "--group", ",".join(group.urls), "--tokens", token_file(name, *prefixes))
@@ -191,4 +223,9 @@ test_many(members, mine)
 test_odd(members[0])
 for one in members:
     mp.is_(one.stop(), 0, "%s stops" % one.name)
+os.environ["MALLOC_PERTURB_"] = "165"  # memory that was given back has nothing left of what it was
+alone = aggregator.Aggregator("m3", "--group", ",".join(group.urls), "--tenant", "alone", "--put-time", "20s",
+                              "--tokens", token_file("m3"))
+test_origin(alone.wait_ready(), group)
+mp.is_(alone.stop(), 0, "m3 stops")
 mp.done()

@@ -328,10 +328,8 @@ static void test_first_damaged(void)
 	end();
 }
 
-/* A head that cannot be read is no reason to serve what was there before. */
-static void test_head_damaged(void)
+static void add_head_damaged(void)
 {
-	struct row *row = load_three();
 	struct buf key, value;
 
 	buf_init(&key, KEY_MAX);
@@ -339,15 +337,45 @@ static void test_head_damaged(void)
 	(void)key_head(&key, w.prefix, NAME);
 	(void)buf_add_str(&value, "{\"format\":99}");
 	add(&key, &value);
+}
+
+/* A head that cannot be read is no reason to serve what was there before. */
+static void test_head_damaged(void)
+{
+	struct row *row = load_three();
+
+	add_head_damaged();
 	tell(6);
 	ok(!row_whole(row) && n_asked() == 1, "a head of a newer format: it is read again");
-	buf_init(&key, KEY_MAX);
-	buf_init(&value, 64);
-	(void)key_head(&key, w.prefix, NAME);
-	(void)buf_add_str(&value, "{\"format\":99}");
-	add(&key, &value);
+	add_head_damaged();
 	answer(6);
 	ok(!row_whole(row), "and is not served as it was");
+	end();
+}
+
+/* Nor when it comes while the row is read again, and what is read then agrees with the head before it. */
+static void test_head_damaged_meanwhile(void)
+{
+	struct row *row = load_three();
+
+	add_head(NAME, 4, 1); /* its cell is lost */
+	tell(6);
+	add_head(NAME, 4, 1);
+	answer(6);
+	is_int((long)n_asked(), 1, "the cell that is missing is asked for");
+	add_head_damaged();
+	tell(7);
+	(void)add_batch(4, 1);
+	answer(6);
+	ok(row->applied == 4 && !row_whole(row), "the row is not served as it was before the damage");
+	later();
+	add_head_damaged();
+	answer(7);
+	ok(!row_whole(row), "nor later");
+	later();
+	add_head(NAME, 4, 1);
+	answer(8);
+	ok(row_whole(row), "until it was mended");
 	end();
 }
 
@@ -464,6 +492,7 @@ int main(void)
 	test_event_while_read_anew();
 	test_first_damaged();
 	test_head_damaged();
+	test_head_damaged_meanwhile();
 	test_doubts();
 	test_owners();
 	test_more_than_fit();

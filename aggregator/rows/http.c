@@ -76,6 +76,7 @@ void rows_http_init(struct rows_http *http, uv_loop_t *loop)
 
 void rows_http_fini(struct rows_http *http)
 {
+	http->group = NULL; /* a ping may be under way: it ends later */
 	uv_close((uv_handle_t *)&http->park_timer, NULL);
 	uv_close((uv_handle_t *)&http->turn_timer, NULL);
 }

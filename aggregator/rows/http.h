@@ -74,7 +74,7 @@ struct rows_http {
 /* Ends with a NULL path. */
 extern const struct http_route rows_routes[];
 
-/* The loop is the group's.  rows_http_fini() is due, when nothing is under way any more. */
+/* The loop is the group's.  rows_http_fini() is due, when no request is under way and the group has gone. */
 void rows_http_init(struct rows_http *http, uv_loop_t *loop);
 void rows_http_fini(struct rows_http *http);
 

@@ -258,7 +258,7 @@ bool rows_is_member(struct rows_http *http, const char *address)
 	for (size_t i = 0; members && (info = members_at(members, i)); i++) {
 		const char *at = strstr(info->url, address);
 
-		if (at && strchr("/[", at[-1]) && strchr(":]/", at[strlen(address)]))
+		if (at && (at == info->url || strchr("/[", at[-1])) && strchr(":]/", at[strlen(address)]))
 			return true;
 	}
 	return false;
@@ -332,7 +332,7 @@ static void warn_misdirected(const struct rows_http *http, const struct ping *pi
 static void on_ponged(void *ctx, const struct http_multi_end *end)
 {
 	struct ping *ping = ctx;
-	struct members *members = group_members(ping->http->group);
+	struct members *members = ping->http->group ? group_members(ping->http->group) : NULL;
 
 	if (members && (end->status == 421 || ping->other))
 		warn_misdirected(ping->http, ping);

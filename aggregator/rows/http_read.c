@@ -381,8 +381,8 @@ void rows_get_cell(void *ctx, struct http_req *req)
 	}
 	/* A cell that is known never changes: the copy's will do. */
 	row = group_copy(a->http->group) ? copy_row(group_copy(a->http->group), a->read.name) : NULL;
-	if (a->from && row && row_exists(row) && a->from <= row->applied && a->from >= row->head.floor &&
-	    a->from >= row_first(row)) {
+	if (a->from && row && row_exists(row) && a->from <= row->applied && a->at_least <= row->applied &&
+	    a->from >= row->head.floor && a->from >= row_first(row)) {
 		show(a, row);
 		finish(a);
 		return;

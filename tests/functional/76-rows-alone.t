@@ -57,6 +57,8 @@ def test_calls(one):
     mp.is_(one.get("/v1/rows/none")[0], 404, "no such row")
     mp.is_(one.get("/v1/rows/greetings/cells/99")[0], 404, "no such cell")
     mp.is_(one.get("/v1/rows/greetings?at_least=99&wait=50")[0], 404, "nor after a while")
+    mp.is_(one.call("GET", "/v1/rows/greetings/cells/5?at_least=99&wait=50")[0], 404, "a cell of before waits for it, too")
+    mp.is_(one.call("GET", "/v1/rows/greetings/cells/5?at_least=6")[2], b"one", "and not for one that is there")
     test_life(one, life)
 
 

@@ -108,10 +108,10 @@ static inline uint64_t fake_now(void)
 	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
-/* Waits until a condition holds, five seconds at most. */
+/* Waits until a condition holds, 20 seconds at most. */
 #define EVENTUALLY(condition)                                                          \
 	__extension__({                                                                \
-		uint64_t until_ = fake_now() + 5 * NS_PER_S;                           \
+		uint64_t until_ = fake_now() + 20 * NS_PER_S;                          \
 		bool held_;                                                            \
 		while (!(held_ = (condition)) && fake_now() < until_)                  \
 			nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);      \

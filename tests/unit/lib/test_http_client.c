@@ -154,7 +154,7 @@ static void test_parts(void)
 
 static void test_failures(void)
 {
-	struct http_request get = {.url = "http://localhost/", .max_reply = 4, .timeout_ms = 100};
+	struct http_request get = {.url = "http://localhost/", .max_reply = 4, .timeout_ms = 20000};
 	struct http_request nowhere = {.url = "http://localhost/", .unix_socket = "/nonexistent/socket"};
 	struct http_request file = {.url = "file:///etc/passwd"};
 	struct http_reply reply;
@@ -162,7 +162,9 @@ static void test_failures(void)
 
 	is_int(call(get, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "\r\n\r\n", &reply, &err),
 	       -E2BIG, "a large reply: %s", err.text);
+	get.timeout_ms = 100;
 	is_int(call(get, NULL, "\r\n\r\n", &reply, &err), -ETIMEDOUT, "no reply: %s", err.text);
+	get.timeout_ms = 20000;
 	is_int(call(get, "garbage\r\n\r\n", "\r\n\r\n", &reply, &err), -EPROTO, "garbage: %s", err.text);
 	is_int(call(get, "", "\r\n\r\n", &reply, &err), -EIO, "hung up: %s", err.text);
 	is_int(http_call(&nowhere, &reply, &err), -ECONNREFUSED, "nobody there: %s", err.text);

@@ -215,7 +215,8 @@ struct rows_subscribe {
 	struct mp_str name;    /* of the row, or what rows' names begin with */
 	bool by_prefix;        /* all rows that begin so, each from its floor */
 	uint64_t from;         /* first seq; 0: the floor */
-	uint64_t incarnation;  /* of that life of the row only; 0: of the one that is there */
+	uint64_t incarnation;  /* of that life of the row only, in which all cells before `from` were there (if they are
+				  not any more it ends with GONE); 0: of the one that is there */
 	bool wait;             /* a row that is not there is waited for; else NOT_THERE */
 	uint64_t heartbeat_ms; /* 100..60,000; 0: 5 s.  After two and a half it goes on at another member */
 };

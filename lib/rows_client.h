@@ -200,7 +200,7 @@ struct rows_ended {
 struct rows_subscribe_calls {
 	/* ETTM's notify: each cell once, in the order of its row. */
 	void (*cell)(void *ctx, const struct rows_cell *cell);
-	void (*heartbeat)(void *ctx, const struct rows_beat *beat); /* `highest` never goes back */
+	void (*heartbeat)(void *ctx, const struct rows_beat *beat); /* `highest` of a subscription to one row never goes back */
 	/*
 	 * By prefix only: cells of that row below `floor` had gone before they came;
 	 * it goes on from there.

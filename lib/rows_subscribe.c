@@ -52,7 +52,7 @@ struct rows_subscription {
 	uint64_t next;              /* seq; 0: the first that comes */
 	bool seen;                  /* the cells before `next` were there, in that incarnation */
 	unsigned ahead;             /* heartbeats, one behind the other, of a row that ends before `next` */
-	uint64_t told;              /* the highest seq of which a heartbeat was told */
+	uint64_t told;              /* the highest seq of which a heartbeat was told; of one row only */
 	struct map places;          /* struct place by name; owned */
 	struct http_task *task;     /* the stream */
 	struct rowc_request *asking; /* the row itself */
@@ -359,12 +359,12 @@ static bool is_ahead(struct rows_subscription *sub, const struct rows_frame *bea
 	return sub->ahead > 1;
 }
 
-/* What the subscriber is told does not go back, though the next member may be behind the one before. */
+/* What the subscriber of a row is told does not go back, though the next member may be behind the one before. */
 static void tell_heartbeat(struct rows_subscription *sub, const struct rows_frame *frame)
 {
 	const struct rows_beat beat = { frame->row, frame->incarnation, frame->seq, frame->time };
 
-	if (!sub->calls.heartbeat || sub->ahead || frame->seq < sub->told)
+	if (!sub->calls.heartbeat || sub->ahead || (!sub->by_prefix && frame->seq < sub->told))
 		return;
 	sub->told = frame->seq;
 	sub->calls.heartbeat(sub->calls.ctx, &beat);
@@ -372,7 +372,6 @@ static void tell_heartbeat(struct rows_subscription *sub, const struct rows_fram
 
 static enum next on_heartbeat(struct rows_subscription *sub, const struct rows_frame *frame)
 {
-
 	sub->tries = 0;
 	if (!frame->row.len)
 		return GO_ON;

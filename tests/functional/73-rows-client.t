@@ -406,6 +406,12 @@ def test_prefixes():
                   ("p/a", 1, None), ("p/a", 2, None), ("p/a", 3, None)],
            "a prefix: each cell once over repetitions, moved floors, new lives and members that are behind")
     mp.is_(client.close(), 0, "nothing is left open")
+    fake = Fake(lambda method, path, fields: stream(frame(2, 9, row=b"p/a"), frame(2, 3, row=b"p/b"), cell(1)))
+    client = Driver([fake.url], "--heartbeat", "200ms")
+    reader = client.do("prefix", "p/")
+    mp.wait_for(lambda: client.cells(reader), "a cell behind heartbeats")
+    mp.is_([one["beat"] for one in client.all(reader) if "beat" in one][:2], [9, 3], "each row has its own heartbeats")
+    mp.is_(client.close(), 0, "nothing is left open then either")
 
 
 # ---------------------------------------------------------------------- part 3

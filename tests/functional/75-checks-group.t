@@ -8,6 +8,7 @@ gets the rows that have it, and puts into them go there from anywhere.
 """
 
 import base64
+import http.client
 import json
 import os
 import shutil
@@ -43,7 +44,7 @@ def settled(one, row, content):
         try:
             status, fields, body = one.call("POST", "/v1/rows/%s/cells" % row, content,
                                             {"Idempotency-Key": said["key"], **said.get("base", {})})
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return False
         if fields.get("Middlepipe-Base"):
             said["base"] = {"Middlepipe-Base": fields["Middlepipe-Base"]}
@@ -129,7 +130,8 @@ def test_lone(members):
     os.mkdir(folder)
     shutil.copy(os.path.join(mp.TEST_BIN, "halves", "both.so"), folder)
     one = aggregator.Aggregator("c2", "--group", ",".join(group.urls), "--halves-dir", folder).wait_ready()
-    mp.wait_for(lambda: len(members[0].get("/v1/members")[1]["members"]) == 3, "three members")
+    for each in members:
+        mp.wait_for(lambda: len(each.get("/v1/members")[1]["members"]) == 3, "three members")
     told = {m["member"]: sorted(m["checks"]) for m in members[0].get("/v1/members")[1]["members"]}
     mp.is_(told, {"c0": ["sum", "unique"], "c1": ["sum", "unique"], "c2": ["both", "sum", "unique"]}, "each says what it has")
     made = [members[i % 2].json("PUT", "/v1/rows/lone%d" % i, {"check": "both"}) for i in range(LONE)]

@@ -5,6 +5,7 @@
 All of it under load: every cell that was acknowledged is there in the end, once and in order.
 """
 
+import http.client
 import json
 import os
 import shutil
@@ -46,7 +47,7 @@ class Load:
                 try:
                     status, _, text = members[turn % len(members)].call(
                         "POST", "/v1/rows/load%d/cells" % client, content, fields, timeout=10)
-                except OSError:
+                except (OSError, http.client.HTTPException):
                     continue
                 if status in (200, 201):
                     told = json.loads(text)
@@ -132,31 +133,39 @@ def part_join():
     mp.is_([each.identity()["state"] for each in members], ["member"] * 3, "as members")
     mp.is_([each.etcd_flag("initial-cluster-state") for each in members], ["new", "existing", "existing"],
            "only the first has ever begun a cluster")
+    mp.wait_for(lambda: len(one.get("/v1/members")[1]["members"]) == 3, "three members")
     mp.is_(sorted(each["member"] for each in one.get("/v1/members")[1]["members"]), ["m1", "m2", "m3"], "all are seen")
     mp.is_([each["engine"] for each in one.get("/v1/members")[1]["members"]], [True] * 3, "each runs an etcd, and says so")
     return members, load
+
+
+def answered(one, body):
+    """(status, code, text) of who wants in, once etcd has answered in time."""
+    def ask():
+        status, told = one.json("POST", "/v1/members/join", body)
+        return (status, told["code"], told["error"]) if told["code"] != "unavailable" else None
+    return mp.wait_for(ask, "an answer")
 
 
 def part_made_up(one, group):
     """Secrets that somebody made up: they learn nothing, and keep nobody out."""
     other = {"token": "%s.%s" % (group, "0" * 32), "member": "x", "nonce": "1" * 16, "replaces": "0" * 16,
              "peer": "http://127.0.0.1:1", "format": 99, "tenant": "other"}
-    status, told = one.json("POST", "/v1/members/join", other)
-    mp.is_((status, told["code"]), (403, "token"), "a format and a tenant count after the token")
+    mp.is_(answered(one, other)[:2], (403, "token"), "a format and a tenant count after the token")
     good = {**other, "token": one.token(), "nonce": "2" * 16, "member": "m2"}
-    mp.is_([one.json("POST", "/v1/members/join", {**good, **more})[1]["code"] for more in ({}, {"format": 1})],
+    mp.is_([answered(one, {**good, **more})[1] for more in ({}, {"format": 1})],
            ["format", "tenant"], "with a token they are told")
     good.update(format=1, tenant="default")
     seen, stop = [], threading.Event()
 
     def bother():
         while not stop.is_set():
-            seen.append(one.json("POST", "/v1/members/join", other)[0])
+            seen.append(answered(one, other)[0])
     threads = [threading.Thread(target=bother) for _ in range(12)]
     for thread in threads:
         thread.start()
     mp.wait_for(lambda: len(seen) > 24, "somebody who tries secrets")
-    mp.is_([one.json("POST", "/v1/members/join", good)[1]["code"] for _ in range(10)], ["alive"] * 10,
+    mp.is_([answered(one, good)[1] for _ in range(10)], ["alive"] * 10,
            "who has one is let in all the same, so far as it may")
     stop.set()
     for thread in threads:
@@ -272,10 +281,9 @@ def part_replaced(members, load):
     three.kill()
     three.kill_etcd()
     load.wait_more()
-    status, answer = members[0].json("POST", "/v1/members/join", {
-        "token": members[0].token(), "member": "m4", "nonce": "1" * 16, "replaces": "0" * 16,
-        "peer": "http://127.0.0.1:%d" % mp.free_port()})
-    mp.ok(status == 503 and "DELETE" in answer["error"], "while it is down nobody joins: %s" % answer["error"])
+    said = answered(members[0], {"token": members[0].token(), "member": "m4", "nonce": "1" * 16, "replaces": "0" * 16,
+                                 "peer": "http://127.0.0.1:%d" % mp.free_port()})
+    mp.ok(said[0] == 503 and "DELETE" in said[2], "while it is down nobody joins: %s" % said[2])
     mp.wait_for(lambda: members[0].json("DELETE", "/v1/members/m3")[0] == 200, "m3 is taken out")
     mp.wait_for(lambda: voters(members[0]) == 2, "two that vote")
     code, err = three.fails()

@@ -40,20 +40,33 @@ struct etcd_group {
 	const char *const *extra;        /* more options for all, NULL behind the last; or NULL */
 };
 
-/* A port that was free just now; 0: none. */
-static inline int etcd_group_port(void)
+/* A port that is free, in *ret (0: none), and taken until the descriptor that is returned is closed. */
+static inline int etcd_group_port(int *ret)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t size = sizeof(address);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	int port = 0;
 
+	*ret = 0;
 	if (fd >= 0 && !bind(fd, (struct sockaddr *)&address, size) &&
 	    !getsockname(fd, (struct sockaddr *)&address, &size))
-		port = ntohs(address.sin_port);
-	if (fd >= 0)
-		close(fd);
-	return port;
+		*ret = ntohs(address.sin_port);
+	return fd;
+}
+
+/* All are held until the last is found: no two are the same. */
+static inline void etcd_group_ports(struct etcd_group *g)
+{
+	int held[2 * ETCD_GROUP_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < g->n; i++) {
+		held[n++] = etcd_group_port(&g->client[i]);
+		held[n++] = etcd_group_port(&g->peer[i]);
+	}
+	while (n--)
+		if (held[n] >= 0)
+			close(held[n]);
 }
 
 /* In the child. */
@@ -140,9 +153,8 @@ static inline bool etcd_group_prepare(struct etcd_group *g, size_t n, const char
 	if (!mkdtemp(g->folder))
 		return false;
 	(void)snprintf(g->token, sizeof(g->token), "%s", g->folder + 10);
+	etcd_group_ports(g);
 	for (size_t i = 0; i < n; i++) {
-		g->client[i] = etcd_group_port();
-		g->peer[i] = etcd_group_port();
 		(void)snprintf(g->url[i], sizeof(g->url[i]), "%s://127.0.0.1:%d", g->scheme, g->client[i]);
 		g->urls[i] = g->url[i];
 	}

@@ -14,6 +14,7 @@
 #include "tests/unit/aggregator/etcd_group.h"
 #include "tests/unit/aggregator/hostile_etcd.h"
 
+#define TRIES 20
 #define PUT "3{2{1{3=9}}} "
 #define KV "2{1'a' 3=3 5'1'} "
 #define RANGE(kvs) HEADER "3{1{" kvs "}} "
@@ -191,6 +192,26 @@ static struct suite_answer commit(const struct hostile *now)
 	return suite_await(answer, suite_engine->ops->commit(suite_engine, &txn, on_answer, answer));
 }
 
+/* A slow machine may spend all the time there is before the request: then it is made again. */
+static struct suite_answer sent(const struct hostile *now)
+{
+	struct suite_answer answer = commit(now);
+
+	for (int i = 0; i < TRIES && !seen.damaged && !atomic_load(&shared->asked); i++)
+		answer = commit(now);
+	return answer;
+}
+
+/* Or behind it; for cases that are answered. */
+static struct suite_answer answered(const struct hostile *now)
+{
+	struct suite_answer answer = sent(now);
+
+	for (int i = 0; i < TRIES && !seen.damaged && answer.outcome == ENGINE_UNKNOWN; i++)
+		answer = sent(now);
+	return answer;
+}
+
 static struct suite_answer range(const struct hostile *now)
 {
 	struct suite_answer *answer = suite_ask();
@@ -204,7 +225,7 @@ static struct suite_answer range(const struct hostile *now)
 static void test_unary(void)
 {
 	for (size_t i = 0; i < sizeof(unary) / sizeof(unary[0]); i++) {
-		struct suite_answer answer = commit(&unary[i]);
+		struct suite_answer answer = sent(&unary[i]);
 
 		ok(answer.outcome == ENGINE_UNKNOWN && answer.why[0] && !answer.n, "%s: %s", unary[i].name, answer.why);
 		is_int(atomic_load(&shared->asked), 1, "it was sent once");
@@ -230,15 +251,15 @@ static void test_range(void)
 
 static void test_good(void)
 {
-	struct suite_answer answer = commit(&good);
+	struct suite_answer answer = answered(&good);
 
 	is_int((int)answer.outcome, ENGINE_COMMITTED, "%s: %s", good.name, answer.why);
-	answer = commit(&failed);
+	answer = answered(&failed);
 	is_int((int)answer.outcome, ENGINE_FAILED, "%s: %s", failed.name, answer.why);
 	is_int((long)answer.n, 1, "with what was read");
-	answer = commit(&unknown_fields);
+	answer = answered(&unknown_fields);
 	is_int((int)answer.outcome, ENGINE_COMMITTED, "%s: %s", unknown_fields.name, answer.why);
-	answer = commit(&refused);
+	answer = answered(&refused);
 	is_int((int)answer.outcome, ENGINE_REFUSED, "%s: %s", refused.name, answer.why);
 }
 
@@ -295,7 +316,7 @@ static void test_flood(void)
 	atomic_store(&shared->asked, 0);
 	id = suite_watch("a", "b", 9, &watch);
 	suite_until(is_asked, NULL);
-	answer = commit(&good);
+	answer = answered(&good);
 	is_int((int)answer.outcome, ENGINE_COMMITTED, "%s: others are answered meanwhile: %s", flood.name, answer.why);
 	ok(!watch.text[0], "it goes on");
 	suite_engine->ops->unwatch(suite_engine, id);
@@ -309,7 +330,7 @@ static void test_once(void)
 
 	for (int i = 0; i < 20; i++) {
 		(void)commit(&good);
-		(void)commit(last);
+		(void)sent(last);
 		more += atomic_load(&shared->asked) != 1;
 	}
 	is_int(more, 0, "on a kept connection a request arrives once");
@@ -320,8 +341,8 @@ static void test_stop(const struct hostile *now, const char *text)
 	struct suite_answer answer;
 
 	open_engine();
-	(void)commit(&good);
-	answer = commit(now);
+	(void)answered(&good);
+	answer = answered(now);
 	is_int((int)answer.outcome, ENGINE_UNKNOWN, "%s: %s", now->name, answer.why);
 	ok(seen.damaged && strstr(seen.text, text), "it stops: %s", seen.text);
 	answer = commit(&good);

@@ -2,7 +2,7 @@
 AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/checks.c aggregator/rows/members.c aggregator/rows/members_checks.c aggregator/rows/members_few.c aggregator/rows/copy.c aggregator/rows/copy_read.c \
 	aggregator/rows/deliver.c aggregator/rows/engine_sqlite.c aggregator/rows/flight.c \
 	aggregator/rows/group.c aggregator/rows/group_meta.c aggregator/rows/http.c aggregator/rows/http_forward.c aggregator/rows/http_meant.c aggregator/rows/http_members.c aggregator/rows/http_put.c \
-	aggregator/rows/http_read.c aggregator/rows/http_state.c aggregator/rows/http_snapshot.c aggregator/rows/http_subscribe.c \
+	aggregator/rows/http_read.c aggregator/rows/http_state.c aggregator/rows/http_snapshot.c aggregator/rows/http_events.c aggregator/rows/http_subscribe.c \
 	aggregator/rows/meta.c aggregator/rows/owner.c aggregator/rows/owner_shards.c aggregator/rows/owner_text.c aggregator/rows/owner_txn.c aggregator/rows/plan.c aggregator/rows/plan_snapshot.c aggregator/rows/put.c \
 	aggregator/rows/reader.c aggregator/rows/restored.c aggregator/rows/retain.c aggregator/rows/row.c aggregator/rows/row_keys.c \
 	aggregator/rows/snapshot.c aggregator/rows/snapshot_load.c aggregator/rows/snapshot_try.c \

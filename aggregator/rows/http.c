@@ -63,7 +63,7 @@ void rows_http_init(struct rows_http *http, uv_loop_t *loop)
 {
 	list_init(&http->waits);
 	list_init(&http->streams);
-	list_init(&http->prefixes);
+	list_init(&http->waiting);
 	list_init(&http->lines);
 	list_init(&http->parked);
 	uv_timer_init(loop, &http->park_timer);

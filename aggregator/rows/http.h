@@ -55,7 +55,7 @@ struct rows_http {
 	bool turning;                /* it is due at once */
 	struct list waits;           /* reads that wait for a cell, see http_read.c */
 	struct list streams;         /* all subscriptions, see http_subscribe.c */
-	struct list prefixes;        /* of them those by prefix */
+	struct list waiting;         /* of them those that want rows which may come */
 	uint64_t n_streams;          /* opened so far */
 	uint64_t slow;               /* closed because they did not read */
 	struct list lines;           /* exports and checks under way, see http_lines.h */
@@ -133,7 +133,7 @@ bool rows_may_look(struct http_req *req);
  */
 bool rows_may_somewhere(struct http_req *req, enum http_right right);
 
-/* A row has changed: streams by prefix may want it. */
+/* A row has changed: streams may have waited for it. */
 void rows_streams_row(struct rows_http *http, struct row *row);
 
 /* ------------------------------------------------------------ among members (http_meant.c) */

@@ -14,9 +14,8 @@
 #include <string.h>
 
 #include "aggregator/rows/http.h"
+#include "aggregator/rows/http_events.h"
 #include "aggregator/rows/subscribe.h"
-#include "lib/json_text.h"
-#include "lib/le.h"
 #include "lib/slice.h"
 
 #define HEARTBEAT_MS 5000
@@ -25,7 +24,6 @@
 #define UNREAD_HIGH ((size_t)256 << 10) /* bytes; then it waits for the client */
 #define UNREAD_LOW ((size_t)64 << 10)
 #define BEHIND_MAX ((uint64_t)1 << 20)  /* bytes of cells */
-#define FRAME_HEAD 40
 #define EVENT_MAX ((size_t)2 << 20)     /* bytes of one event, base64 included */
 #define BEAT_MAX ((size_t)1 << 20)      /* likewise of a heartbeat of many rows, but for the last */
 
@@ -41,22 +39,15 @@ struct follower {
 	bool told;              /* there was one */
 };
 
-/* How a stream is written. */
-struct stream_format {
-	const char *type; /* of the content */
-	void (*cell)(struct buf *out, const struct row *row, const struct cell *cell);
-	void (*heartbeat)(struct buf *out, const struct row *row); /* row NULL: of none */
-	void (*end)(struct buf *out, const char *code, const char *why, uint64_t floor);
-};
-
 struct stream {
 	struct rows_http *http;
 	struct http_req *req;
 	const struct stream_format *format;
 	struct list link;        /* in http->streams */
-	struct list prefix_link; /* in http->prefixes; to itself when it is of one row */
+	struct list wait_link;   /* in http->waiting: rows may come that it wants; to itself when none can */
 	struct list followers;
-	struct buf prefix;       /* of the names; empty and by_prefix: all rows */
+	struct buf prefix;       /* of the names; empty and by_prefix: all rows; else the name that is waited for */
+	uint64_t from;           /* seq to begin with in the row that is waited for */
 	bool by_prefix;
 	bool blocked;            /* the client has to read first */
 	bool failed;             /* an event could not be made: it ends with the next heartbeat */
@@ -64,87 +55,6 @@ struct stream {
 	size_t unread;           /* at the last heartbeat */
 	struct buf out;          /* an event in the making */
 	uv_timer_t timer;        /* heartbeats */
-};
-
-/* ---------------------------------------------------------------- server-sent events */
-
-static void sse_cell(struct buf *out, const struct row *row, const struct cell *cell)
-{
-	(void)buf_printf(out, "id: %" PRIu64 "\nevent: cell\ndata: ", cell->seq);
-	rows_add_cell(out, row, cell, true);
-	(void)buf_add_str(out, "\n\n");
-}
-
-static void sse_heartbeat(struct buf *out, const struct row *row)
-{
-	(void)buf_add_str(out, "event: heartbeat\ndata: {");
-	if (row) {
-		(void)buf_add_str(out, "\"row\":");
-		(void)json_text_add(out, row_name(row));
-		(void)buf_printf(out, ",\"incarnation\":\"%016" PRIx64 "\",\"highest\":%" PRIu64 ",\"floor\":%" PRIu64
-				 ",\"forks\":[]", row->head.incarnation, row->head.last, row->head.floor);
-	}
-	(void)buf_add_str(out, "}\n\n");
-}
-
-static void sse_end(struct buf *out, const char *code, const char *why, uint64_t floor)
-{
-	(void)buf_printf(out, "event: end\ndata: {\"code\":\"%s\",\"error\":", code);
-	(void)json_text_add(out, slice_of(why));
-	if (floor)
-		(void)buf_printf(out, ",\"floor\":%" PRIu64, floor);
-	(void)buf_add_str(out, "}\n\n");
-}
-
-/* -------------------------------------------------------------------------- frames */
-
-enum frame_kind { FRAME_CELL = 1, FRAME_HEARTBEAT = 2, FRAME_END = 3 };
-
-/* A frame with what is common to all; the cell's fields as the kind has them. */
-static void frame(struct buf *out, enum frame_kind kind, const struct row *row, const struct cell *cell)
-{
-	struct mp_str name = row ? row_name(row) : (struct mp_str){ 0 };
-	char head[FRAME_HEAD] = { 0 };
-
-	le_put(head, FRAME_HEAD - 4 + name.len + cell->key.len + cell->origin.len + cell->content.len, 4);
-	head[4] = (char)kind;
-	head[5] = (char)cell->kind;
-	le_put(head + 6, name.len, 2);
-	le_put(head + 8, row ? row->head.incarnation : 0, 8);
-	le_put(head + 16, cell->seq, 8);
-	le_put(head + 24, cell->time_ms, 8);
-	head[32] = (char)cell->key.len;
-	le_put(head + 34, cell->origin.len, 2);
-	le_put(head + 36, cell->content.len, 4);
-	(void)buf_add(out, head, sizeof(head));
-	(void)buf_add_slice(out, name);
-	(void)buf_add_slice(out, cell->key);
-	(void)buf_add_slice(out, cell->origin);
-	(void)buf_add_slice(out, cell->content);
-}
-
-static void frame_cell(struct buf *out, const struct row *row, const struct cell *cell)
-{
-	frame(out, FRAME_CELL, row, cell);
-}
-
-static void frame_heartbeat(struct buf *out, const struct row *row)
-{
-	const struct cell cell = { .seq = row ? row->head.last : 0, .time_ms = row ? row->head.floor : 0 };
-
-	frame(out, FRAME_HEARTBEAT, row, &cell);
-}
-
-static void frame_end(struct buf *out, const char *code, const char *why, uint64_t floor)
-{
-	const struct cell cell = { .time_ms = floor, .key = slice_of(code), .content = slice_of(why) };
-
-	frame(out, FRAME_END, NULL, &cell);
-}
-
-static const struct stream_format formats[] = {
-	{ "text/event-stream", sse_cell, sse_heartbeat, sse_end },
-	{ "application/vnd.middlepipe.frames", frame_cell, frame_heartbeat, frame_end },
 };
 
 /* ---------------------------------------------------------------------- life cycle */
@@ -177,7 +87,7 @@ static void stream_close(struct stream *s, struct mp_str farewell)
 	s->ending = true;
 	free_followers(s);
 	list_remove(&s->link);
-	list_remove(&s->prefix_link);
+	list_remove(&s->wait_link);
 	http_stream_end(s->req, farewell);
 	uv_timer_stop(&s->timer);
 	uv_close((uv_handle_t *)&s->timer, on_closed);
@@ -397,26 +307,41 @@ static bool follows(const struct stream *s, const struct row *row)
 	return false;
 }
 
-/* A row that a stream by prefix has not: from where it was when the stream began, which is the floor. */
+/* Is that a row that it waits for? */
+static bool wants(const struct stream *s, const struct row *row)
+{
+	if (!s->by_prefix)
+		return row_exists(row) && slice_eq(row_name(row), buf_slice(&s->prefix));
+	return slice_starts(row_name(row), buf_slice(&s->prefix)) && row_exists(row) && !follows(s, row);
+}
+
+/*
+ * A row that has come.  By prefix: from where it was when the stream began, which is the floor.  One that
+ * nobody has made has no place in the copy, so that who may only read takes none.
+ */
 static void add_row(struct stream *s, struct row *row)
 {
 	struct follower *f;
 
-	if (!slice_starts(row_name(row), buf_slice(&s->prefix)) || !row_exists(row) || follows(s, row))
+	if (!wants(s, row))
 		return;
 	f = follow(s, row);
 	if (!f) {
 		stream_end(s, "unavailable", "out of memory", 0);
 		return;
 	}
-	(void)subscription_start(&f->sub, row, 0, 0, true);
-	subscription_pump(&f->sub);
+	if (!s->by_prefix)
+		list_remove(&s->wait_link);
+	if (subscription_start(&f->sub, row, s->from, 0, true) == SUBSCRIBE_OK)
+		subscription_pump(&f->sub);
+	else
+		stream_end(s, "gone", "the row's floor has passed what was to come first", row->head.floor);
 }
 
 void rows_streams_row(struct rows_http *http, struct row *row)
 {
-	LIST_FOR_EACH_SAFE(link, &http->prefixes)
-		add_row(LIST_ENTRY_OF(link, struct stream, prefix_link), row);
+	LIST_FOR_EACH_SAFE(link, &http->waiting)
+		add_row(LIST_ENTRY_OF(link, struct stream, wait_link), row);
 }
 
 static void add_rows(struct stream *s)
@@ -446,12 +371,12 @@ static void run(struct stream *s, uint64_t every_ms)
 	beat(s);
 	if (s->ending)
 		return;
-	if (s->by_prefix) {
-		list_push_back(&s->http->prefixes, &s->prefix_link);
+	if (s->by_prefix || list_empty(&s->followers))
+		list_push_back(&s->http->waiting, &s->wait_link);
+	if (s->by_prefix)
 		add_rows(s);
-	} else {
+	else
 		pump_all(s);
-	}
 }
 
 static void stream_free(struct stream *s)
@@ -470,9 +395,10 @@ static struct stream *stream_new(struct rows_http *http, struct http_req *req)
 		return NULL;
 	s->http = http;
 	s->req = req;
-	s->format = &formats[rows_accepts(req, slice_of(formats[1].type))];
+	s->format = &rows_stream_formats[rows_accepts(req, slice_of(rows_stream_formats[STREAM_FRAMES].type)) ?
+					 STREAM_FRAMES : STREAM_SSE];
 	list_init(&s->link);
-	list_init(&s->prefix_link);
+	list_init(&s->wait_link);
 	list_init(&s->followers);
 	buf_init(&s->prefix, ROW_NAME_MAX);
 	buf_init(&s->out, EVENT_MAX);
@@ -542,15 +468,17 @@ static void read_last_event(struct http_req *req, struct wish *wish)
 		wish->from = seq + 1;
 }
 
+/* row NULL: there never was one. */
 static void answer_gone(struct http_req *req, const struct row *row)
 {
+	const struct head head = row ? row->head : (struct head){ 0 };
 	struct buf body;
 
 	buf_init(&body, 4096);
 	(void)buf_printf(&body, "{\"error\":\"below the row's floor, or of another life of the row\","
 			 "\"code\":\"gone\",\"floor\":%" PRIu64 ",\"snapshot\":%" PRIu64
 			 ",\"incarnation\":\"%016" PRIx64 "\"}",
-			 row->head.floor ? row->head.floor : 1, row->head.snapshot, row->head.incarnation);
+			 head.floor ? head.floor : 1, head.snapshot, head.incarnation);
 	rows_answer(req, 410, &body);
 }
 
@@ -560,10 +488,13 @@ static void start_row(struct stream *s, const struct wish *wish)
 	struct row *row = copy_row(group_copy(s->http->group), wish->row);
 	struct follower *f = NULL;
 
-	if (!row && wish->wait)
-		(void)copy_row_make(group_copy(s->http->group), wish->row, &row);
+	s->from = wish->from;
 	if (row && (f = follow(s, row)))
 		answer = subscription_start(&f->sub, row, wish->from, wish->incarnation, wish->wait);
+	else if (!row && wish->wait && wish->incarnation)
+		answer = SUBSCRIBE_GONE;
+	else if (!row && wish->wait && buf_add_slice(&s->prefix, wish->row) == 0)
+		answer = SUBSCRIBE_OK; /* add_row() */
 	if (answer == SUBSCRIBE_OK) {
 		run(s, wish->every_ms);
 		return;

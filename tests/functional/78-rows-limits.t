@@ -109,6 +109,42 @@ def test_sizes():
     one.stop()
 
 
+def subscribe(one, query):
+    """The open stream of a subscription: to be read line by line."""
+    host, port = one.address.rsplit(":", 1)
+    connection = http.client.HTTPConnection(host, int(port), timeout=mp.DEADLINE)
+    connection.request("GET", "/v1/subscribe?" + query)
+    reply = connection.getresponse()
+    assert reply.status == 200, reply.read()
+    return reply
+
+
+def test_waiting():
+    """Rows that are waited for and are not there have no place: who may only read cannot take any."""
+    one = aggregator.Aggregator("waiting", "--rows", "2").wait_ready()
+    streams = [subscribe(one, "row=%s&create=wait&from=%d" % row) for row in (("w1", 1), ("w2", 1), ("b", 2), ("b", 0))]
+    mp.is_([one.put(row, "%s one" % row)[0] for row in ("a", "b", "c")], [201, 201, 507], "two rows, and four subscriptions to such as are not there")
+    one.put("b", "b two")
+
+    def cells(stream, n):
+        got = []
+        while len(got) < n:
+            line = stream.readline()
+            assert line, "the stream has ended"
+            if line.startswith(b"data: ") and b'"seq"' in line:
+                got.append(json.loads(line[6:])["seq"])
+        return got
+
+    mp.is_([cells(streams[3], 2), cells(streams[2], 1)], [[1, 2], [2]], "who waited for a row gets its cells, from where it wanted")
+    one.json("DELETE", "/v1/rows/b")
+    mp.is_([b'"code":"gone"' in stream.read() for stream in streams[2:]], [True, True], "and is told when it is deleted")
+    status, told = one.get("/v1/subscribe?row=never&create=wait&incarnation=0000000000000001")
+    mp.is_((status, told["code"], told["floor"]), (410, "gone", 1), "another life of a row that never was is gone")
+    one.stop()
+    for stream in streams:
+        stream.close()
+
+
 def test_metrics(one):
     for i in range(50):
         one.put("m", "x%d" % i)
@@ -126,12 +162,8 @@ def test_metrics(one):
 
 def test_lag(one):
     """A subscriber that does not read is told of; nobody waits for it to be sent away."""
-    host, port = one.address.rsplit(":", 1)
-    connection = http.client.HTTPConnection(host, int(port), timeout=mp.DEADLINE)
     one.put("lag", "x")
-    connection.request("GET", "/v1/subscribe?row=lag&heartbeat=60000")
-    reply = connection.getresponse()
-    mp.is_(reply.status, 200, "a subscriber")
+    reply = subscribe(one, "row=lag&heartbeat=60000")
     lag = lambda: metrics(one)[PREFIX + "subscriptions_lag_bytes_max"].value()
     big = "y" * (512 << 10)
 
@@ -144,7 +176,6 @@ def test_lag(one):
     mp.ok(found[PREFIX + "subscriptions_lag_cells_max"].value() > 0, "it is behind by cells")
     mp.ok(found[PREFIX + "subscriptions_lag_bytes"].value() >= found[PREFIX + "subscriptions_lag_bytes_max"].value(),
           "and by bytes")
-    connection.close()
     reply.close()
     mp.wait_for(lambda: lag() == 0, "nobody lags when it has gone")
     mp.ok(True, "and nobody is when it has gone")
@@ -171,6 +202,7 @@ test_format()
 test_row_bytes()
 test_rate()
 test_sizes()
+test_waiting()
 one = aggregator.Aggregator("metrics").wait_ready()
 test_metrics(one)
 test_lag(one)

@@ -105,12 +105,11 @@ static void count_refusal(struct owner *owner, const struct row *row)
 
 static void measure(struct owner *owner)
 {
-	uint64_t cells = 0, bytes = ENGINE_SHARE * (uint64_t)owner->bytes_aboard;
+	uint64_t cells = 0;
 
 	FOR_EACH_ABOARD(o, owner)
 		cells += o->batch.len ? o->next.last - o->first + 1 : 0;
-	if (owner->room != OWNER_ROOM_ANY)
-		owner->room -= bytes < owner->room ? bytes : owner->room;
+	owner_spend_room(owner, ENGINE_SHARE * (uint64_t)owner->bytes_aboard);
 	owner->counts.cells += cells;
 	hist_record(&owner->commit_time, host_now(owner->host) - owner->sent_at);
 	if (cells)

@@ -112,8 +112,8 @@ void owner_set_meta(struct owner *owner, struct mp_str key, struct mp_str text, 
 #define OWNER_ROOM_ANY UINT64_MAX
 
 /*
- * So many bytes of cells the engine may still be given, as far as is known; what is committed from
- * now on is counted against it.  OWNER_ROOM_ANY, as at first: no bound.  Whoever is turned away gets
+ * So many bytes of cells the engine may still be given, as far as it says; what is committed from
+ * now on is counted against it, and what was committed in the second before, which it may not have counted yet.  OWNER_ROOM_ANY, as at first: no bound.  Whoever is turned away gets
  * `why`, a text of at most 255 bytes, copied: what to do.  What makes room is never turned away.
  */
 void owner_set_room(struct owner *owner, uint64_t bytes, const char *why);

@@ -132,6 +132,8 @@ struct owner {
 	struct limits bounds;         /* of rows and the tenant */
 	uint64_t room;                /* bytes of cells that the engine may still be given; OWNER_ROOM_ANY */
 	char room_why[256];           /* for those who find none */
+	uint64_t spent[2];            /* of the engine's room: since spent_at, and in the second before that */
+	uint64_t spent_at;            /* ns */
 	uint64_t sent_at;             /* ns; when the flight was sent */
 	struct hist commit_time;      /* ns, from then to its landing */
 	struct hist batch_cells;      /* cells of those that had some */
@@ -146,6 +148,9 @@ void owner_turn_away(struct owner *owner, struct owned *owned); /* answers all t
 void owner_drop_check(struct owner *owner, struct row *row); /* what the row's check came to, and a snapshot that is stored */
 bool owner_answered(struct owner *owner); /* as copy_answered() */
 bool owner_text_write(struct owner *owner, char *out, size_t *ret_size); /* with a counter of its own */
+
+/* plan.c: so many bytes of the engine's room were used just now. */
+void owner_spend_room(struct owner *owner, uint64_t bytes);
 
 /* owner_shards.c */
 #define OWNER_TAKE_BACKOFF (20 * NS_PER_MS) /* the first */

@@ -17,6 +17,7 @@
 
 #include "aggregator/rows/owner_priv.h"
 #include "aggregator/rows/retain.h"
+#include "lib/clock.h"
 #include "lib/slice.h"
 
 #define CELLS_MAX 4096 /* in a batch */
@@ -143,9 +144,37 @@ static enum put_code judge_check(struct owner *owner, struct owned *owned, const
 	return ret->code = r == -EPERM ? PUT_REFUSED : PUT_UNAVAILABLE;
 }
 
+static void use_room(struct owner *owner, uint64_t bytes)
+{
+	if (owner->room != OWNER_ROOM_ANY)
+		owner->room -= bytes < owner->room ? bytes : owner->room;
+}
+
+/* What was used lately, in the last second at least. */
+static void spent_turn(struct owner *owner)
+{
+	uint64_t now = host_now(owner->host), slots = (now - owner->spent_at) / NS_PER_S;
+
+	if (!slots)
+		return;
+	owner->spent[1] = slots == 1 ? owner->spent[0] : 0;
+	owner->spent[0] = 0;
+	owner->spent_at = now;
+}
+
+void owner_spend_room(struct owner *owner, uint64_t bytes)
+{
+	spent_turn(owner);
+	owner->spent[0] += bytes;
+	use_room(owner, bytes);
+}
+
+/* etcd writes its file some time after it has answered, later when the disk is busy: what it says lacks the last puts. */
 void owner_set_room(struct owner *owner, uint64_t bytes, const char *why)
 {
+	spent_turn(owner);
 	owner->room = bytes;
+	use_room(owner, owner->spent[0] + owner->spent[1]);
 	(void)snprintf(owner->room_why, sizeof(owner->room_why), "%s", why);
 }
 

@@ -174,11 +174,17 @@ static void add_last_words(int log, off_t from, struct err *err)
 	(void)strncat(err->text, line ? line + 1 : text, sizeof(err->text) - strlen(err->text) - 1);
 }
 
-static void give_up(pid_t pid)
+/* The file may be another's by now, who was started at the same time and took the directory. */
+static void give_up(const struct background *b, const char *pid_file)
 {
-	(void)kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+	struct background found;
+	bool ours = background_find(pid_file, &found, NULL) || (found.pid == b->pid && found.started == b->started);
+
+	(void)kill(b->pid, SIGKILL);
+	while (waitpid(b->pid, NULL, 0) < 0 && errno == EINTR)
 		continue;
+	if (ours)
+		(void)unlink(pid_file);
 }
 
 int background_start(const struct background_start *start, struct background *ret, char *ret_line, size_t size,
@@ -207,8 +213,7 @@ int background_start(const struct background_start *start, struct background *re
 	if (!rc)
 		rc = await_line(ready, start->wait_ms, ret_line, size, err);
 	if (rc) {
-		give_up(ret->pid);
-		(void)unlink(start->pid_file);
+		give_up(ret, start->pid_file);
 		add_last_words(log, before, err);
 	}
 	return rc;

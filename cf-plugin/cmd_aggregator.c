@@ -49,6 +49,7 @@ static const struct opt stop_options[] = {
 
 static const struct opt status_options[] = {
 	DATA_OPTION,
+	ROWS_TLS_OPTIONS,
 	ROWS_JSON_OPTION,
 	CLI_MAN_OPTION,
 	{ .name = NULL },
@@ -114,7 +115,9 @@ static int ask(const char *url, const char *path, struct buf *ret_body, struct e
 {
 	struct http_reply reply;
 	struct buf full;
-	struct http_request request = { .timeout_ms = ASK_MS, .unix_socket = url[0] == '/' ? url : NULL };
+	/* It is here: a proxy would ask its own machine. */
+	struct http_request request = { .timeout_ms = ASK_MS, .unix_socket = url[0] == '/' ? url : NULL, .direct = true,
+					.ca_file = rows_options.ca, .cert_file = rows_options.cert, .key_file = rows_options.key };
 	int status = 0;
 
 	buf_init(&full, BACKGROUND_URL_MAX + 64);
@@ -300,8 +303,9 @@ static void print_status(const struct place *place, const struct background *b, 
 	CLEANUP_JSON json_t *document = NULL;
 
 	if (rows_options.json) {
-		document = json_pack("{sb sb ss ss ss}", "running", runs, "ready", ready, "url", runs ? b->url : "",
-				     "data", buf_str(&place->data), "why", why);
+		document = json_pack("{sb sb so so so}", "running", runs, "ready", ready, "url",
+				     control_json_text(runs ? b->url : ""), "data",
+				     control_json_text(buf_str(&place->data)), "why", control_json_text(why));
 		if (runs)
 			json_object_set_new(document, "pid", json_integer(b->pid));
 		control_print_json(document, false);

@@ -164,6 +164,19 @@ void control_escape(struct buf *out, const char *text)
 	}
 }
 
+json_t *control_json_text(const char *text)
+{
+	json_t *out = json_string(text);
+	char *copy = out ? NULL : slice_dup(slice_of(text));
+
+	for (char *at = copy; at && *at; at++)
+		*at = *at & 0x80 ? '?' : *at;
+	if (copy)
+		out = json_string(copy);
+	free(copy);
+	return out;
+}
+
 void control_print_json(const json_t *document, bool one_line)
 {
 	json_dumpf(document, stdout, one_line ? JSON_COMPACT : JSON_INDENT(2));

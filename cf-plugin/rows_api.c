@@ -190,7 +190,7 @@ int rows_ask(struct rows_api *api, const struct rows_call *call, struct http_rep
 			http_reply_fini(ret);
 		*ret = reply;
 		have = true;
-		if (reply.status == 503)
+		if (reply.status == 503 || (!changes(call) && rows_in_doubt(reply.status)))
 			continue;
 		api->at = at;
 		return 0;
@@ -199,7 +199,7 @@ int rows_ask(struct rows_api *api, const struct rows_call *call, struct http_rep
 		http_reply_fini(ret);
 		have = false;
 	}
-	return have ? 0 : rc; /* a 503 tells more than a closed door */
+	return have ? 0 : rc; /* an answer tells more than a closed door */
 }
 
 int rows_failed(const struct rows_api *api, int rc, bool change, const struct err *err)
@@ -213,6 +213,17 @@ int rows_failed(const struct rows_api *api, int rc, bool change, const struct er
 	return cli_fail(api->command, CLI_FAILED, "%s%s", err->text, more);
 }
 
+/* The exit code of an answer that is not 2xx. */
+static int not_done(const struct rows_api *api, const struct rows_call *call, const struct http_reply *reply)
+{
+	int code = rows_refused(api, reply);
+
+	if (!changes(call) || !rows_in_doubt(reply->status))
+		return code;
+	fprintf(stderr, "  it is unknown whether it was done\n");
+	return ROWS_UNKNOWN;
+}
+
 int rows_document(struct rows_api *api, const struct rows_call *call, json_t **ret)
 {
 	struct http_reply reply;
@@ -222,10 +233,10 @@ int rows_document(struct rows_api *api, const struct rows_call *call, json_t **r
 	if (rc)
 		return rows_failed(api, rc, changes(call), &err);
 	if (reply.status / 100 != 2)
-		code = rows_refused(api, &reply);
+		code = not_done(api, call, &reply);
 	else if (json_load_text(buf_slice(&reply.body), REPLY_MAX, DEPTH_MAX, ret, &err))
-		code = cli_fail(api->command, CLI_FAILED, "%s: the answer (status %d): %s", api->url[api->at],
-				reply.status, err.text);
+		code = cli_fail(api->command, changes(call) ? ROWS_UNKNOWN : CLI_FAILED, "%s: the answer (status %d): %s",
+				api->url[api->at], reply.status, err.text);
 	http_reply_fini(&reply);
 	return code;
 }
@@ -237,18 +248,21 @@ int rows_get_document(struct rows_api *api, const char *path, json_t **ret)
 
 /* ------------------------------------------------------------------ the refusals */
 
+bool rows_in_doubt(int status)
+{
+	return status >= 500 && status != 503 && status != 507;
+}
+
+bool rows_again(int status)
+{
+	return status == 429 || status == 503 || rows_in_doubt(status);
+}
+
 static int exit_code(int status)
 {
-	static const struct { int status, code; } codes[] = {
-		{ 404, ROWS_NOT_THERE }, { 410, ROWS_NOT_THERE }, { 503, CLI_FAILED }, { 504, ROWS_UNKNOWN },
-		{ 500, CLI_FAILED }, { 502, CLI_FAILED },
-	};
-
-	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
-		if (codes[i].status == status)
-			return codes[i].code;
-	}
-	return ROWS_REFUSED;
+	if (status == 404 || status == 410)
+		return ROWS_NOT_THERE;
+	return status < 400 || status == 503 || rows_in_doubt(status) ? CLI_FAILED : ROWS_REFUSED;
 }
 
 /* What can be done about it, or NULL. */

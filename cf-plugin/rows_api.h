@@ -46,6 +46,8 @@ extern struct rows_options rows_options;
 		  "when one does not answer" }, \
 	{ .name = "token-file", .type = OPT_STRING, .target = &rows_options.token_file, .arg = "FILE", \
 	  .env = "MIDDLEPIPE_AGGREGATOR_TOKEN_FILE", .help = "whose first line is the bearer token" }, \
+	ROWS_TLS_OPTIONS
+#define ROWS_TLS_OPTIONS \
 	{ .name = "ca", .type = OPT_STRING, .target = &rows_options.ca, .arg = "FILE", \
 	  .help = "authorities of the aggregators' certificates (PEM; default: the system's)" }, \
 	{ .name = "cert", .type = OPT_STRING, .target = &rows_options.cert, .arg = "FILE", \
@@ -94,7 +96,7 @@ int rows_send(const struct rows_api *api, size_t at, const struct rows_call *cal
 /*
  * To the next aggregator when one is not there or answers 503, beginning with
  * the one that answered last; a change is not sent again when it may have been
- * done.  As http_call().
+ * done, a read whatever went wrong there.  As http_call().
  */
 int rows_ask(struct rows_api *api, const struct rows_call *call, struct http_reply *ret, struct err *err);
 
@@ -116,8 +118,14 @@ int rows_get_document(struct rows_api *api, const char *path, json_t **ret);
 /* The exit code of a call that failed so, or of a change; prints the reason. */
 int rows_failed(const struct rows_api *api, int rc, bool change, const struct err *err);
 
-/* The exit code of an answer that is not 2xx; prints its reason. */
+/* The exit code of an answer that is none of what was asked for, but to a change in doubt; prints its reason. */
 int rows_refused(const struct rows_api *api, const struct http_reply *reply);
+
+/* True of a status by which a change may have been made, or not: a gateway on the way has them, too. */
+bool rows_in_doubt(int status);
+
+/* True of a status that may be another one soon, or elsewhere. */
+bool rows_again(int status);
 
 /* True when a call that failed so was never sent. */
 bool rows_unsent(int rc);

@@ -95,18 +95,20 @@ static void set_number(json_t *body, const char *name, int64_t value)
 		json_object_set_new(body, name, json_integer(value));
 }
 
-static json_t *policies_body(void)
+/* CLI_OK, or the exit code after it was said what is wrong. */
+static int policies_body(json_t *body)
 {
-	json_t *body = json_object();
+	char quoted[128];
 
-	if (check)
-		json_object_set_new(body, "check", json_string(check));
+	if (check && json_object_set_new(body, "check", json_string(check)))
+		return cli_usage(&policies_command, "--check wants the name of a check, which is UTF-8, not %s",
+				 slice_quote(quoted, sizeof(quoted), slice_of(check)));
 	if (partition >= 0)
 		json_object_set_new(body, "partition", json_string(partitions[partition]));
 	set_number(body, "keep_cells", keep_cells);
 	set_number(body, "keep_bytes", keep_bytes);
 	set_number(body, "keep_ms", keep_ms);
-	return body;
+	return CLI_OK;
 }
 
 static void print_policies(const json_t *row)
@@ -124,7 +126,7 @@ static void print_policies(const json_t *row)
 
 static int run_policies(int argc, char **argv)
 {
-	CLEANUP_JSON json_t *row = NULL, *body = NULL;
+	CLEANUP_JSON json_t *row = NULL, *body = json_object();
 	struct rows_api api;
 	struct cli_words words;
 	bool set;
@@ -132,9 +134,9 @@ static int run_policies(int argc, char **argv)
 
 	if (!rows_begin(&api, &policies_command, 1, 1, argc, argv, &words, &code))
 		return code;
-	body = policies_body();
+	code = policies_body(body);
 	set = json_object_size(body) > 0;
-	code = change(&api, words.words[0], "", set ? "PUT" : "GET", set ? body : NULL, &row);
+	code = code ? code : change(&api, words.words[0], "", set ? "PUT" : "GET", set ? body : NULL, &row);
 	if (!code)
 		print_policies(row);
 	rows_api_fini(&api);

@@ -93,8 +93,9 @@ static void on_finding(void *ctx, enum severity severity, const char *url, const
 
 	r->problems += severity == DOCTOR_PROBLEM;
 	r->warnings += severity == DOCTOR_WARNING;
-	json_array_append_new(r->findings, json_pack("{ss ss ss ss}", "severity", name, "url", url, "what", what,
-						     "do", advice));
+	json_array_append_new(r->findings, json_pack("{ss so so so}", "severity", name, "url",
+						     control_json_text(url), "what", control_json_text(what), "do",
+						     control_json_text(advice)));
 	if (rows_options.json)
 		return;
 	printf("%s: %s%s%s\n  to do: %s\n", name, url, url[0] ? ": " : "", what, advice);
@@ -122,9 +123,9 @@ static void print_patient(const struct patient *p)
 
 static json_t *patient_json(const struct patient *p)
 {
-	json_t *out = json_pack("{ss sb sb ss sI sI}", "url", p->url, "answers", p->http_status != 0, "ready",
-				p->ready_status == 200, "why", p->why, "clock_ms", (json_int_t)p->clock_ms, "round_ms",
-				(json_int_t)p->round_ms);
+	json_t *out = json_pack("{so sb sb so sI sI}", "url", control_json_text(p->url), "answers", p->http_status != 0,
+				"ready", p->ready_status == 200, "why", control_json_text(p->why), "clock_ms",
+				(json_int_t)p->clock_ms, "round_ms", (json_int_t)p->round_ms);
 
 	if (p->status)
 		json_object_set_new(out, "status", json_deep_copy(p->status));

@@ -6,6 +6,8 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cf-plugin/control.h"
@@ -29,8 +31,9 @@ static const struct opt_command command = {
 	.usage = "[OPTION]... [FILE]",
 	.summary = "write all rows into a file, to be imported",
 	.text = "Each row is as it is when its turn comes. The lines have checksums, which are looked at, and\n"
-		"the last one says that they are all: FILE gets its name only when it is whole. Without FILE\n"
-		"they are written to standard output; then the exit code tells. --json prints figures.",
+		"the last one says that they are all: FILE gets its name only when it is whole; until then it\n"
+		"is FILE.part, which stays when the export is interrupted. Without FILE they are written to\n"
+		"standard output; then the exit code tells. --json prints figures.",
 	.opts = options,
 	.examples = "middlepipe rows export rows-2026-11-21.mprows",
 	.exit_codes = ROWS_EXIT_CODES,
@@ -167,19 +170,38 @@ static int keep(FILE *out, const char *part, const char *name)
 	return CLI_OK;
 }
 
+/* An empty file that nobody else writes, which may be what a broken export left; or NULL, errno set. */
+static FILE *open_part(const char *part)
+{
+	int fd = open(part, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	struct stat named, opened;
+	FILE *file;
+
+	if (fd < 0)
+		return NULL;
+	if (flock(fd, LOCK_EX | LOCK_NB) || fstat(fd, &opened)) {
+		file = NULL;
+	} else if (stat(part, &named) || named.st_ino != opened.st_ino || named.st_dev != opened.st_dev) {
+		errno = EWOULDBLOCK; /* it was another's until just now, who gave it its name */
+		file = NULL;
+	} else {
+		file = ftruncate(fd, 0) ? NULL : fdopen(fd, "w");
+	}
+	if (!file)
+		close(fd);
+	return file;
+}
+
 /* Under another name until it is whole. */
 static int to_part(struct rows_api *api, struct taker *t, const char *path, const char *part, const char *name)
 {
-	int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), code;
+	int code;
 
-	t->out = fd >= 0 ? fdopen(fd, "w") : NULL;
+	t->out = open_part(part);
 	t->to_file = true;
-	if (!t->out) {
-		code = cli_fail(&command, CLI_FAILED, "%s: %s", part, strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		return code;
-	}
+	if (!t->out)
+		return cli_fail(&command, CLI_FAILED, "%s: %s", part,
+				errno == EWOULDBLOCK ? "another export is writing it" : strerror(errno));
 	code = receive(api, t, path);
 	if (!code)
 		code = keep(t->out, part, name);

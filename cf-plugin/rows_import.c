@@ -175,6 +175,12 @@ static void drop_lines(struct importer *im, uint64_t lines)
 	im->piece_line += lines;
 }
 
+/* The token goes where it was meant to go: never in the clear when it was not before. */
+static bool is_as_safe(const char *url, const char *before)
+{
+	return slice_starts(slice_of(url), MP_LIT("https:")) || !slice_starts(slice_of(before), MP_LIT("https:"));
+}
+
 /* The row is another member's: it is the next to be asked, for as long as it answers. */
 static void follow_owner(struct importer *im, const char *url)
 {
@@ -186,7 +192,7 @@ static void follow_owner(struct importer *im, const char *url)
 			return;
 		}
 	}
-	if (!url[0] || strlen(url) >= sizeof(im->owner) ||
+	if (!url[0] || strlen(url) >= sizeof(im->owner) || !is_as_safe(url, api->url[0]) ||
 	    (api->n == ROWS_URLS_MAX && api->url[api->n - 1] != im->owner)) {
 		rows_next(api);
 		return;
@@ -205,7 +211,7 @@ static int take_answer(struct importer *im, const struct http_reply *reply)
 
 	if (json_load_text(buf_slice(&reply->body), PIECE_MAX, 4, &document, NULL) ||
 	    !json_is_integer(json_object_get(document, "lines"))) {
-		if (reply->status == 503 || reply->status == 504 || reply->status == 429) {
+		if (rows_again(reply->status)) {
 			rows_next(&im->api);
 			return -EAGAIN;
 		}
@@ -224,7 +230,7 @@ static int take_answer(struct importer *im, const struct http_reply *reply)
 		follow_owner(im, rows_text(document, "owner"));
 		return -EAGAIN;
 	}
-	if (reply->status == 503 || reply->status == 504 || reply->status == 429) {
+	if (rows_again(reply->status)) {
 		rows_next(&im->api);
 		return -EAGAIN;
 	}
@@ -340,8 +346,8 @@ static int import(struct importer *im)
 static void print_figures(const struct importer *im)
 {
 	if (rows_options.json)
-		printf("{\"rows\":%" PRIu64 ",\"cells\":%" PRIu64 ",\"passed\":%" PRIu64 "}\n", im->rows, im->cells,
-		       im->passed);
+		printf("{\"rows\":%" PRIu64 ",\"cells\":%" PRIu64 ",\"passed\":%" PRIu64 "}\n",
+		       look_only ? im->n_rows : im->rows, look_only ? im->n_cells : im->cells, im->passed);
 	else if (look_only)
 		printf("%s: whole: %" PRIu64 " rows with %" PRIu64 " cells\n", im->name, im->n_rows, im->n_cells);
 	else

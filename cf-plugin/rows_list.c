@@ -63,21 +63,26 @@ static const struct opt_command owners_command = {
 	.exit_codes = ROWS_EXIT_CODES,
 };
 
-/* Prints the table, and ends it. */
-static void finish(struct table *table)
+/* Prints the table, its first line only when it begins, and ends it. */
+static void finish(struct table *table, bool begins)
 {
+	struct mp_str head, text;
 	struct buf out;
 
 	buf_init(&out, TEXT_MAX);
 	table_print(table, &out);
-	fputs(buf_str(&out), stdout);
+	text = buf_slice(&out);
+	if (!begins)
+		(void)slice_cut(text, '\n', &head, &text);
+	if (text.len)
+		(void)fwrite(text.ptr, 1, text.len, stdout); /* cli_main() looks at it */
 	buf_fini(&out);
 	table_fini(table);
 }
 
 /* ------------------------------------------------------------------------ list */
 
-static void print_rows(const json_t *rows)
+static void print_rows(const json_t *rows, bool begins)
 {
 	static const char *const head[] = { "ROW", ">HIGHEST", ">FLOOR", ">CELLS", ">BYTES", "CHECK", "PARTITION",
 					    "OWNER", NULL };
@@ -96,7 +101,7 @@ static void print_rows(const json_t *rows)
 		table_add(&table, "%s", rows_text(row, "partition"));
 		table_add(&table, "%s", rows_text(row, "owner"));
 	}
-	finish(&table);
+	finish(&table, begins);
 }
 
 static void print_lines(const json_t *rows)
@@ -126,7 +131,10 @@ static int list_page(struct rows_api *api, struct buf *after, bool *ret_more)
 		return code;
 	rows = json_object_get(document, "rows");
 	n = json_array_size(rows);
-	(rows_options.json ? print_lines : print_rows)(rows);
+	if (rows_options.json)
+		print_lines(rows);
+	else
+		print_rows(rows, !after->len);
 	*ret_more = n && json_is_true(json_object_get(document, "more"));
 	buf_reset(after);
 	(void)buf_add_str(after, n ? rows_text(json_array_get(rows, n - 1), "row") : "");
@@ -230,7 +238,7 @@ static void print_aggregators(const json_t *members)
 		table_add(&table, "%" JSON_INTEGER_FORMAT, rows_number(member, "shards"));
 		table_add(&table, "%s", rows_text(member, "version"));
 	}
-	finish(&table);
+	finish(&table, true);
 }
 
 /* Members of the etcd that the aggregators run themselves. */
@@ -250,7 +258,7 @@ static void print_etcd(const json_t *members)
 		table_add(&table, "%s", rows_text(member, "client"));
 		table_add(&table, "%s", rows_text(member, "peer"));
 	}
-	finish(&table);
+	finish(&table, true);
 }
 
 static void print_members(const json_t *document)
@@ -283,7 +291,7 @@ static void print_owners(const json_t *document)
 		table_add(&table, "%s", rows_text(owner, "member"));
 		table_add(&table, "%s", json_is_true(json_object_get(owner, "here")) ? "yes" : "");
 	}
-	finish(&table);
+	finish(&table, true);
 }
 
 static int print_of(const struct opt_command *command, const char *path, void (*print)(const json_t *document),

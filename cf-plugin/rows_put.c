@@ -4,8 +4,8 @@
  *
  * A put has an idempotency key and a base (docs/rows-api.md): with both it can
  * be sent again, here or to another aggregator, and is applied once.  Whether
- * it was done is known from 200 and 201, and from a refusal when no earlier
- * attempt is unanswered; else it is said that it is unknown.
+ * it was done is known from 200 and 201 that say where, and from a refusal when
+ * no earlier attempt is unanswered; else it is said that it is unknown.
  *
  * A dry run asks the owner whether it would be put, and has no key: it changes nothing.
  */
@@ -218,30 +218,39 @@ static void find_base(struct attempt *a, const char *name)
 
 /* ------------------------------------------------------------------ the attempts */
 
+/* As one word for a shell. */
+static void print_word(const char *text)
+{
+	putc('\'', stderr);
+	for (; *text; text++) {
+		if (*text == '\'')
+			fputs("'\\''", stderr);
+		else
+			putc(*text, stderr);
+	}
+	putc('\'', stderr);
+}
+
 static int unknown(const struct attempt *a)
 {
 	cli_fail(&command, 0, "it is unknown whether it was put");
-	fprintf(stderr, "  To learn which, put the same bytes again with: --key '%s'%s%s\n",
-		a->key_field + strlen("Idempotency-Key: "), a->base_field[0] ? " --base " : "",
+	fprintf(stderr, "  To learn which, put the same bytes again with: --key ");
+	print_word(a->key_field + strlen("Idempotency-Key: "));
+	fprintf(stderr, "%s%s\n", a->base_field[0] ? " --base " : "",
 		a->base_field[0] ? a->base_field + strlen("Middlepipe-Base: ") : "");
 	if (!a->base_field[0])
 		fprintf(stderr, "  (no aggregator has told a base: look at the row first, it could be put twice)\n");
 	return ROWS_UNKNOWN;
 }
 
-static int print(const struct attempt *a, const struct http_reply *reply)
+static int print(const struct attempt *a, int status, json_t *document)
 {
-	CLEANUP_JSON json_t *document = NULL;
-	struct err err = { 0 };
-
-	if (json_load_text(buf_slice(&reply->body), BODY_MAX, 4, &document, &err))
-		return cli_fail(&command, CLI_FAILED, "it was put, but the answer cannot be read: %s", err.text);
 	if (dry_run && rows_options.json) {
 		control_print_json(document, true);
 	} else if (dry_run) {
 		printf("it would be put, at %" JSON_INTEGER_FORMAT "\n", rows_number(document, "seq"));
 	} else if (rows_options.json) {
-		json_object_set_new(document, "repeated", json_boolean(reply->status == 200));
+		json_object_set_new(document, "repeated", json_boolean(status == 200));
 		json_object_set_new(document, "tries", json_integer(a->tries));
 		json_object_set_new(document, "key", json_string(a->key_field + strlen("Idempotency-Key: ")));
 		control_print_json(document, true);
@@ -264,20 +273,50 @@ static bool again(struct attempt *a)
 	return true;
 }
 
-/* An answer: CLI_OK or an exit code; -EAGAIN: try again. */
-static int take_answer(struct attempt *a, const struct http_reply *reply)
+/* There is no further attempt. */
+static int conclude(const struct attempt *a)
 {
+	if (!a->doubt)
+		return a->rc ? rows_failed(&a->api, a->rc, false, &a->why) : rows_refused(&a->api, &a->reply);
+	if (a->rc)
+		cli_fail(&command, 0, "%s", a->why.text);
+	else
+		(void)rows_refused(&a->api, &a->reply);
+	return unknown(a);
+}
+
+/* It may have been done.  Without a base the next attempt would not be known from this one. */
+static int doubt(struct attempt *a)
+{
+	a->doubt |= !dry_run;
+	return a->doubt && !a->base_field[0] ? conclude(a) : -EAGAIN;
+}
+
+/* Where it was put.  Anything may say 200: it is believed when it says where. */
+static int take_success(struct attempt *a)
+{
+	CLEANUP_JSON json_t *document = NULL;
+
+	if (json_load_text(buf_slice(&a->reply.body), BODY_MAX, 4, &document, NULL) || rows_number(document, "seq") <= 0)
+		return doubt(a);
+	return print(a, a->reply.status, document);
+}
+
+/* An answer: CLI_OK or an exit code; -EAGAIN: try again. */
+static int take_answer(struct attempt *a)
+{
+	int status = a->reply.status;
 	struct mp_str text = { 0 };
 
-	if (reply->status == 200 || reply->status == 201)
-		return print(a, reply);
-	if (http_reply_field(reply, "Middlepipe-Base", &text))
+	if (status == 200 || status == 201)
+		return take_success(a);
+	if (http_reply_field(&a->reply, "Middlepipe-Base", &text))
 		set_base(a, text);
-	if (reply->status == 503 || reply->status == 504 || reply->status == 429) {
-		a->doubt |= reply->status == 504 && !dry_run;
+	if (rows_in_doubt(status))
+		return doubt(a);
+	if (rows_again(status))
 		return -EAGAIN;
-	}
-	return a->doubt ? unknown(a) : rows_refused(&a->api, reply);
+	return a->doubt ? unknown(a) : rows_refused(&a->api, &a->reply);
 }
 
 /* One attempt; as take_answer().  What went wrong stays, in case it is the last. */
@@ -292,23 +331,8 @@ static int attempt(struct attempt *a, const struct rows_call *call)
 	a->why = err;
 	a->tries++;
 	if (!a->rc)
-		return take_answer(a, &a->reply);
-	a->doubt |= !rows_unsent(a->rc) && !dry_run;
-	if (!a->doubt || a->base_field[0])
-		return -EAGAIN;
-	/* Sent, and without a base: the next one would not be known from this one. */
-	cli_fail(&command, 0, "%s", err.text);
-	return unknown(a);
-}
-
-/* There is no time for another one. */
-static int conclude(const struct attempt *a)
-{
-	if (a->rc && a->doubt)
-		cli_fail(&command, 0, "%s", a->why.text);
-	if (a->doubt)
-		return unknown(a);
-	return a->rc ? rows_failed(&a->api, a->rc, false, &a->why) : rows_refused(&a->api, &a->reply);
+		return take_answer(a);
+	return rows_unsent(a->rc) ? -EAGAIN : doubt(a);
 }
 
 static int put(struct attempt *a)
@@ -333,7 +357,7 @@ static int put(struct attempt *a)
 		code = attempt(a, &call);
 	} while (code == -EAGAIN && again(a));
 	if (code == -EAGAIN)
-		code = conclude(a);
+		code = conclude(a); /* there is no time for another one */
 	if (!a->rc)
 		http_reply_fini(&a->reply);
 	return code;

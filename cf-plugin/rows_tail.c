@@ -3,7 +3,8 @@
  * middlepipe rows tail: prints cells as they come, each once and in order.
  *
  * When the connection breaks, or an aggregator stops, it goes on at the next
- * one behind what was printed.
+ * one behind what was printed.  A member that says that what comes next is gone
+ * may be behind: the row itself is asked before that ends it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -25,6 +26,8 @@
 #define ROWS_MAX 1000000           /* that a prefix may have */
 #define PAUSE_MIN_MS 50            /* between two connections */
 #define PAUSE_MAX_MS 2000
+#define PAST_MAX 4                 /* lives of a row that are known to have ended */
+#define DIGITS 17                  /* of an incarnation, and a NUL */
 
 static const char *prefix;
 static bool bytes_only, wait_row;
@@ -63,8 +66,10 @@ static const struct opt_command command = {
 
 /* How far a row was printed. */
 struct position {
-	char incarnation[17];
-	uint64_t next; /* seq that is wanted next; 0: any */
+	char incarnation[DIGITS];    /* "": not known */
+	uint64_t next;               /* seq that is wanted next; 0: any */
+	char past[PAST_MAX][DIGITS]; /* by prefix: a member that is behind may tell of them */
+	size_t n_past;               /* that were written, ever */
 };
 
 struct tail {
@@ -72,6 +77,10 @@ struct tail {
 	struct sse sse;
 	const char *row;          /* NULL: by prefix */
 	struct map rows;          /* names to struct position */
+	bool seen;                /* of one row: the cells before the next one were there */
+	unsigned behind;          /* heartbeats, one after the other, of a row that ends before what was printed */
+	bool gone;                /* it was said that what comes next is, or the row */
+	struct err why;           /* in which words */
 	uint64_t printed;         /* cells */
 	int code;                 /* to end with; -EAGAIN: go on at another */
 	bool alive;               /* something came on this connection */
@@ -144,6 +153,40 @@ static int end_with(struct tail *t, int code)
 	return -ECANCELED;
 }
 
+/* The row itself is to be asked. */
+static int lose(struct tail *t, const char *why, json_int_t floor)
+{
+	t->gone = true;
+	t->why = (struct err){ "" };
+	if (floor)
+		(void)err_set(&t->why, 0, "%s (floor %" JSON_INTEGER_FORMAT ")", why, floor);
+	else
+		(void)err_set(&t->why, 0, "%s", why);
+	return end_with(t, -EAGAIN);
+}
+
+static void set_incarnation(struct position *p, const json_t *said)
+{
+	(void)snprintf(p->incarnation, sizeof(p->incarnation), "%s", rows_text(said, "incarnation"));
+}
+
+/* By prefix: the row lives again.  False: that was before. */
+static bool enter(struct position *p, const json_t *cell)
+{
+	const char *incarnation = rows_text(cell, "incarnation");
+
+	if (!strcmp(p->incarnation, incarnation))
+		return true;
+	for (size_t i = 0; i < PAST_MAX && i < p->n_past; i++)
+		if (!strcmp(p->past[i], incarnation))
+			return false;
+	if (p->incarnation[0])
+		memcpy(p->past[p->n_past++ % PAST_MAX], p->incarnation, DIGITS);
+	set_incarnation(p, cell);
+	p->next = 0;
+	return true;
+}
+
 static int take_cell(struct tail *t, const json_t *cell)
 {
 	struct position *p = position_of(t, rows_text(cell, "row"));
@@ -151,10 +194,12 @@ static int take_cell(struct tail *t, const json_t *cell)
 
 	if (!p)
 		return end_with(t, cli_fail(&command, CLI_FAILED, "too many rows, or out of memory"));
-	if (strcmp(p->incarnation, rows_text(cell, "incarnation"))) {
-		(void)snprintf(p->incarnation, sizeof(p->incarnation), "%s", rows_text(cell, "incarnation"));
-		p->next = t->row ? p->next : 0;
-	}
+	if (!t->row && !enter(p, cell))
+		return 0;
+	if (!p->incarnation[0])
+		set_incarnation(p, cell);
+	else if (strcmp(p->incarnation, rows_text(cell, "incarnation")))
+		return lose(t, "the row was made again", 0);
 	if (seq < p->next)
 		return 0; /* by prefix every connection begins at the floors */
 	if (t->row && p->next && seq > p->next)
@@ -163,17 +208,31 @@ static int take_cell(struct tail *t, const json_t *cell)
 	if (print_cell(t, cell))
 		return end_with(t, cli_fail(&command, CLI_FAILED, "cell %" PRIu64 " is not base64", seq));
 	p->next = seq + 1;
+	t->seen = true;
 	t->printed++;
 	return count && t->printed >= (uint64_t)count ? end_with(t, CLI_OK) : 0;
 }
 
+/* Of one row it tells which life of it this is, and whether it ends before what was printed. */
+static int take_heartbeat(struct tail *t, const json_t *beat)
+{
+	struct position *p = t->row && rows_text(beat, "row")[0] ? position_of(t, t->row) : NULL;
+
+	if (!p)
+		return 0;
+	if (!p->incarnation[0])
+		set_incarnation(p, beat);
+	else if (strcmp(p->incarnation, rows_text(beat, "incarnation")))
+		return lose(t, "the row was made again", 0);
+	t->behind = t->seen && p->next > (uint64_t)rows_number(beat, "highest") + 1 ? t->behind + 1 : 0;
+	return t->behind > 1 ? lose(t, "the row ends before what was printed", 0) : 0;
+}
+
 static int take_end(struct tail *t, const json_t *end)
 {
-	if (strcmp(rows_text(end, "code"), "gone"))
-		return end_with(t, -EAGAIN); /* slow, stopping: go on */
-	cli_fail(&command, 0, "%s (floor %" JSON_INTEGER_FORMAT ")", rows_text(end, "error"),
-		 rows_number(end, "floor"));
-	return end_with(t, ROWS_NOT_THERE);
+	if (t->row && !strcmp(rows_text(end, "code"), "gone"))
+		return lose(t, rows_text(end, "error"), rows_number(end, "floor"));
+	return end_with(t, -EAGAIN); /* slow, stopping: go on */
 }
 
 static int on_event(void *ctx, const char *event, struct mp_str data)
@@ -187,6 +246,8 @@ static int on_event(void *ctx, const char *event, struct mp_str data)
 		return end_with(t, cli_fail(&command, CLI_FAILED, "an event: %s", err.text));
 	if (!strcmp(event, "cell"))
 		return take_cell(t, document);
+	if (!strcmp(event, "heartbeat"))
+		return take_heartbeat(t, document);
 	return strcmp(event, "end") ? 0 : take_end(t, document);
 }
 
@@ -220,6 +281,62 @@ static void stream_path(struct tail *t, struct buf *out)
 		(void)buf_add_str(out, "&create=wait");
 }
 
+/* Is it gone?  -EAGAIN: the member was behind, or nobody knows; else what to end with. */
+static int judge(const struct tail *t, const struct position *p, const struct http_reply *reply)
+{
+	CLEANUP_JSON json_t *row = NULL;
+	uint64_t floor, highest;
+	bool older;
+
+	if (reply->status == 404 && (p->incarnation[0] || !wait_row))
+		return cli_fail(&command, ROWS_NOT_THERE, "%s", t->why.text);
+	if (reply->status == 401 || reply->status == 403)
+		return rows_refused(&t->api, reply);
+	if (reply->status != 200 || json_load_text(buf_slice(&reply->body), LINE_MAX, 4, &row, NULL))
+		return -EAGAIN;
+	floor = (uint64_t)rows_number(row, "floor");
+	highest = (uint64_t)rows_number(row, "highest");
+	if ((p->incarnation[0] && strcmp(p->incarnation, rows_text(row, "incarnation"))) || (p->next && p->next < floor))
+		return cli_fail(&command, ROWS_NOT_THERE, "%s", t->why.text);
+	older = t->seen && p->next > highest + 1;
+	return older ? cli_fail(&command, ROWS_NOT_THERE, "cells that were seen are not there: an older state of the row "
+				"was restored") : -EAGAIN;
+}
+
+/* What the row itself says. */
+static int ask_row(struct tail *t)
+{
+	struct position *p = position_of(t, t->row);
+	struct http_reply reply;
+	struct err err = { 0 };
+	struct buf path;
+	int code = -EAGAIN;
+
+	if (!p || rows_path(&t->api, &path, t->row, ""))
+		return CLI_FAILED; /* it was there, and was one */
+	if (!rows_ask(&t->api, &(struct rows_call){ .path = buf_str(&path) }, &reply, &err)) {
+		code = judge(t, p, &reply);
+		http_reply_fini(&reply);
+	}
+	buf_fini(&path);
+	return code;
+}
+
+/* An answer that is no stream. */
+static int take_refusal(struct tail *t, const struct http_reply *reply)
+{
+	CLEANUP_JSON json_t *document = NULL;
+
+	if (rows_again(reply->status) || reply->status == 408)
+		return -EAGAIN;
+	if (!t->row || (reply->status != 404 && reply->status != 410))
+		return rows_refused(&t->api, reply);
+	(void)json_load_text(buf_slice(&reply->body), LINE_MAX, 4, &document, NULL); /* then there is no text */
+	(void)lose(t, rows_text(document, "error")[0] ? rows_text(document, "error") : "no such row",
+		   rows_number(document, "floor"));
+	return -EAGAIN;
+}
+
 /* One connection, to its end; t->code says how to go on. */
 static void follow(struct tail *t)
 {
@@ -232,16 +349,17 @@ static void follow(struct tail *t)
 
 	sse_reset(&t->sse);
 	t->code = -EAGAIN;
-	t->alive = false;
+	t->alive = t->gone = false;
 	stream_path(t, &path);
 	call.path = buf_str(&path);
 	rc = rows_send(&t->api, t->api.at, &call, &reply, &err);
 	buf_fini(&path);
-	if (rc)
-		return; /* on_part() has set the code, or it broke */
-	if (reply.status / 100 != 2 && reply.status != 503 && reply.status != 429)
-		t->code = rows_refused(&t->api, &reply);
-	http_reply_fini(&reply);
+	if (!rc && reply.status / 100 != 2)
+		t->code = take_refusal(t, &reply);
+	if (!rc)
+		http_reply_fini(&reply); /* else on_part() has set the code, or it broke */
+	if (t->gone)
+		t->code = ask_row(t);
 }
 
 /* Between two connections.  False: it is given up. */
@@ -273,28 +391,52 @@ static int follow_all(struct tail *t)
 
 /* ------------------------------------------------------------------------- start */
 
+/* So many before the end, in that life of the row. */
+static void begin(struct tail *t, struct position *p, const json_t *row)
+{
+	json_int_t highest = rows_number(row, "highest"), floor = rows_number(row, "floor");
+
+	p->next = (uint64_t)(highest + 1 - floor > last ? highest + 1 - last : floor);
+	set_incarnation(p, row);
+	t->seen = true;
+}
+
+/* The row's answer: where to begin.  One that is waited for may not be there, or not be known yet. */
+static int take_row(struct tail *t, struct position *p, const struct http_reply *reply)
+{
+	CLEANUP_JSON json_t *row = NULL;
+
+	if (reply->status != 200 && wait_row && (reply->status == 404 || rows_again(reply->status)))
+		return CLI_OK;
+	if (reply->status != 200 || json_load_text(buf_slice(&reply->body), LINE_MAX, 4, &row, NULL))
+		return rows_refused(&t->api, reply);
+	begin(t, p, row);
+	return CLI_OK;
+}
+
 /* Where to begin in one row: --from, or so many before the end. */
 static int find_start(struct tail *t)
 {
-	CLEANUP_JSON json_t *row = NULL;
 	struct position *p = position_of(t, t->row);
-	json_int_t highest, floor;
+	struct http_reply reply;
+	struct err err = { 0 };
 	struct buf path;
-	int code;
+	int code, rc;
 
 	if (!p)
 		return cli_fail(&command, CLI_FAILED, "out of memory");
 	p->next = from > 0 ? (uint64_t)from : 0;
-	if (from > 0 || wait_row)
+	if (from > 0)
 		return CLI_OK;
 	code = rows_path(&t->api, &path, t->row, "");
 	if (code)
 		return code;
-	code = rows_get_document(&t->api, buf_str(&path), &row);
+	rc = rows_ask(&t->api, &(struct rows_call){ .path = buf_str(&path) }, &reply, &err);
 	buf_fini(&path);
-	highest = rows_number(row, "highest");
-	floor = rows_number(row, "floor");
-	p->next = (uint64_t)(highest + 1 - floor > last ? highest + 1 - last : floor);
+	if (rc)
+		return wait_row ? CLI_OK : rows_failed(&t->api, rc, false, &err);
+	code = take_row(t, p, &reply);
+	http_reply_fini(&reply);
 	return code;
 }
 

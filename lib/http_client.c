@@ -9,7 +9,9 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <string.h>
 
+#include "lib/address.h"
 #include "lib/http_curl.h"
 #include "lib/slice.h"
 
@@ -127,6 +129,26 @@ static bool set_times(CURL *curl, const struct http_request *request)
 	return !bad;
 }
 
+/* As Go's net/http has it: a proxy would ask its own machine, whatever the environment says. */
+static bool is_here(const char *url)
+{
+	CURLU *parts = curl_url();
+	char *host = NULL;
+	bool here = false;
+
+	if (parts && !curl_url_set(parts, CURLUPART_URL, url, 0) && !curl_url_get(parts, CURLUPART_HOST, &host, 0)) {
+		size_t len = strlen(host);
+		bool brackets = len > 2 && host[0] == '[';
+
+		if (brackets)
+			host[len - 1] = '\0';
+		here = address_is_loopback(host + brackets) || slice_eq_nocase(slice_of(host), MP_LIT("localhost"));
+	}
+	curl_free(host);
+	curl_url_cleanup(parts);
+	return here;
+}
+
 static bool set_options(struct call *call, const struct http_request *request)
 {
 	CURL *curl = call->curl;
@@ -140,17 +162,25 @@ static bool set_options(struct call *call, const struct http_request *request)
 	bad |= curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, call->reason) != CURLE_OK;
 	bad |= curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body) != CURLE_OK;
 	bad |= curl_easy_setopt(curl, CURLOPT_WRITEDATA, call) != CURLE_OK;
-	if (request->unix_socket) {
+	if (request->unix_socket)
 		bad |= curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH,
 					request->unix_socket) != CURLE_OK;
-		/* The environment's proxies do not know our sockets. */
+	/* The environment's proxies do not know our sockets. */
+	if (request->unix_socket || request->direct || is_here(request->url))
 		bad |= curl_easy_setopt(curl, CURLOPT_PROXY, "") != CURLE_OK;
-	}
 	return !bad && set_times(curl, request) && http_curl_tls(curl, request->ca_file, request->cert_file, request->key_file) &&
 	       set_method(call, request) && set_headers(call, request);
 }
 
-static int code_of(CURLcode code)
+/* No byte of the request has left. */
+static bool is_unsent(const struct call *call)
+{
+	long size = 0;
+
+	return curl_easy_getinfo(call->curl, CURLINFO_REQUEST_SIZE, &size) == CURLE_OK && !size;
+}
+
+static int code_of(const struct call *call, CURLcode code)
 {
 	switch (code) {
 	case CURLE_URL_MALFORMAT:
@@ -166,7 +196,7 @@ static int code_of(CURLcode code)
 	case CURLE_PEER_FAILED_VERIFICATION:
 		return -ECONNABORTED;
 	case CURLE_OPERATION_TIMEDOUT:
-		return -ETIMEDOUT;
+		return is_unsent(call) ? -ECONNREFUSED : -ETIMEDOUT;
 	case CURLE_OUT_OF_MEMORY:
 		return -ENOMEM;
 	default:
@@ -201,7 +231,7 @@ static int perform(struct call *call, const struct http_request *request, long *
 	if (call->body.error)
 		return err_sys(err, call->body.error, where);
 	if (code)
-		return err_set(err, code_of(code), "%s: %s", where,
+		return err_set(err, code_of(call, code), "%s: %s", where,
 			       reason_of(call, request->unix_socket, code));
 	(void)curl_easy_getinfo(call->curl, CURLINFO_RESPONSE_CODE, ret_status);
 	return 0;

@@ -22,6 +22,8 @@
 /* Everything is borrowed for the call. */
 struct http_request {
 	const char *unix_socket;    /* path of the socket; NULL: connect by the URL */
+	bool direct;                /* by no proxy, as always to a socket, localhost and loopback addresses; else as the
+				       environment says */
 	const char *method;         /* NULL: GET, or POST with a body */
 	const char *url;            /* with a socket "http://localhost/path" will do */
 	const char *const *headers; /* "Name: value", NULL at the end; may be NULL */
@@ -50,9 +52,9 @@ struct http_reply {
 /*
  * ret_reply: written on success only, then http_reply_fini() is due.  Any
  * status is a success.  Otherwise -EINVAL (bad request or URL), -EPROTO (the
- * URL or the answer is not HTTP), -ECONNREFUSED (nobody there), -ECONNABORTED
- * (TLS was not agreed on, nothing was sent), -ETIMEDOUT, -E2BIG, -ENOMEM or
- * -EIO; err says where and why.
+ * URL or the answer is not HTTP), -ECONNREFUSED (nobody there, or not in time:
+ * nothing was sent), -ECONNABORTED (TLS was not agreed on, nothing was sent),
+ * -ETIMEDOUT, -E2BIG, -ENOMEM or -EIO; err says where and why.
  */
 int http_call(const struct http_request *request, struct http_reply *ret_reply,
 	      struct err *err);

@@ -138,7 +138,7 @@ struct rows_put {
 
 /*
  * Each: 0, and done(ctx) comes once; -EINVAL (err says what), -E2BIG, -EAGAIN (too
- * many are under way) or -ENOMEM, and it does not come.
+ * many are under way, or the client is being closed) or -ENOMEM, and it does not come.
  */
 int rows_client_put(struct rows_client *client, const struct rows_put *put, rows_done_fn *done, void *ctx,
 		    struct err *err);
@@ -221,7 +221,7 @@ struct rows_subscribe {
 	uint64_t heartbeat_ms; /* 100..60,000; 0: 5 s.  After two and a half it goes on at another member */
 };
 
-/* 0 and *ret; -EINVAL (err says what), -ENOMEM. */
+/* 0 and *ret; -EINVAL (err says what; also while the client is being closed), -ENOMEM. */
 int rows_client_subscribe(struct rows_client *client, const struct rows_subscribe *subscribe,
 			  const struct rows_subscribe_calls *calls, struct rows_subscription **ret, struct err *err);
 

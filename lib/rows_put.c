@@ -75,6 +75,8 @@ static void put_write(const struct rowc_request *r, struct rowc_wire *out)
 	if (r->has_if_match)
 		rowc_add_field(out, "If-Match: \"%" PRIu64 "\"", r->if_match);
 	out->body = slice_make(buf_str(&r->body), r->body.len);
+	/* libcurl would send it again, as what has no body; only a base makes that harmless. */
+	out->fresh = !r->body.len && !r->base[0];
 }
 
 /* A base that was stamped is that of all later attempts. */

@@ -298,10 +298,12 @@ void rowc_request_start(struct rowc_request *r, uint64_t timeout_ms, uint64_t mo
 	struct rows_client *client = r->client;
 	const struct rows_client_options *o = &client->options;
 	const struct rows_times times = { .attempt = o->attempt_ms + more_ms, .open = o->open_ms + more_ms };
-	uint64_t limit = timeout_ms ? timeout_ms : o->timeout_ms + more_ms;
+	uint64_t limit = timeout_ms ? timeout_ms : o->timeout_ms + more_ms, deadline;
 
 	uv_update_time(client->loop); /* whoever calls may have worked for long */
-	rows_retry_begin(&r->retry, r->kind->retry, &times, rowc_now(client) + limit);
+	if (__builtin_add_overflow(rowc_now(client), limit, &deadline))
+		deadline = UINT64_MAX;
+	rows_retry_begin(&r->retry, r->kind->retry, &times, deadline);
 	client->n_requests++;
 	list_push_back(&client->requests, &r->link);
 	rowc_wait(client, &r->waiter, rowc_now(client));

@@ -223,6 +223,7 @@ static void begin(struct rows_subscription *sub, const struct rows_answer *answe
 {
 	sub->joining = false;
 	sub->incarnation = answer->incarnation;
+	sub->seen = answer->outcome == ROWS_OK;
 	sub->next = answer->highest + 1;
 	rowc_wait(sub->client, &sub->waiter, rowc_now(sub->client));
 }
@@ -537,6 +538,8 @@ static int start(struct rows_client *client, const struct rows_subscribe *s, con
 
 	if (check(s, err) < 0)
 		return -EINVAL;
+	if (client->closed)
+		return err_set(err, -EINVAL, "the client is being closed");
 	sub = calloc(1, sizeof(*sub));
 	if (!sub)
 		return err_set(err, -ENOMEM, "out of memory");

@@ -14,6 +14,7 @@
 #include "aggregator/etcd/life.h"
 #include "aggregator/etcd/managed_priv.h"
 #include "aggregator/etcd/ports.h"
+#include "lib/address.h"
 #include "lib/hex.h"
 #include "lib/json.h"
 #include "lib/json_text.h"
@@ -216,7 +217,7 @@ static void warn_of_doors(const struct managed *m)
 
 	if (managed_check_certificate(m, &err) < 0)
 		log_warn("peers of etcd will not take its certificate", "why=%s", LOG_STR(err.text));
-	if (!m->options.ca && etcd_url_address(m->peer, address, sizeof(address)) && !etcd_address_is_local(address))
+	if (!m->options.ca && etcd_url_address(m->peer, address, sizeof(address)) && !address_is_loopback(address))
 		log_warn("whoever reaches etcd may do everything there", "address=%s advice=%s", LOG_STR(address),
 			 LOG_STR("--etcd-ca with --etcd-cert and --etcd-key"));
 }

@@ -103,16 +103,6 @@ int etcd_url_port(const char *url)
 	return colon && end != colon + 1 && !*end && port > 0 && port <= UINT16_MAX ? (int)port : 0;
 }
 
-bool etcd_address_is_local(const char *address)
-{
-	struct in6_addr v6;
-	struct in_addr v4;
-
-	if (inet_pton(AF_INET, address, &v4) == 1)
-		return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
-	return inet_pton(AF_INET6, address, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
-}
-
 bool etcd_url_address(const char *url, char *out, size_t size)
 {
 	const char *from = strstr(url, "://"), *colon = strrchr(url, ':');

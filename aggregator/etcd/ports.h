@@ -35,9 +35,6 @@ const char *etcd_bind_address(const char *address);
 /* Its address, without brackets.  False: it is none that etcd_url() made, or does not fit. */
 bool etcd_url_address(const char *url, char *out, size_t size);
 
-/* Is it one that only this machine reaches?  A name is not, whatever it stands for. */
-bool etcd_address_is_local(const char *address);
-
 /* The port at the end of an URL that etcd_url() made; 0: it has none. */
 int etcd_url_port(const char *url);
 

@@ -24,16 +24,16 @@
 #define EXPORT __attribute__((visibility("default")))
 #define LINES 64
 
-/* The script, cut into keys and values; static: a test has one thread that looks at verdicts. */
-static char text[8192];
-static struct line {
+/* The script, cut into keys and values; each thread has its own, and its calls stay with it. */
+static _Thread_local char text[8192];
+static _Thread_local struct line {
 	char *key;
 	char *value;
 } lines[LINES];
-static int n_lines;
-static int held;
-static struct mp_edit edits[LINES];
-static struct mp_field fields[LINES];
+static _Thread_local int n_lines;
+static _Thread_local int held;
+static _Thread_local struct mp_edit edits[LINES];
+static _Thread_local struct mp_field fields[LINES];
 
 static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void say(const char *format, ...)

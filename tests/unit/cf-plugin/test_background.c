@@ -59,6 +59,24 @@ static void test_life(void)
 	is_int(background_stop(&b, 1000, false, &err), -ESRCH, "once");
 }
 
+/* Two are started at once: the file is that one's who stays. */
+static void test_two(void)
+{
+	struct background b, other, found;
+	char line[64] = "", script[200];
+	struct err err = { 0 };
+
+	if (!is_int(start("echo here >&3; exec sleep 1000", 20000, &b, line, &err), 0, "one starts %s", err.text))
+		return;
+	/* As soon as the file is the other's the first one writes it. */
+	(void)snprintf(script, sizeof(script), "until read p x <%s && [ $p = $$ ]; do :; done; echo %d %" PRIu64 " - >%s; exit 3",
+		       pid_file, (int)b.pid, b.started, pid_file);
+	is_int(start(script, 20000, &other, line, &err), -ECHILD, "the other ends");
+	is_int(background_find(pid_file, &found, &err), 0, "the file is left");
+	is_int(found.pid, b.pid, "and names the first");
+	is_int(background_stop(&b, 20000, false, &err), 0, "which is stopped %s", err.text);
+}
+
 static void test_failures(void)
 {
 	struct background b;
@@ -83,6 +101,7 @@ int main(void)
 	(void)snprintf(log_file, sizeof(log_file), "%s/log", folder);
 	test_parse();
 	test_life();
+	test_two();
 	test_failures();
 	(void)unlink(pid_file);
 	(void)unlink(log_file);

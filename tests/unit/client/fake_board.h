@@ -93,6 +93,7 @@ struct fake {
 	struct fake_object board;
 	struct fake_lane lanes[FAKE_LANES];
 	_Atomic uint32_t n_lanes, hellos, questions, rings, faults;
+	_Atomic uint32_t served; /* questions whose slots have been given back, unless none was answered */
 	_Atomic uint32_t beating, stop, deaf;
 	_Atomic uint32_t n_slots, n_ring;
 	int listener;

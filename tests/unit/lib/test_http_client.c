@@ -3,6 +3,7 @@
 #include "lib/http_client.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -152,6 +153,32 @@ static void test_parts(void)
 	buf_fini(&parts.got);
 }
 
+/* Somebody listens, and takes nobody in: as with a machine that is gone, no answer comes to what connects. */
+static void test_no_answer(void)
+{
+	struct http_request post = { .timeout_ms = 100, .body = MP_LIT("{}") };
+	int full = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), waiting[8];
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t size = sizeof(in);
+	struct http_reply reply;
+	struct err err = { 0 };
+	char url[64];
+
+	if (!ok(!bind(full, (struct sockaddr *)&in, size) && !listen(full, 0) &&
+		!getsockname(full, (struct sockaddr *)&in, &size), "a port"))
+		return;
+	for (size_t i = 0; i < 8; i++) {
+		waiting[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		(void)connect(waiting[i], (struct sockaddr *)&in, size); /* the first take all places */
+	}
+	(void)snprintf(url, sizeof(url), "http://127.0.0.1:%d/", ntohs(in.sin_port));
+	post.url = url;
+	is_int(http_call(&post, &reply, &err), -ECONNREFUSED, "no connection in time: nothing was sent: %s", err.text);
+	for (size_t i = 0; i < 8; i++)
+		close(waiting[i]);
+	close(full);
+}
+
 static void test_failures(void)
 {
 	struct http_request get = {.url = "http://localhost/", .max_reply = 4, .timeout_ms = 20000};
@@ -189,6 +216,7 @@ int main(void)
 	test_variants();
 	test_parts();
 	test_failures();
+	test_no_answer();
 	close(listener);
 	unlink(socket_path);
 	rmdir(folder);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/checks.c aggregator/rows/members.c aggregator/rows/members_checks.c aggregator/rows/members_few.c aggregator/rows/copy.c aggregator/rows/copy_read.c \
+AGGREGATOR_SRC += aggregator/rows/batch.c aggregator/rows/checks.c aggregator/rows/members.c aggregator/rows/members_checks.c aggregator/rows/members_few.c aggregator/rows/copy.c aggregator/rows/copy_cells.c aggregator/rows/copy_read.c \
 	aggregator/rows/deliver.c aggregator/rows/engine_sqlite.c aggregator/rows/flight.c \
 	aggregator/rows/group.c aggregator/rows/group_meta.c aggregator/rows/http.c aggregator/rows/http_forward.c aggregator/rows/http_meant.c aggregator/rows/http_members.c aggregator/rows/http_put.c \
 	aggregator/rows/http_read.c aggregator/rows/http_state.c aggregator/rows/http_snapshot.c aggregator/rows/http_events.c aggregator/rows/http_subscribe.c \
@@ -15,14 +15,14 @@ UNIT_TESTS += tests/unit/aggregator/test_checks.c tests/unit/aggregator/test_che
 	tests/unit/aggregator/test_group.c \
 	tests/unit/aggregator/test_snapshot.c
 UNIT_TESTS += tests/unit/aggregator/test_flight.c tests/unit/aggregator/test_restored.c
-UNIT_TESTS += tests/unit/aggregator/test_copy.c tests/unit/aggregator/test_row.c tests/unit/aggregator/test_put.c tests/unit/aggregator/test_owner_sim.c tests/unit/aggregator/test_engine_sim.c tests/unit/aggregator/test_engine_sim_many.c \
+UNIT_TESTS += tests/unit/aggregator/test_copy.c tests/unit/aggregator/test_copy_cells.c tests/unit/aggregator/test_row.c tests/unit/aggregator/test_put.c tests/unit/aggregator/test_owner_sim.c tests/unit/aggregator/test_engine_sim.c tests/unit/aggregator/test_engine_sim_many.c \
 	tests/unit/aggregator/test_sim.c
 TESTS_SRC += tests/lib/sim.c tests/unit/aggregator/engine_sim.c \
 	tests/unit/aggregator/engine_sim_fault.c tests/unit/aggregator/engine_sim_store.c \
 	tests/unit/aggregator/engine_sim_watch.c tests/unit/aggregator/sim_map.c tests/unit/aggregator/faulty_disk.c
 TESTS_SRC += tests/unit/aggregator/faulty_file.c
 UNIT_TESTS += tests/unit/aggregator/test_engine_faulty.c tests/unit/aggregator/test_engine_kept.c
-AGGREGATOR_SRC += aggregator/serve_room.c aggregator/rows/sqlite_room.c
+AGGREGATOR_SRC += aggregator/serve_health.c aggregator/serve_room.c aggregator/rows/sqlite_room.c
 AGGREGATOR_SRC += aggregator/rows/engine_etcd.c aggregator/rows/etcd_answer.c aggregator/rows/etcd_body.c \
 	aggregator/rows/etcd_ends.c aggregator/rows/etcd_options.c aggregator/rows/etcd_rpc.c \
 	aggregator/rows/etcd_judge.c aggregator/rows/etcd_lease.c aggregator/rows/etcd_range.c \

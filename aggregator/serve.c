@@ -118,6 +118,7 @@ static int read_password(const char *path, char *ret, size_t size, struct err *e
 	if (r < 0)
 		return r;
 	(void)snprintf(ret, size, "%.*s", (int)strcspn(buf_str(&text), "\r\n"), buf_str(&text));
+	explicit_bzero(text.ptr, text.len);
 	buf_fini(&text);
 	return 0;
 }
@@ -198,6 +199,12 @@ static void on_ping(void *ctx, const char *id, uint64_t nonce, const char *url)
 	rows_ping(&p->http, id, nonce, url);
 }
 
+/* For batches: a cell of a mebibyte with key and origin fits; the rest is for heads, comparisons and trims. */
+static size_t transaction_bytes(const struct engine *etcd)
+{
+	return engine_etcd_limits(etcd).max_bytes / 4 * 3;
+}
+
 static int open_group(struct program *p, struct err *err)
 {
 	const struct serve_options *o = p->options;
@@ -209,8 +216,8 @@ static int open_group(struct program *p, struct err *err)
 		.shards = (uint32_t)o->shards,
 		.rows_max = (size_t)o->rows_max,
 		.limits = { .rows = EMBEDDED_ROWS, .bytes = EMBEDDED_BYTES, .waiting = (size_t)o->waiting_max,
-			    .set = { (uint64_t)o->row_bytes, (uint64_t)o->tenant_bytes,
-				     (uint64_t)o->puts_per_s },
+			    .set = { .row_bytes = (uint64_t)o->row_bytes, .tenant_bytes = (uint64_t)o->tenant_bytes,
+				     .puts_per_s = (uint64_t)o->puts_per_s, .rows = (uint64_t)o->rows_max },
 			    .snapshot_cells = (uint64_t)o->snapshot_cells,
 			    .snapshot_bytes = (uint64_t)o->snapshot_bytes },
 		.halves = p->halves,
@@ -232,10 +239,10 @@ static int open_group(struct program *p, struct err *err)
 		options.lost = managed_identity(p->managed)->restored;
 		options.uuid = options.lost ? NULL : managed_identity(p->managed)->group;
 		options.runs_engine = managed_identity(p->managed)->state != IDENTITY_CLIENT;
-		options.limits.bytes = engine_etcd_limits(options.engine).max_bytes * 2 / 3;
+		options.limits.bytes = transaction_bytes(options.engine);
 	} else if (o->group) {
 		options.limits.rows = ETCD_ROWS;
-		options.limits.bytes = engine_etcd_limits(options.engine).max_bytes * 2 / 3;
+		options.limits.bytes = transaction_bytes(options.engine);
 	}
 	return group_open(&options, &calls, &p->group, err);
 }
@@ -268,6 +275,7 @@ static void on_managed_closed(void *ctx)
 	struct program *p = ctx;
 
 	p->managed = NULL;
+	serve_health_close(p);
 	uv_close((uv_handle_t *)&p->on_term, NULL);
 	uv_close((uv_handle_t *)&p->on_int, NULL);
 	if (p->others)
@@ -525,6 +533,7 @@ static int start(struct program *p, struct err *err)
 		r = serve_managed(p, err);
 	if (r < 0)
 		return r;
+	serve_health_open(p);
 	watch_signal(p, &p->on_term, SIGTERM);
 	watch_signal(p, &p->on_int, SIGINT);
 	if (managed)

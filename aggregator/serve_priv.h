@@ -26,6 +26,8 @@ struct program {
 	struct http_multi *others;   /* connections to other members; NULL: alone */
 	struct http_server *server;  /* NULL once it has stopped */
 	uv_signal_t on_term, on_int; /* end it */
+	uv_timer_t health_timer;     /* looks at the engine; `data` NULL: not there */
+	unsigned unwell;             /* times in a row that it was found so */
 	char member[ROW_TENANT_MAX + 1];
 	char address[128];           /* to listen on */
 	char url[MEMBER_URL_MAX + 1]; /* where others reach this member */
@@ -60,6 +62,10 @@ int serve_room_open(struct program *p, struct err *err);
 void serve_room_endpoints(struct program *p);
 int64_t serve_quota(const struct serve_options *options);
 void serve_room_close(struct program *p);
+
+/* serve_health.c: logs how the engine is, from when there may be one until the program ends. */
+void serve_health_open(struct program *p);
+void serve_health_close(struct program *p);
 
 /* serve_managed.c: begins with etcd of our own; serve_rows() follows.  0 or -errno. */
 int serve_managed(struct program *p, struct err *err);

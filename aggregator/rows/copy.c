@@ -8,10 +8,12 @@
 #include "aggregator/rows/copy_priv.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/clock.h"
+#include "lib/log.h"
 #include "lib/slice.h"
 
 #define BACKOFF_MIN (50 * NS_PER_MS)
@@ -22,11 +24,12 @@
 
 static bool make_texts(struct copy *copy, struct mp_str tenant)
 {
+	struct buf *cells = &copy->text[COPY_FROM];
+
 	return !key_prefix(&copy->text[COPY_PREFIX], tenant) &&
 	       !key_snapshots(&copy->text[COPY_END], copy_text(copy, COPY_PREFIX)) &&
-	       !buf_add_slice(&copy->text[COPY_CELLS_BEGIN], copy_text(copy, COPY_PREFIX)) &&
-	       !buf_add_str(&copy->text[COPY_CELLS_BEGIN], "cells/") &&
-	       !key_range_end(&copy->text[COPY_CELLS_END], copy_text(copy, COPY_CELLS_BEGIN));
+	       !buf_add_slice(cells, copy_text(copy, COPY_PREFIX)) && !buf_add_str(cells, "cells/") &&
+	       !key_range_end(&copy->text[COPY_CELLS_END], buf_slice(cells));
 }
 
 struct copy *copy_new(const struct copy_options *options, const struct copy_calls *calls)
@@ -41,7 +44,7 @@ struct copy *copy_new(const struct copy_options *options, const struct copy_call
 	copy->n_shards = options->n_shards;
 	copy->backoff = BACKOFF_MIN;
 	for (size_t i = 0; i < COPY_TEXTS; i++)
-		buf_init(&copy->text[i], KEY_MAX);
+		buf_init(&copy->text[i], ENGINE_KEY_MAX + 1);
 	map_init(&copy->rows, options->rows_max);
 	map_init(&copy->others, COPY_OTHERS_MAX);
 	list_init(&copy->touched);
@@ -72,6 +75,7 @@ static void destroy(struct copy *copy)
 	map_fini(&copy->others);
 	for (size_t i = 0; i < COPY_TEXTS; i++)
 		buf_fini(&copy->text[i]);
+	free(copy->stretch.rows);
 	free(copy);
 }
 
@@ -178,11 +182,26 @@ void copy_doubt(struct copy *copy, struct row *row)
 	copy_read_doubtful(copy);
 }
 
-/* False: it cannot be taken in, and what the row has is not believed, not by who reads it again just now either. */
-static bool set_head(struct row *row, struct mp_str text)
+void copy_say_damaged(struct copy *copy, struct row *row, uint64_t seq, int rc, const struct err *err)
 {
-	if (row_set_head(row, text, NULL) == 0)
+	if (rc != -EINVAL && rc != -EPROTONOSUPPORT)
+		return; /* no memory, or another state than was thought */
+	copy->counts.damaged++;
+	if (!row->damaged)
+		log_warn("what is stored of a row cannot be read", "row=%s seq=%" PRIu64 " why=%s", LOG_STR(row->name), seq,
+			 LOG_STR(err->text));
+	row->damaged = true;
+}
+
+/* False: it cannot be taken in, and what the row has is not believed, not by who reads it again just now either. */
+static bool set_head(struct copy *copy, struct row *row, struct mp_str text)
+{
+	struct err err = { 0 };
+	int rc = row_set_head(row, text, &err);
+
+	if (rc == 0)
 		return true;
+	copy_say_damaged(copy, row, 0, rc, &err);
 	row->doubtful = true;
 	row->doubted = row->reread;
 	return false;
@@ -193,7 +212,7 @@ static void take_head(struct copy *copy, const struct key *key, struct mp_str va
 	struct row *row = NULL;
 
 	if (copy_row_make(copy, (struct mp_str){ key->name, key->name_size }, &row) < 0 || !row) {
-		copy->counts.damaged++; /* more rows than there may be, or no memory: not to be had here */
+		copy->counts.unplaced++; /* more rows than there may be, or no memory: not to be had here */
 		return;
 	}
 	/* Several transactions may come as of the last one's revision: the same again is not older. */
@@ -203,13 +222,14 @@ static void take_head(struct copy *copy, const struct key *key, struct mp_str va
 	if (row_head_is(row, value) && row_whole(row))
 		return; /* its owner's own, which were taken in when they landed */
 	touch(copy, row);
-	copy->counts.damaged += !set_head(row, value);
+	(void)set_head(copy, row, value);
 }
 
 static void take_cells(struct copy *copy, const struct key *key, struct mp_str value)
 {
 	struct row *row = copy_row(copy, (struct mp_str){ key->name, key->name_size });
 	const struct row_batch *b;
+	struct err err = { 0 };
 	int r;
 
 	if (!row || key->incarnation != row->head.incarnation || row->head.deleted)
@@ -221,13 +241,13 @@ static void take_cells(struct copy *copy, const struct key *key, struct mp_str v
 		return;
 	}
 	/* What is read from the start begins with what is stored, not with what has just come. */
-	r = row->reading && copy->loaded ? -ERANGE : row_take(row, value, NULL);
+	r = row->reading && copy->loaded ? -ERANGE : row_take(row, value, &err);
 	if (r == -EALREADY)
 		return;
 	touch(copy, row);
 	if (r < 0)
 		row->doubtful = true;
-	copy->counts.damaged += r == -EINVAL || r == -EPROTONOSUPPORT;
+	copy_say_damaged(copy, row, key->seq, r, &err);
 }
 
 /* Replaces the text.  False: that was known, or is older. */
@@ -327,7 +347,7 @@ void copy_wrote(struct copy *copy, struct row *row, struct mp_str head, struct m
 
 	if (revision > row->revision) {
 		row->revision = revision;
-		good = set_head(row, head);
+		good = set_head(copy, row, head);
 	}
 	if (good && batch.ptr)
 		r = row->reading ? -ERANGE : row_take(row, batch, NULL);

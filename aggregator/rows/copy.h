@@ -91,7 +91,8 @@ struct copy_counts {
 	uint64_t rereads;  /* rows that were read again */
 	uint64_t watches;  /* watches begun */
 	uint64_t lost;     /* rows that a watch had lost */
-	uint64_t damaged;  /* heads and batches that could not be read */
+	uint64_t damaged;  /* heads and batches that could not be read, each time that they were */
+	uint64_t unplaced; /* heads of rows for which there was no place, or no memory */
 	uint64_t strange;  /* keys that are none of ours */
 };
 

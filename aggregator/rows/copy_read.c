@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading what is stored: everything, at one revision, page by page; single
- * rows of which the watch has told too little; and a page of heads now and
- * then, to see whether it has.
+ * Reading what is stored: everything but the cells (copy_cells.c), at one
+ * revision, page by page; single rows of which the watch has told too little;
+ * and a page of heads now and then, to see whether it has.
  */
 #include "aggregator/rows/copy_priv.h"
 
@@ -12,48 +12,38 @@
 #include "lib/clock.h"
 #include "lib/slice.h"
 
-#define PAGE 1000      /* heads and the like at a time */
-#define PAGE_CELLS 128 /* batches, of up to 1 MiB each */
 #define PAGE_COMPARE 256
 #define REREAD_NS (100 * NS_PER_MS)
 
 /* ------------------------------------------------------------------ everything */
 
 static void on_others(void *ctx, const struct engine_answer *answer);
-static void on_cells(void *ctx, const struct engine_answer *answer);
 
-/* The range's next page begins behind that key. */
-static bool go_behind(struct buf *from, struct mp_str key)
-{
-	buf_reset(from);
-	return !buf_add_slice(from, key) && !buf_add(from, "", 1);
-}
-
-static void ask_page(struct copy *copy, enum copy_text end, size_t limit, engine_done_fn *done)
+void copy_ask_page(struct copy *copy, enum copy_text end, engine_done_fn *done)
 {
 	const struct engine_range range = {
 		.from = copy_text(copy, COPY_FROM),
 		.end = copy_text(copy, end),
-		.limit = limit,
+		.bytes = COPY_PAGE,
 		.revision = copy->revision,
 	};
 
-	if (!copy_ask(copy, &range, done, copy))
+	if (copy->text[COPY_FROM].error || copy->text[end].error || !copy_ask(copy, &range, done, copy))
 		copy_later(copy);
 }
 
-/* Takes a page in.  0: that was the last; 1: another is wanted; else it has to begin anew. */
-static int take_page(struct copy *copy, const struct engine_answer *answer)
+bool copy_take_page(struct copy *copy, const struct engine_answer *answer)
 {
-	if (answer->outcome != ENGINE_COMMITTED)
-		return -1;
-	if (!copy->revision)
-		copy->revision = answer->revision;
+	if (!copy_answered(copy))
+		return false;
+	if (answer->outcome != ENGINE_COMMITTED) {
+		copy_later(copy);
+		return false;
+	}
+	copy->revision = copy->revision ? copy->revision : answer->revision;
 	for (size_t i = 0; i < answer->n_items; i++)
 		copy_take(copy, answer->items[i].key, answer->items[i].value, copy->revision);
-	if (!answer->more || !answer->n_items)
-		return 0;
-	return go_behind(&copy->text[COPY_FROM], answer->items[answer->n_items - 1].key) ? 1 : -1;
+	return true;
 }
 
 void copy_read_all(struct copy *copy)
@@ -64,7 +54,7 @@ void copy_read_all(struct copy *copy)
 	/* All but the cells: their keys come first. */
 	buf_reset(&copy->text[COPY_FROM]);
 	(void)buf_add_slice(&copy->text[COPY_FROM], copy_text(copy, COPY_CELLS_END));
-	ask_page(copy, COPY_END, PAGE, on_others);
+	copy_ask_page(copy, COPY_END, on_others);
 }
 
 static void forget_what_went(struct copy *copy)
@@ -86,46 +76,18 @@ static void forget_what_went(struct copy *copy)
 static void on_others(void *ctx, const struct engine_answer *answer)
 {
 	struct copy *copy = ctx;
-	int more;
 
-	if (!copy_answered(copy))
+	if (!copy_take_page(copy, answer))
 		return;
-	more = take_page(copy, answer);
-	if (more < 0) {
-		copy_later(copy);
-	} else if (more) {
-		ask_page(copy, COPY_END, PAGE, on_others);
+	if (answer->more && answer->n_items) {
+		(void)key_behind(&copy->text[COPY_FROM], engine_last_key(answer)); /* seen when it is asked for */
+		copy_ask_page(copy, COPY_END, on_others);
 	} else if (copy->loaded) {
 		forget_what_went(copy);
 		copy_begin_watch(copy);
 		copy_settle(copy);
 	} else {
-		copy->state = COPY_CELLS;
-		for (struct map_entry *e = map_next(&copy->rows, NULL); e; e = map_next(&copy->rows, e))
-			row_read_anew(map_entry_value(e));
-		buf_reset(&copy->text[COPY_FROM]);
-		(void)buf_add_slice(&copy->text[COPY_FROM], copy_text(copy, COPY_CELLS_BEGIN));
-		ask_page(copy, COPY_CELLS_END, PAGE_CELLS, on_cells);
-	}
-}
-
-static void on_cells(void *ctx, const struct engine_answer *answer)
-{
-	struct copy *copy = ctx;
-	int more;
-
-	if (!copy_answered(copy))
-		return;
-	more = take_page(copy, answer);
-	if (more < 0) {
-		copy_later(copy);
-	} else if (more) {
-		ask_page(copy, COPY_CELLS_END, PAGE_CELLS, on_cells);
-	} else {
-		for (struct map_entry *e = map_next(&copy->rows, NULL); e; e = map_next(&copy->rows, e))
-			(void)row_settle(map_entry_value(e));
-		copy_begin_watch(copy);
-		copy_settle(copy);
+		copy_read_cells(copy);
 	}
 }
 
@@ -138,6 +100,8 @@ struct reading {
 	struct row *row;      /* lives as long as the copy */
 	uint64_t incarnation; /* whose cells are read */
 	bool anew;            /* from the first cell on */
+	bool part;            /* what is asked for may end before the row does */
+	uint64_t before;      /* the last cell that it had when that was asked for */
 };
 
 static void read_cells(struct reading *r);
@@ -153,6 +117,7 @@ static void reading_end(struct reading *r, bool good)
 	free(r);
 	row->reread = false;
 	if (row_settle(row) && good && !row->doubted) {
+		row->damaged = false;
 		copy->calls.row(copy->calls.ctx, row);
 	} else {
 		/* Again, but after the others, and not at once. */
@@ -163,12 +128,12 @@ static void reading_end(struct reading *r, bool good)
 	}
 }
 
-static void ask_row(struct reading *r, struct buf *from, struct buf *end, size_t limit, engine_done_fn *done)
+static void ask_row(struct reading *r, struct buf *from, struct buf *end, engine_done_fn *done)
 {
 	const struct engine_range range = {
 		.from = buf_slice(from),
 		.end = end ? buf_slice(end) : (struct mp_str){ 0 },
-		.limit = limit,
+		.bytes = COPY_PAGE,
 	};
 
 	if (from->error || (end && end->error) || !copy_ask(r->copy, &range, done, r))
@@ -180,6 +145,8 @@ static void on_head(void *ctx, const struct engine_answer *answer)
 	struct reading *r = ctx;
 	struct copy *copy = r->copy;
 	struct row *row = r->row;
+	struct err err = { 0 };
+	int rc;
 
 	if (!copy_answered(copy))
 		return; /* it goes with the copy */
@@ -189,8 +156,9 @@ static void on_head(void *ctx, const struct engine_answer *answer)
 	}
 	if (answer->revision >= row->revision) {
 		row->revision = answer->revision;
-		if (row_set_head(row, answer->n_items ? answer->items[0].value : (struct mp_str){ 0 }, NULL) < 0) {
-			copy->counts.damaged++;
+		rc = row_set_head(row, answer->n_items ? answer->items[0].value : (struct mp_str){ 0 }, &err);
+		if (rc < 0) {
+			copy_say_damaged(copy, row, 0, rc, &err);
 			reading_end(r, false);
 			return;
 		}
@@ -199,7 +167,7 @@ static void on_head(void *ctx, const struct engine_answer *answer)
 		reading_end(r, true);
 		return;
 	}
-	if (row->applied == row->head.last) { /* the first are missing */
+	if (row->applied >= row->head.last) { /* the first are missing, or it has what is not stored */
 		r->anew = true;
 		row_read_anew(row);
 	}
@@ -212,7 +180,7 @@ static void read_head(struct reading *r)
 
 	buf_init(&key, KEY_MAX);
 	(void)key_head(&key, copy_prefix(r->copy), row_name(r->row));
-	ask_row(r, &key, NULL, 0, on_head);
+	ask_row(r, &key, NULL, on_head);
 	buf_fini(&key);
 }
 
@@ -228,11 +196,19 @@ static bool take_batches(struct reading *r, const struct engine_answer *answer)
 		    key.seq > r->row->head.last)
 			continue;
 		rc = row_take(r->row, answer->items[i].value, &err);
-		r->copy->counts.damaged += rc == -EINVAL || rc == -EPROTONOSUPPORT;
+		copy_say_damaged(r->copy, r->row, key.seq, rc, &err);
 		if (rc < 0 && rc != -EALREADY)
 			return false;
 	}
 	return true;
+}
+
+/* Takes them in; false: cells are missing that were asked for. */
+static bool take_cells(struct reading *r, const struct engine_answer *answer)
+{
+	bool all = !r->part && !answer->more;
+
+	return take_batches(r, answer) && (all || r->row->applied > r->before);
 }
 
 static void on_row_cells(void *ctx, const struct engine_answer *answer)
@@ -244,9 +220,9 @@ static void on_row_cells(void *ctx, const struct engine_answer *answer)
 	if (!copy_answered(r->copy))
 		return;
 	if (answer->outcome == ENGINE_COMMITTED && r->incarnation == row->head.incarnation) {
-		good = take_batches(r, answer);
+		good = take_cells(r, answer);
 		if (good) {
-			more = answer->more && row->applied < row->head.last;
+			more = (r->part || answer->more) && row->applied < row->head.last;
 		} else if (!r->anew) {
 			/* What was missing may have left through retention: then all is new. */
 			r->anew = more = true;
@@ -262,14 +238,19 @@ static void on_row_cells(void *ctx, const struct engine_answer *answer)
 static void read_cells(struct reading *r)
 {
 	struct row *row = r->row;
+	uint64_t first = row->applied + 1;
+	/* Where a row begins that is read from the first cell on is not known. */
+	uint64_t until = row->reading ? CELLS_END : cells_until(first, row->head.last);
 	struct buf from, end;
 
+	r->part = until != CELLS_END;
+	r->before = row->applied;
 	r->incarnation = row->head.incarnation;
 	buf_init(&from, KEY_MAX);
 	buf_init(&end, KEY_MAX);
-	(void)key_cells(&from, copy_prefix(r->copy), row_name(row), r->incarnation, row->applied + 1);
-	(void)key_cells(&end, copy_prefix(r->copy), row_name(row), r->incarnation, UINT64_MAX);
-	ask_row(r, &from, &end, PAGE_CELLS, on_row_cells);
+	(void)key_cells(&from, copy_prefix(r->copy), row_name(row), r->incarnation, first);
+	(void)key_cells(&end, copy_prefix(r->copy), row_name(row), r->incarnation, until);
+	ask_row(r, &from, &end, on_row_cells);
 	buf_fini(&from);
 	buf_fini(&end);
 }
@@ -309,40 +290,44 @@ void copy_read_doubtful(struct copy *copy)
 
 /* --------------------------------------------------------------------- compare */
 
-static void compare(struct copy *copy, const struct engine_item *item, uint64_t revision)
+/* True: it differs, and the watch may be on its way with that. */
+static bool compare(struct copy *copy, const struct engine_item *item, uint64_t revision)
 {
 	struct key key;
 	struct row *row;
 
 	if (key_parse(item->key, copy_prefix(copy), &key) < 0)
-		return;
+		return false;
 	if (key.kind != KEY_HEAD) {
 		copy_take(copy, item->key, item->value, revision);
-		return;
+		return false;
 	}
 	row = copy_row(copy, (struct mp_str){ key.name, key.name_size });
 	if (row && (row->revision >= revision || row_head_is(row, item->value)))
-		return;
+		return false;
 	if (row && row->suspect != row->revision) {
-		row->suspect = row->revision; /* the watch may be on its way: next time */
-		return;
+		row->suspect = row->revision;
+		return true;
 	}
 	copy->counts.lost++;
 	copy_take(copy, item->key, item->value, revision);
+	return false;
 }
 
 static void on_compare(void *ctx, const struct engine_answer *answer)
 {
 	struct copy *copy = ctx;
-	struct buf *from = &copy->text[COPY_COMPARE];
+	bool suspect = false;
 
 	if (!copy_answered(copy) || answer->outcome != ENGINE_COMMITTED || copy->state != COPY_FOLLOWS)
 		return;
 	for (size_t i = 0; i < answer->n_items; i++)
-		compare(copy, &answer->items[i], answer->revision);
-	buf_reset(from);
-	if (answer->more && answer->n_items)
-		(void)go_behind(from, answer->items[answer->n_items - 1].key);
+		suspect |= compare(copy, &answer->items[i], answer->revision);
+	copy->compare_again = suspect && !copy->compare_again; /* once: rows that are put into always differ */
+	if (!copy->compare_again)
+		buf_reset(&copy->text[COPY_COMPARE]);
+	if (!copy->compare_again && answer->more && answer->n_items)
+		(void)key_behind(&copy->text[COPY_COMPARE], engine_last_key(answer));
 	copy_settle(copy);
 }
 

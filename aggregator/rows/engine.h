@@ -86,6 +86,7 @@ struct engine_range {
 	struct mp_str from;  /* first key */
 	struct mp_str end;   /* first key that is not meant; empty: `from` alone */
 	size_t limit;        /* items at most; 0: as many as there are */
+	size_t bytes;        /* behind the item that brings it to so many it may end, `more`; 0: not for that */
 	uint64_t revision;   /* as things stood then; 0: now */
 	bool stale;          /* the local copy will do */
 	bool last_first;     /* descending */
@@ -95,10 +96,22 @@ struct engine_answer {
 	enum engine_outcome outcome;    /* a range: COMMITTED, REFUSED or UNKNOWN */
 	const struct engine_item *items; /* a range's in order of their keys, a transaction's in that of its reads */
 	size_t n_items;
-	bool more;                      /* the limit cut it */
+	bool more;                      /* the limit cut it, or `bytes` */
 	uint64_t revision;              /* of the map, when this was answered */
 	const char *why;                /* for people, unless COMMITTED */
 };
+
+/* Have so many items, of so many bytes, all that was asked for? */
+static inline bool engine_range_full(const struct engine_range *range, size_t items, size_t bytes)
+{
+	return (range->limit && items >= range->limit) || (range->bytes && bytes >= range->bytes);
+}
+
+/* Of an answer that has items. */
+static inline struct mp_str engine_last_key(const struct engine_answer *answer)
+{
+	return answer->items[answer->n_items - 1].key;
+}
 
 typedef void engine_done_fn(void *ctx, const struct engine_answer *answer);
 
@@ -125,7 +138,7 @@ struct engine_health {
 	bool serving;     /* the last operation was answered */
 	bool full;        /* no space: puts cannot be, deletes may */
 	bool read_only;   /* the disk takes no writes at all */
-	bool damaged;     /* what was read is not what was written */
+	bool damaged;     /* what is read is not what was written, or is another map: it stays so */
 	char text[256];   /* for people: what to do; "" when all is well */
 };
 
@@ -166,5 +179,12 @@ struct engine_ops {
 struct engine {
 	const struct engine_ops *ops;
 };
+
+/* Why something was not done: what a damaged engine says must be done, of *ret; else `why`. */
+static inline const char *engine_why(const struct engine *engine, const char *why, struct engine_health *ret)
+{
+	engine->ops->health(engine, ret);
+	return ret->damaged ? ret->text : why;
+}
 
 #endif

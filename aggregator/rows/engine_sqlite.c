@@ -289,7 +289,7 @@ static int engine_commit_cells(struct engine *engine, const struct engine_txn *t
 
 /* --------------------------------------------------------------------- ranges */
 
-/* The rows of a range; one more than the limit tells that there are more. */
+/* The rows of a range; one more than it may have tells that there are more. */
 static int range_read(struct engine_sqlite *e, const struct engine_range *range, struct delivery *d)
 {
 	sqlite3_stmt *statement = e->file.statement[range->last_first ? DOWN : UP];
@@ -299,7 +299,7 @@ static int range_read(struct engine_sqlite *e, const struct engine_range *range,
 	sqlite_bind(statement, 2, range->end);
 	sqlite3_bind_int64(statement, 3, range->limit ? (int64_t)range->limit + 1 : -1);
 	while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
-		if (range->limit && d->n == range->limit) {
+		if (engine_range_full(range, d->n, d->bytes.len)) {
 			d->answer.more = true;
 			rc = SQLITE_DONE;
 			break;

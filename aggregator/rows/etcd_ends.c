@@ -104,7 +104,9 @@ static void learn(struct etcd_ask *ask, struct etcd_verdict *verdict)
 	case ETCD_COMPACTED:
 	case ETCD_FUTURE:
 	case ETCD_NO_LEASE:
-		if (!ask->probe)
+		if (ask->probe)
+			not_serving(e, ask->at, verdict->why); /* there is no such user, for one */
+		else
 			serving(e); /* it was we who asked wrongly */
 		break;
 	case ETCD_FORBIDDEN:

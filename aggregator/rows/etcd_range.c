@@ -14,7 +14,7 @@
 #define PAGE_FIRST 16                   /* items of the first page */
 #define PAGE_ITEMS 8192                 /* of any */
 #define PAGE_BYTES ((size_t)4 << 20)    /* what a page should have */
-#define RANGE_BYTES ((size_t)1 << 30)   /* of the whole; who wants more sets a limit */
+#define RANGE_BYTES ((size_t)1 << 30)   /* of the whole; who wants more sets a limit, or bytes */
 
 /* The request for the page; false: out of memory. */
 static bool page_body(struct etcd_call *call)
@@ -77,7 +77,8 @@ static bool page_next(struct etcd_call *call)
 {
 	const struct etcd_answer *a = &call->ask.answer;
 	size_t n = a->n_items - call->page_first, each = 1 + etcd_answer_size(a) / a->n_items;
-	size_t limit = PAGE_BYTES / each < 4 * n ? PAGE_BYTES / each : 4 * n;
+	size_t wish = call->range.bytes && call->range.bytes < PAGE_BYTES ? call->range.bytes : PAGE_BYTES;
+	size_t limit = wish / each < 4 * n ? wish / each : 4 * n;
 
 	buf_reset(&call->last);
 	(void)buf_add_slice(&call->last, etcd_item_key(a, a->n_items - 1)); /* seen below */
@@ -99,7 +100,7 @@ static bool page_next(struct etcd_call *call)
 static bool page_answered(struct etcd_call *call)
 {
 	const struct etcd_answer *a = &call->ask.answer;
-	bool enough = call->range.limit && a->n_items >= call->range.limit;
+	bool enough = engine_range_full(&call->range, a->n_items, a->bytes.len);
 
 	if (!items_fit(call) || (a->more && a->n_items == call->page_first)) {
 		etcd_misfit(call->ask.etcd, call->ask.at, "an answer that does not fit the range");

@@ -77,13 +77,15 @@ static void answer_all(struct owner *owner, struct owned *owned, enum put_code c
 		struct put *put = LIST_ENTRY_OF(owned->flying.next, struct put, link);
 		struct put_answer answer = {
 			.code = code,
-			.incarnation = owned->next.deleted ? 0 : owned->next.incarnation,
 			.seq = put->seq,
-			.highest = owned->next.last,
-			.floor = owned->next.floor,
 			.why = why,
 		};
 
+		if (code == PUT_COMMITTED) { /* else the row is not what the flight would have made of it */
+			answer.incarnation = owned->next.deleted ? 0 : owned->next.incarnation;
+			answer.highest = owned->next.last;
+			answer.floor = owned->next.floor;
+		}
 		owner_answer(owner, put, &answer);
 	}
 }

@@ -500,7 +500,7 @@ bool group_is_ready(struct group *group, const char **ret_why)
 		return false;
 	*ret_why = "a shard has no owner";
 	for (uint32_t i = 0; i < group->meta.shards; i++)
-		if (!copy_owner(group->copy, i).ptr)
+		if (!copy_owner(group->copy, i).ptr || (group->members && !members_owner(group->members, i)))
 			return false;
 	*ret_why = "";
 	return true;

@@ -114,6 +114,9 @@ void rows_check(void *ctx, struct http_req *req);
 /* Reads that wait for a cell are answered 503 with that reason. */
 void rows_end_waits(struct rows_http *http, const char *why);
 
+/* The row has come: reads that wait for it go on. */
+void rows_reads_row(struct rows_http *http, struct row *row);
+
 /* Ends all streams with that reason. */
 void rows_end_streams(struct rows_http *http, const char *code, const char *why);
 

@@ -23,12 +23,10 @@
 #include "lib/slice.h"
 
 #define HEADS 128                       /* of a page */
-#define PAGE_BYTES ((size_t)2 << 20)    /* of a page of batches, about */
-#define BATCHES_MAX 64                  /* likewise */
+#define PAGE_BYTES ((size_t)1 << 20)    /* of a page of batches, about */
 #define TOLD_EVERY_NS (NS_PER_S / 2)    /* progress */
 #define FINDINGS_MAX 1000               /* that are told, all are counted */
 #define TRIES 5                         /* at a row that changes */
-#define WALK_MAX INT64_MAX              /* no seq is greater */
 
 /* What was seen so far. */
 struct seen {
@@ -47,6 +45,7 @@ struct check {
 	bool more_heads;         /* behind the page */
 	struct head head;        /* of the row */
 	uint64_t first, next;    /* seqs: of the row's first batch, and behind the last one */
+	uint64_t gap;            /* first one that is missing between two batches; 0: none is */
 	unsigned tries;          /* at this row */
 	struct {
 		const char *what;    /* as in the finding */
@@ -54,7 +53,7 @@ struct check {
 		char why[192];
 	} suspect;               /* what seems to be wrong, while the head is read again */
 	bool in_row;             /* its batches are being read */
-	size_t page;             /* batches that are read at a time */
+	uint64_t cells_until;    /* the page's cells are below that one */
 	uint64_t told_ns;        /* when it last said how far it is */
 	struct seen seen, before; /* before: the row, in case it is begun again */
 };
@@ -123,19 +122,15 @@ static bool take_answer(struct check *c, const struct engine_answer *answer)
 
 static void ask(struct check *c, const struct engine_range *range, engine_done_fn *done)
 {
+	if (!range->from.len) { /* key_behind() had no room */
+		lines_break(&c->lines, "a key among ours that is none of ours, and too long");
+		return;
+	}
 	c->lines.busy = true;
 	if (c->engine->ops->range(c->engine, range, done, c) == 0)
 		return;
 	c->lines.busy = false;
 	lines_break(&c->lines, "out of memory");
-}
-
-/* What follows a key: the key and a NUL. */
-static void move_behind(struct buf *from, struct mp_str key)
-{
-	buf_reset(from);
-	(void)buf_add_slice(from, key);
-	(void)buf_add(from, "", 1);
 }
 
 /* ----------------------------------------------------------------------- batches */
@@ -158,10 +153,10 @@ static void take_batch(struct check *c, const struct engine_item *item)
 		return;
 	}
 	c->seen.cells += batch.n;
-	if (!c->first)
-		c->first = batch.first;
-	else if (c->next && c->next != batch.first)
-		tell_bad(c, "cells", c->next, "they do not follow one another");
+	if (!c->first || (c->next && batch.first > c->next && batch.first <= c->head.floor))
+		c->first = batch.first; /* retention may take what is below the floor between two pages */
+	else if (c->next && c->next != batch.first && !c->gap)
+		c->gap = c->next;
 	c->next = batch.first + batch.n;
 }
 
@@ -239,26 +234,35 @@ static void look_again(struct check *c, const char *what, uint64_t seq, const ch
 
 static void read_batches(struct check *c);
 
+/* How far the next page reaches that begins at the cell `next`, or if that is 0, nobody knows where. */
+static void set_until(struct check *c, uint64_t next)
+{
+	const struct key *key = &c->row[c->at_row].key;
+
+	c->cells_until = next ? cells_until(next, c->head.last) : CELLS_END;
+	buf_reset(&c->cells_end);
+	(void)key_cells(&c->cells_end, buf_slice(&c->prefix), slice_make(key->name, key->name_size),
+			c->head.incarnation, c->cells_until);
+}
+
 static void on_batches(void *ctx, const struct engine_answer *answer)
 {
 	struct check *c = ctx;
-	uint64_t before = c->seen.bytes;
 
 	if (!take_answer(c, answer))
 		return;
 	for (size_t i = 0; i < answer->n_items; i++)
 		take_batch(c, &answer->items[i]);
 	tell_progress(c);
-	if (answer->n_items) {
-		/* As many next time as make a page. */
-		size_t each = (size_t)(c->seen.bytes - before) / answer->n_items + 1;
-
-		c->page = PAGE_BYTES / each < BATCHES_MAX ? PAGE_BYTES / each + 1 : BATCHES_MAX;
-		move_behind(&c->cells_from, answer->items[answer->n_items - 1].key);
-	}
-	if (answer->more && answer->n_items) {
+	if (answer->n_items)
+		(void)key_behind(&c->cells_from, engine_last_key(answer));
+	if ((answer->more && answer->n_items) || c->cells_until != CELLS_END) {
+		/* Where no cell was found the next one may be far away. */
+		set_until(c, answer->n_items ? c->next : 0);
 		if (lines_flush(&c->lines))
 			read_batches(c);
+	} else if (c->gap) {
+		look_again(c, "cells", c->gap, "they do not follow one another");
 	} else if (c->seen.bad != c->before.bad || is_whole(c)) {
 		check_snapshot(c);
 	} else {
@@ -269,7 +273,7 @@ static void on_batches(void *ctx, const struct engine_answer *answer)
 static void read_batches(struct check *c)
 {
 	const struct engine_range range = { .from = buf_slice(&c->cells_from), .end = buf_slice(&c->cells_end),
-					    .limit = c->page };
+					    .bytes = PAGE_BYTES };
 
 	ask(c, &range, on_batches);
 }
@@ -281,11 +285,10 @@ static void begin_row(struct check *c)
 
 	c->before = c->seen;
 	c->in_row = true;
-	c->first = c->next = 0;
+	c->first = c->next = c->gap = 0;
 	buf_reset(&c->cells_from);
-	buf_reset(&c->cells_end);
 	(void)key_cells(&c->cells_from, prefix, name, c->head.incarnation, 1);
-	(void)key_cells(&c->cells_end, prefix, name, c->head.incarnation, WALK_MAX);
+	set_until(c, 0);
 	read_batches(c);
 }
 
@@ -392,7 +395,7 @@ static void on_heads(void *ctx, const struct engine_answer *answer)
 	c->at_row = 0;
 	c->more_heads = answer->more && answer->n_items;
 	if (answer->n_items)
-		move_behind(&c->from, answer->items[answer->n_items - 1].key);
+		(void)key_behind(&c->from, engine_last_key(answer));
 	if (c->heads.error)
 		lines_break(&c->lines, "heads are too large, or there is no memory");
 	else
@@ -440,13 +443,12 @@ static struct check *check_new(struct rows_http *http, struct http_req *req)
 	c->lines = (struct lines){ .http = http, .req = req, .go_on = go_on, .last_word = last_word,
 				   .free = check_free };
 	c->engine = group_engine(http->group);
-	c->page = 1;
 	c->told_ns = group_now(http->group);
 	c->row = calloc(HEADS, sizeof(*c->row));
 	buf_init(&c->prefix, KEY_MAX);
-	buf_init(&c->from, KEY_MAX + 1);
+	buf_init(&c->from, ENGINE_KEY_MAX + 1);
 	buf_init(&c->end, KEY_MAX + 1);
-	buf_init(&c->cells_from, KEY_MAX + 1);
+	buf_init(&c->cells_from, ENGINE_KEY_MAX + 1);
 	buf_init(&c->cells_end, KEY_MAX + 1);
 	buf_init(&c->heads, (size_t)HEADS * 65536);
 	(void)buf_add_slice(&c->prefix, copy_prefix(group_copy(http->group)));

@@ -13,11 +13,18 @@
 
 /* ---------------------------------------------------------------- server-sent events */
 
-static void sse_cell(struct buf *out, const struct row *row, const struct cell *cell)
+static void sse_cell_of_many(struct buf *out, const struct row *row, const struct cell *cell)
 {
-	(void)buf_printf(out, "id: %" PRIu64 "\nevent: cell\ndata: ", cell->seq);
+	(void)buf_add_str(out, "event: cell\ndata: ");
 	rows_add_cell(out, row, cell, true);
 	(void)buf_add_str(out, "\n\n");
+}
+
+/* The id comes back as Last-Event-ID. */
+static void sse_cell(struct buf *out, const struct row *row, const struct cell *cell)
+{
+	(void)buf_printf(out, "id: %" PRIu64 "@%016" PRIx64 "\n", cell->seq, row->head.incarnation);
+	sse_cell_of_many(out, row, cell);
 }
 
 static void sse_heartbeat(struct buf *out, const struct row *row)
@@ -89,5 +96,6 @@ static void frame_end(struct buf *out, const char *code, const char *why, uint64
 
 const struct stream_format rows_stream_formats[STREAM_FORMATS] = {
 	[STREAM_SSE] = { "text/event-stream", sse_cell, sse_heartbeat, sse_end },
+	[STREAM_SSE_MANY] = { "text/event-stream", sse_cell_of_many, sse_heartbeat, sse_end },
 	[STREAM_FRAMES] = { "application/vnd.middlepipe.frames", frame_cell, frame_heartbeat, frame_end },
 };

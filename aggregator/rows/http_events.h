@@ -18,7 +18,12 @@ struct stream_format {
 	void (*end)(struct buf *out, const char *code, const char *why, uint64_t floor);
 };
 
-enum { STREAM_SSE, STREAM_FRAMES, STREAM_FORMATS };
+enum {
+	STREAM_SSE,
+	STREAM_SSE_MANY, /* of several rows: no id tells where all of them are */
+	STREAM_FRAMES,
+	STREAM_FORMATS
+};
 
 extern const struct stream_format rows_stream_formats[STREAM_FORMATS];
 

@@ -6,7 +6,7 @@
  *
  * A put is taken to another member once: if that is not the owner either, the
  * put comes back and waits here.  What may have arrived and was not answered is
- * unknown (504).
+ * unknown (504).  A member whose engine has stopped for good takes nothing along.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -233,6 +233,17 @@ static bool take_there(struct rows_request *r, const struct member_info *owner)
 	return r->task;
 }
 
+/* The engine has stopped for good: the copy will not learn any more who owns the row.  Answered with what to do, and true. */
+static bool has_stopped(struct rows_request *r)
+{
+	struct engine_health health = { 0 };
+	const char *why = engine_why(group_engine(r->http->group), NULL, &health);
+
+	if (why)
+		fail(r, PUT_UNAVAILABLE, why);
+	return why;
+}
+
 bool rows_forward(struct rows_request *r)
 {
 	struct members *members = group_members(r->http->group);
@@ -241,6 +252,8 @@ bool rows_forward(struct rows_request *r)
 
 	if (r->forwarded || too_late(r))
 		return false;
+	if (has_stopped(r))
+		return true;
 	if (owner && r->http->others && !owner->suspected && strcmp(owner->id, r->http->member) != 0 &&
 	    (rows_send(r, owner) || take_there(r, owner)))
 		return true;

@@ -161,6 +161,8 @@ static void add_copy(struct buf *out, const struct figures *f)
 		{ "rows_doubtful", "gauge", "Rows that are being read again.", f->doubtful },
 		{ "rereads_total", "counter", "Rows read again.", f->copy.rereads },
 		{ "watch_lost_total", "counter", "Rows of which a watch lost a change.", f->copy.lost },
+		{ "unplaced_total", "counter", "Heads of rows for which this member has no place, or no memory.",
+		  f->copy.unplaced },
 		{ "damaged_total", "counter", "Heads and batches that could not be read.", f->copy.damaged },
 		{ "engine_serving", "gauge", "1: the engine answers.", f->health.serving },
 		{ "engine_full", "gauge", "1: the engine has no room.", f->health.full },

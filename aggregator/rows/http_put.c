@@ -151,8 +151,6 @@ static void on_done(struct put *put, const struct put_answer *answer)
 	struct rows_request *r = (struct rows_request *)(void *)((char *)put - offsetof(struct rows_request, put));
 	bool done = answer->code == PUT_COMMITTED || answer->code == PUT_REPEATED;
 
-	if (put->kind != PUT_CELLS && answer->code == PUT_ELSEWHERE)
-		put->base = (struct base){ 0 }; /* whether there was such a row its owner knows, and not this one's copy */
 	if (answer->code == PUT_ELSEWHERE && rows_forward(r))
 		return;
 	if (!done) {
@@ -160,7 +158,7 @@ static void on_done(struct put *put, const struct put_answer *answer)
 		return;
 	}
 	if (put->kind != PUT_CELLS)
-		answer_row(r, put->kind == PUT_POLICIES && put->base.kind != BASE_SEEN ? 201 : 200);
+		answer_row(r, put->makes ? 201 : 200);
 	else if (put->dry)
 		answer_dry(r, answer);
 	else
@@ -205,8 +203,8 @@ static bool read_fields(struct rows_request *r)
 	struct mp_str text;
 	int n = http_header(r->req, "Idempotency-Key", &text);
 
-	if (n > 1 || (n == 1 && (!text.len || text.len > CELL_KEY_MAX)))
-		return bad(r, "Idempotency-Key wants 1 to 64 bytes, once");
+	if (n > 1 || (n == 1 && (!text.len || text.len > CELL_KEY_MAX || !put_key_ok(text))))
+		return bad(r, "Idempotency-Key wants 1 to 64 bytes of UTF-8, without control characters, once");
 	r->put.key = text;
 	n = http_header(r->req, "Middlepipe-Base", &text);
 	if (n > 1 || (n == 1 && !read_base(text, &r->put.base)))
@@ -299,7 +297,7 @@ static void read_array(struct rows_request *r, const json_t *document, struct js
 		if (read_cell(r, &array, i, errs))
 			end[i] = r->bytes.len;
 	for (size_t i = 0; r->content && end && i < n; i++)
-		r->content[i] = slice_make(r->bytes.ptr + (i ? end[i - 1] : 0), end[i] - (i ? end[i - 1] : 0));
+		r->content[i] = slice_make(buf_str(&r->bytes) + (i ? end[i - 1] : 0), end[i] - (i ? end[i - 1] : 0));
 	r->put.n = r->content && end ? n : 0;
 	free(end);
 }

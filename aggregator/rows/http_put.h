@@ -42,8 +42,8 @@ const char *rows_base_text(const struct base *base, char out[48]);
 
 /*
  * The shard is another member's, or nobody's: takes the put there, or waits for
- * an owner until its deadline. False: it is not to be, because it was
- * forwarded before, or is too late.
+ * an owner until its deadline; it is answered when the engine has stopped for
+ * good. False: it is not to be, because it was forwarded before, or is too late.
  */
 bool rows_forward(struct rows_request *r);
 

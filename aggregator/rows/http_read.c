@@ -34,6 +34,7 @@ struct asked {
 	show_fn *show;
 	uint64_t from, to, limit; /* of a range; from: of one cell; 0: the latest */
 	bool stale;               /* this member's copy will do */
+	bool hopes;               /* waits for the row itself */
 	uint64_t at_least, wait;  /* seq to wait for, and how long, in ms */
 };
 
@@ -70,7 +71,8 @@ static void show(struct asked *a, struct row *row)
 static void end_wait(struct asked *a)
 {
 	list_remove(&a->link);
-	subscription_stop(&a->sub);
+	if (!a->hopes)
+		subscription_stop(&a->sub);
 	uv_timer_stop(&a->timer);
 	uv_close((uv_handle_t *)&a->timer, on_timer_closed);
 }
@@ -127,21 +129,40 @@ void rows_end_waits(struct rows_http *http, const char *why)
 	}
 }
 
-/* Until there is a cell `at_least`. */
-static void wait_for(struct asked *a, struct row *row)
+/* The row is there: until it has the cell.  False: answered. */
+static bool follow(struct asked *a, struct row *row)
 {
+	a->hopes = false;
 	a->sub.cell = on_cell;
 	a->sub.ended = on_ended;
+	if (subscription_start(&a->sub, row, a->at_least, 0, false) == SUBSCRIBE_OK)
+		return true;
+	http_answer_error(a->req, 410, "gone", "the row's floor is above %" PRIu64, a->at_least);
+	end_wait(a);
+	return false;
+}
+
+/* Until there is a cell `at_least`, and the row that it is of; row NULL: there never was one. */
+static void wait_for(struct asked *a, struct row *row)
+{
 	uv_timer_init(group_loop(a->http->group), &a->timer);
 	a->timer.data = a;
 	list_push_back(&a->http->waits, &a->link);
-	if (subscription_start(&a->sub, row, a->at_least, 0, false) != SUBSCRIBE_OK) {
-		http_answer_error(a->req, 410, "gone", "the row's floor is above %" PRIu64, a->at_least);
-		end_wait(a);
+	a->hopes = !row || !row_exists(row);
+	if (!a->hopes && !follow(a, row))
 		return;
-	}
 	uv_timer_start(&a->timer, on_timer, http_gone(a->req) ? 0 : a->wait, 0);
 	http_on_gone(a->req, on_gone, a);
+}
+
+void rows_reads_row(struct rows_http *http, struct row *row)
+{
+	LIST_FOR_EACH_SAFE(link, &http->waits) {
+		struct asked *a = LIST_ENTRY_OF(link, struct asked, link);
+
+		if (a->hopes && slice_eq(a->read.name, row_name(row)) && follow(a, row))
+			subscription_pump(&a->sub);
+	}
 }
 
 /* --------------------------------------------------------------------- reading */
@@ -152,11 +173,10 @@ static void on_read(struct read *read, struct row *row, const char *why)
 
 	if (!row) {
 		say_later(a, why);
+	} else if (a->at_least && a->wait && (!row_exists(row) || row->applied < a->at_least)) {
+		wait_for(a, row);
+		return;
 	} else if (a->at_least && row_exists(row) && row->applied < a->at_least) {
-		if (a->wait) {
-			wait_for(a, row);
-			return;
-		}
 		http_answer_error(a->req, 404, "not_there", "the row has no cell %" PRIu64 " yet", a->at_least);
 	} else {
 		show(a, row);
@@ -171,6 +191,10 @@ static void ask_stale(struct asked *a)
 
 	if (row && !row->doubtful) {
 		on_read(&a->read, row, "");
+		return;
+	}
+	if (!row && a->at_least && a->wait) {
+		wait_for(a, NULL);
 		return;
 	}
 	if (row)

@@ -338,10 +338,17 @@ static void add_row(struct stream *s, struct row *row)
 		stream_end(s, "gone", "the row's floor has passed what was to come first", row->head.floor);
 }
 
+/* For each change of each row: only a row that has come concerns those who wait, many as they may be. */
 void rows_streams_row(struct rows_http *http, struct row *row)
 {
+	bool before = row->announced;
+
+	row->announced = row_exists(row);
+	if (before || !row->announced)
+		return;
 	LIST_FOR_EACH_SAFE(link, &http->waiting)
 		add_row(LIST_ENTRY_OF(link, struct stream, wait_link), row);
+	rows_reads_row(http, row);
 }
 
 static void add_rows(struct stream *s)
@@ -458,14 +465,18 @@ static bool read_wish(struct http_req *req, struct wish *ret)
 	return false;
 }
 
-/* EventSource says so where it goes on. */
+/* EventSource says so where it goes on: seq@incarnation, as events have it, or the seq alone. */
 static void read_last_event(struct http_req *req, struct wish *wish)
 {
-	struct mp_str text;
-	uint64_t seq;
+	struct mp_str text, life;
+	uint64_t seq, incarnation = wish->incarnation;
 
-	if (http_header(req, "Last-Event-ID", &text) && slice_to_u64(text, &seq) == 0 && seq < INT64_MAX)
-		wish->from = seq + 1;
+	if (!http_header(req, "Last-Event-ID", &text) ||
+	    (slice_cut(text, '@', &text, &life) && !rows_incarnation(life, &incarnation)) ||
+	    slice_to_u64(text, &seq) < 0 || seq >= INT64_MAX)
+		return;
+	wish->from = seq + 1;
+	wish->incarnation = incarnation;
 }
 
 /* row NULL: there never was one. */
@@ -501,6 +512,8 @@ static void start_row(struct stream *s, const struct wish *wish)
 	}
 	if (answer == SUBSCRIBE_GONE)
 		answer_gone(s->req, row);
+	else if (row && !f)
+		http_answer_error(s->req, 503, "unavailable", "out of memory");
 	else
 		http_answer_error(s->req, 404, "not_there", "no such row");
 	stream_free(s);
@@ -521,6 +534,8 @@ void rows_subscribe(void *ctx, struct http_req *req)
 		return;
 	}
 	s->by_prefix = wish.by_prefix;
+	if (s->by_prefix && s->format == &rows_stream_formats[STREAM_SSE])
+		s->format = &rows_stream_formats[STREAM_SSE_MANY];
 	(void)buf_add_slice(&s->prefix, wish.prefix);
 	if (wish.by_prefix)
 		run(s, wish.every_ms);

@@ -42,6 +42,18 @@ static size_t utf8_len(struct mp_str s)
 	return len;
 }
 
+bool put_key_ok(struct mp_str key)
+{
+	for (struct mp_str rest = key; rest.len;) {
+		size_t len = utf8_len(rest);
+
+		if (!len || (unsigned char)rest.ptr[0] < ' ' || rest.ptr[0] == 0x7f)
+			return false;
+		rest = slice_skip(rest, len);
+	}
+	return true;
+}
+
 int row_name_check(struct mp_str name, struct err *err)
 {
 	if (!name.len || name.len > ROW_NAME_MAX)
@@ -220,6 +232,22 @@ int key_range_end(struct buf *out, struct mp_str prefix)
 	last = (char)(prefix.ptr[prefix.len - 1] + 1);
 	buf_add(out, prefix.ptr, prefix.len - 1);
 	return buf_add(out, &last, 1);
+}
+
+int key_cells_order(struct mp_str name, struct mp_str other)
+{
+	char a[ESCAPED_MAX + 1], b[ESCAPED_MAX + 1];
+	size_t n_a = escape_to(a, name), n_b = escape_to(b, other);
+
+	a[n_a++] = b[n_b++] = '/'; /* which is not the least byte */
+	return slice_compare(slice_make(a, n_a), slice_make(b, n_b));
+}
+
+int key_behind(struct buf *out, struct mp_str key)
+{
+	buf_reset(out);
+	buf_add_slice(out, key);
+	return buf_add(out, "", 1);
 }
 
 /* <name>/<incarnation>/<first seq>; the name has no slash of its own. */

@@ -23,6 +23,7 @@
 #ifndef AGGREGATOR_ROWS_KEYS_H
 #define AGGREGATOR_ROWS_KEYS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/buf.h"
@@ -32,6 +33,20 @@
 #define ROW_TENANT_MAX 128                              /* likewise; ids too */
 #define KEY_MAX (16 + 3 * (ROW_NAME_MAX + ROW_TENANT_MAX) + 64) /* bytes of a key */
 #define SHARDS_MAX 256                                  /* an owner's key has two digits */
+#define CELLS_END UINT64_MAX                            /* no cell has that seq */
+
+/*
+ * Seqs that a range of cells should have where it is known to begin with a cell.  etcd counts all keys
+ * of a range, however few of them it answers (0.2 us each): to read a long range page by page takes
+ * time with its square.
+ */
+#define CELLS_WINDOW 8192
+
+/* Where such a range ends: it begins with the cell `from` of a row that goes up to `last`. */
+static inline uint64_t cells_until(uint64_t from, uint64_t last)
+{
+	return last >= from && last - from >= CELLS_WINDOW ? from + CELLS_WINDOW : CELLS_END;
+}
 
 enum key_kind { KEY_META, KEY_MEMBER, KEY_OWNER, KEY_HEAD, KEY_CELLS, KEY_FORK, KEY_SNAPSHOT, KEY_TOKEN };
 
@@ -45,6 +60,9 @@ struct key {
 	char name[ROW_NAME_MAX + 1]; /* HEAD, CELLS, SNAPSHOT: the row; MEMBER, FORK, TOKEN: the id */
 	size_t name_size;           /* without the NUL; a name has no NUL of its own */
 };
+
+/* May it be an idempotency key?  UTF-8 without control characters, as it stands in JSON. */
+bool put_key_ok(struct mp_str key);
 
 /*
  * May a client use that name?  1 to ROW_NAME_MAX bytes of UTF-8 without control
@@ -84,6 +102,12 @@ int key_heads(struct buf *out, struct mp_str prefix, struct mp_str names);
 
 /* Appends the end of a prefix's range: the first key behind all that begin so. */
 int key_range_end(struct buf *out, struct mp_str prefix);
+
+/* In which order the cells of two rows stand: below 0, 0, above 0. */
+int key_cells_order(struct mp_str name, struct mp_str other);
+
+/* *out is now the first key behind that one. */
+int key_behind(struct buf *out, struct mp_str key);
 
 /* 0 and *ret; -EINVAL for what is no key of ours below that prefix (a newer program's, say). */
 int key_parse(struct mp_str key, struct mp_str prefix, struct key *ret);

@@ -11,14 +11,14 @@
 static const struct {
 	const char *name; /* as metrics have it */
 	const char *text; /* before the figure */
-	const char *unit; /* behind it; NULL: the text has none */
+	const char *unit; /* behind it; NULL: there is no figure */
 } words[LIMITS] = {
-	[LIMIT_ROWS] = { "rows", "there are as many rows as there may be", NULL },
-	[LIMIT_WAITING] = { "waiting", "too many puts wait", NULL },
+	[LIMIT_ROWS] = { "rows", "there are as many rows as there may be:", "rows" },
+	[LIMIT_WAITING] = { "waiting", "as many puts wait as may:", "puts" },
 	[LIMIT_RATE] = { "puts_per_second", "a row takes", "puts a second" },
 	[LIMIT_ROW_BYTES] = { "row_bytes", "the row is full: it may hold", "bytes" },
 	[LIMIT_TENANT_BYTES] = { "tenant_bytes", "the tenant is full: its rows may hold", "bytes" },
-	[LIMIT_TRANSACTION] = { "transaction", "more bytes than one transaction may carry", NULL },
+	[LIMIT_TRANSACTION] = { "transaction", "more than one transaction of the engine may carry:", "bytes" },
 	[LIMIT_ENGINE] = { "engine", "the engine has no more room for cells", NULL },
 	[LIMIT_SNAPSHOT] = { "snapshot", "the floor rests on a state of the row's check, which may have", "bytes" },
 };
@@ -26,7 +26,9 @@ static const struct {
 void limits_init(struct limits *limits, const struct limits_set *set)
 {
 	const uint64_t figures[LIMITS] = { [LIMIT_RATE] = set->puts_per_s, [LIMIT_ROW_BYTES] = set->row_bytes,
-					   [LIMIT_TENANT_BYTES] = set->tenant_bytes, [LIMIT_SNAPSHOT] = SNAPSHOT_SIZE_MAX };
+					   [LIMIT_TENANT_BYTES] = set->tenant_bytes, [LIMIT_SNAPSHOT] = SNAPSHOT_SIZE_MAX,
+					   [LIMIT_ROWS] = set->rows, [LIMIT_WAITING] = set->waiting,
+					   [LIMIT_TRANSACTION] = set->transaction };
 
 	*limits = (struct limits){ .set = *set };
 	for (size_t i = 0; i < LIMITS; i++) {

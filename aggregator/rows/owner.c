@@ -41,6 +41,7 @@ static bool make_keys(struct owner *owner)
 struct owner *owner_new(const struct owner_options *options)
 {
 	struct owner *owner = calloc(1, sizeof(*owner));
+	struct limits_set set = options->limits.set;
 
 	if (!owner)
 		return NULL;
@@ -52,7 +53,9 @@ struct owner *owner_new(const struct owner_options *options)
 	owner->ids = 1;
 	owner->n_shards = options->n_shards;
 	owner->limits = options->limits;
-	limits_init(&owner->bounds, &options->limits.set);
+	set.waiting = options->limits.waiting;
+	set.transaction = options->limits.bytes;
+	limits_init(&owner->bounds, &set);
 	owner->room = OWNER_ROOM_ANY;
 	if (!owner->limits.snapshot_cells)
 		owner->limits.snapshot_cells = OWNER_SNAPSHOT_CELLS;
@@ -154,14 +157,15 @@ static bool is_begun(const struct owner *owner, const struct put *put)
 static void say_late(struct owner *owner, struct put *put, const char *why)
 {
 	struct engine_health health = { 0 };
+	const struct row *row = copy_row(owner->copy, put->row);
 
-	owner->engine->ops->health(owner->engine, &health);
+	why = engine_why(owner->engine, row && row->damaged ? ROW_DAMAGED : why, &health);
 	if (put->flying)
 		say(owner, put, PUT_UNKNOWN, "the engine has not answered in time");
 	else if (is_begun(owner, put))
 		say(owner, put, PUT_UNKNOWN, "the state was not stored in time, and goes on being stored");
 	else
-		say(owner, put, PUT_UNAVAILABLE, health.damaged ? health.text : why);
+		say(owner, put, PUT_UNAVAILABLE, why);
 }
 
 void owner_free(struct owner *owner)
@@ -228,7 +232,7 @@ static enum put_code admit(struct owner *owner, struct put *put, struct row **re
 	enum shard_state state;
 
 	*ret_row = NULL;
-	if (owner->counts.waiting > owner->limits.waiting) {
+	if (owner->counts.waiting >= owner->limits.waiting) {
 		*ret_why = limits_reach(bounds, LIMIT_WAITING);
 		return PUT_UNAVAILABLE;
 	}
@@ -280,7 +284,7 @@ void owner_put(struct owner *owner, struct put *put)
 	put->id = owner->ids;
 	owner->ids += put->n + 1;
 	owner->counts.waiting++;
-	if (row && put->base.kind == BASE_UNKNOWN)
+	if (row && put->kind == PUT_CELLS && put->base.kind == BASE_UNKNOWN)
 		put->base = base_of(row);
 	if (code != PUT_COMMITTED) {
 		say(owner, put, code, why);

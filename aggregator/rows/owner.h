@@ -113,8 +113,9 @@ void owner_set_meta(struct owner *owner, struct mp_str key, struct mp_str text, 
 
 /*
  * So many bytes of cells the engine may still be given, as far as it says; what is committed from
- * now on is counted against it, and what was committed in the second before, which it may not have counted yet.  OWNER_ROOM_ANY, as at first: no bound.  Whoever is turned away gets
- * `why`, a text of at most 255 bytes, copied: what to do.  What makes room is never turned away.
+ * now on is counted against it, and what was committed in the second before, which it may not have
+ * counted yet.  OWNER_ROOM_ANY, as at first: no bound.  Whoever is turned away gets `why`, a text of
+ * at most 255 bytes, copied: what to do.  What makes room is never turned away.
  */
 void owner_set_room(struct owner *owner, uint64_t bytes, const char *why);
 

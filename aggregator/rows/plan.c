@@ -317,6 +317,7 @@ static bool add_policies(struct owner *owner, struct owned *owned, struct put *p
 	const struct policies *p = &put->policies;
 	struct head *next = &owned->next;
 
+	put->makes = !row_exists(owned->row) && !owned->n_flying;
 	if (p->has_check)
 		memcpy(next->check, p->check, sizeof(next->check));
 	if (p->has_check) /* judge_new_check() has seen that there is one */

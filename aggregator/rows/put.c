@@ -80,17 +80,29 @@ static enum put_code judge_key(const struct put *put, const struct row *row, str
 		return say(ret, PUT_GONE, "the row was deleted or made again since this was first put");
 	if (put->base.kind == BASE_SEEN && row_exists(row) && put->base.seq > row->head.last)
 		return say(ret, PUT_GONE, "cells that were seen are not there: an older state of the row was restored");
-	if (!put->key.len)
+	if (!put->key.len || !row_exists(row))
 		return PUT_COMMITTED;
-	if (row_exists(row) && after + 1 < row_first(row) && put->base.kind != BASE_UNKNOWN)
+	seq = row_find(row, put->key, after, &n);
+	if (!seq && after + 1 < row_first(row) && put->base.kind != BASE_UNKNOWN)
 		return say(ret, PUT_GONE, "too old: whether it was put cannot be known any more");
-	seq = row_exists(row) ? row_find(row, put->key, after, &n) : 0;
 	if (!seq)
 		return PUT_COMMITTED;
 	ret->seq = seq;
 	if (same_bytes(put, row, seq, n))
 		return say(ret, PUT_REPEATED, "");
 	return say(ret, PUT_KEY_REUSED, "that idempotency key was used for other cells");
+}
+
+/* What is no put of cells may say which life of the row it means. */
+static enum put_code judge_life(const struct put *put, const struct row *row, struct put_answer *ret)
+{
+	uint64_t after;
+
+	if (!since(&put->base, row, &after))
+		return say(ret, PUT_GONE, "the row was deleted or made again since the base");
+	if (put->kind != PUT_POLICIES && !row_exists(row))
+		return say(ret, PUT_NOT_THERE, "no such row");
+	return PUT_COMMITTED;
 }
 
 static enum put_code judge_policies(const struct put *put, const struct row *row, struct put_answer *ret)
@@ -114,16 +126,13 @@ static enum put_code judge_floor(const struct put *put, const struct row *row, s
 
 enum put_code put_judge(const struct put *put, const struct row *row, struct put_answer *ret)
 {
-	enum put_code code = PUT_COMMITTED;
+	enum put_code code;
 
 	*ret = (struct put_answer){ .code = PUT_COMMITTED, .why = "" };
 	ret->incarnation = row_exists(row) ? row->head.incarnation : 0;
 	ret->highest = row_exists(row) ? row->head.last : 0;
 	ret->floor = row_exists(row) ? row->head.floor : 1;
-	if (put->kind == PUT_CELLS)
-		code = judge_key(put, row, ret);
-	else if (put->kind != PUT_POLICIES && !row_exists(row))
-		code = say(ret, PUT_NOT_THERE, "no such row");
+	code = put->kind == PUT_CELLS ? judge_key(put, row, ret) : judge_life(put, row, ret);
 	if (code == PUT_COMMITTED && put->has_if_match && put->if_match != ret->highest)
 		code = say(ret, PUT_PRECONDITION, "the highest seq is another");
 	if (code == PUT_COMMITTED && put->kind == PUT_POLICIES)

@@ -70,7 +70,7 @@ struct put_answer {
 	enum put_code code;
 	uint64_t incarnation; /* of the row, 0: there is none */
 	uint64_t seq;         /* 200, 201: of the first cell */
-	uint64_t highest;     /* of the row, as its owner knows it */
+	uint64_t highest;     /* of the row, as its owner knows it; 0, and floor 0: not told */
 	uint64_t floor;       /* likewise */
 	const char *why;      /* for people, unless 200 or 201; borrowed */
 };
@@ -84,7 +84,7 @@ struct put {
 	size_t n;                     /* cells, at least 1 */
 	uint8_t cell_kind;            /* enum cell_kind, of all */
 	uint64_t time_ms;             /* of all its cells, since 1970; 0: when its owner takes it */
-	struct base base;
+	struct base base;             /* unknown: its owner stamps it, when it is of cells */
 	bool unhurried;               /* does not count among the puts a second */
 	bool dry;                     /* PUT_CELLS: only judged, nothing is stored; 200 when it would be committed now */
 	bool has_if_match;
@@ -101,6 +101,7 @@ struct put {
 	struct list due;  /* among all that wait, by deadline */
 	uint64_t id;      /* of its first cell until it is committed; they follow, and none comes twice */
 	uint64_t seq;     /* of its first cell, once it is on a flight */
+	bool makes;       /* PUT_POLICIES: there was no row, and this makes it */
 	bool flying;      /* its cells are on a flight: its outcome may be unknown */
 	struct put_answer refusal; /* once it waits for a flight to prove it: see plan.c */
 	char *reason;     /* refusal.why when its check has said that; owned, freed behind done() */

@@ -113,6 +113,8 @@ static void serve(struct reader *reader, struct read *read, uint64_t revision)
 		answer(reader, read, NULL, "this member has no memory for the row, or has as many as it may have");
 	} else if (read->row == &reader->nobody || is_there(read)) {
 		answer(reader, read, read->row, "");
+	} else if (read->row->damaged) {
+		answer(reader, read, NULL, ROW_DAMAGED);
 	} else {
 		list_remove(&read->link);
 		list_push_back(&reader->behind, &read->link);
@@ -227,15 +229,29 @@ static void ask(struct reader *reader)
 	answer_all(reader, &reader->flying, "out of memory");
 }
 
+/* Nothing comes any more from an engine that has stopped for good, which says what to do. */
+static void say_stopped(struct reader *reader)
+{
+	struct engine_health health = { 0 };
+	const char *why = engine_why(reader->engine, NULL, &health);
+
+	if (!why)
+		return;
+	answer_all(reader, &reader->waiting, why);
+	answer_all(reader, &reader->behind, why);
+}
+
 static uint64_t say_overdue(struct reader *reader, struct list *list, uint64_t now)
 {
+	const char *why = list == &reader->behind ? "this member has not got all of the row in time" :
+						    "the engine has not answered in time";
 	uint64_t next = UINT64_MAX;
 
 	LIST_FOR_EACH_SAFE(link, list) {
 		struct read *read = LIST_ENTRY_OF(link, struct read, link);
 
 		if (read->deadline <= now)
-			answer(reader, read, NULL, "the engine has not answered in time");
+			answer(reader, read, NULL, why);
 		else if (read->deadline < next)
 			next = read->deadline;
 	}
@@ -252,6 +268,8 @@ uint64_t reader_wake(struct reader *reader)
 		next = reader->hold_until;
 	else if (!reader->asked && copy_follows(reader->copy))
 		ask(reader);
+	else if (!reader->asked)
+		say_stopped(reader);
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
 		uint64_t due = say_overdue(reader, lists[i], now);
 

@@ -64,7 +64,12 @@ struct row {
 	bool doubtful;         /* not what is stored, or not all of it: to be read again */
 	bool reread;           /* that goes on */
 	bool doubted;          /* it was doubted meanwhile */
+	bool damaged;          /* what is stored of it could not be read, which was said */
+	bool announced;        /* that there is such a row was told to those who wait for rows (http.h) */
 };
+
+/* Why a damaged row is not to be had. */
+#define ROW_DAMAGED "what is stored of the row cannot be read: see the log, and 'middlepipe rows check'"
 
 /* A row that is not there yet; NULL without memory.  n_shards as in `meta`. */
 struct row *row_new(struct mp_str name, uint32_t n_shards);

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "aggregator/rows/engine_sqlite.h"
@@ -90,10 +91,10 @@ static void on_row(void *ctx, struct row *row)
 
 static void remove_file(void)
 {
-	static const char *const ends[] = { "", "-wal", "-shm" };
+	static const char *const ends[] = { "", "-wal", "-shm", "-mark" };
 	char path[96];
 
-	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+	for (size_t i = 0; world.path[0] && i < sizeof(ends) / sizeof(ends[0]); i++) {
 		(void)snprintf(path, sizeof(path), "%s%s", world.path, ends[i]);
 		(void)unlink(path); /* it may not be there */
 	}
@@ -105,7 +106,7 @@ static void open_group(void)
 	struct group_options options = { .loop = &world.loop, .tenant = MP_LIT("t"), .member = MP_LIT("m1"), .shards = 4,
 					 .rows_max = ROWS_MAX, .halves = world.halves, .alone = true,
 					 .limits = { .rows = 64, .bytes = 1 << 20, .waiting = 1024,
-						     .set = { 0, TENANT_BYTES, 0 }, .snapshot_cells = 8,
+						     .set = { .tenant_bytes = TENANT_BYTES }, .snapshot_cells = 8,
 						     .snapshot_bytes = 4096 } };
 	struct err err = { 0 };
 
@@ -117,12 +118,15 @@ static void open_group(void)
 static void open_world(void)
 {
 	struct http_options options = http_options_default();
+	static bool cleans;
 	struct err err = { 0 };
 
+	if (!cleans)
+		cleans = !atexit(remove_file);
 	/* In memory: no disk is to be waited for. */
 	(void)snprintf(world.path, sizeof(world.path), "%s/fuzz-rows-%d.db", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm",
 		       (int)getpid());
-	remove_file();
+	remove_file(); /* without its mark: cells that it speaks of would be missing */
 	log_open("fuzz", LOG_LEVEL_OFF);
 	FUZZ_CHECK(!uv_loop_init(&world.loop) && !catalog_new(&(struct catalog_options){ 0 }, &world.halves, &err));
 	world.ready = world.closed = false;

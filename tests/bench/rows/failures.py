@@ -82,7 +82,8 @@ def owner_of(members):
 
 
 def kill_once(members, group, putter, kill_owner, kill_leader):
-    """Milliseconds; everything runs again when this returns."""
+    """(milliseconds without an answer, seconds until the owner was ready again or None); everything runs again."""
+    ready = None
     owner, leader = owner_of(members), group.leader()
     moment = time.monotonic()
     if kill_leader:
@@ -94,9 +95,11 @@ def kill_once(members, group, putter, kill_owner, kill_leader):
         group.start(leader)
         group.wait(leader)
     if kill_owner:
+        begin = time.monotonic()
         owner.start().wait_ready()
+        ready = time.monotonic() - begin
     settle(members)  # no takeover of this one hides in the next one's gap
-    return gap * 1000
+    return gap * 1000, ready
 
 
 def kills(metric, quick, leader):
@@ -106,11 +109,13 @@ def kills(metric, quick, leader):
     putter = Putter(members)
     putter.start()
     mp.wait_for(lambda: len(putter.answered) > 50, "puts")
-    gaps = []
+    gaps, readies = [], []
     for i in range(4 if quick else KILLS):
         # etcd's leader is killed alone, and together with the owner, in turn.
-        gaps.append(kill_once(members, group, putter, not leader or i % 2 == 0, leader))
-        say("%s: kill %d: %.0f ms" % (metric, i + 1, gaps[-1]))
+        gap, ready = kill_once(members, group, putter, not leader or i % 2 == 0, leader)
+        gaps.append(gap)
+        readies += [ready] if ready else []
+        say("%s: kill %d: %.0f ms%s" % (metric, i + 1, gap, ", ready after %.2f s" % ready if ready else ""))
     putter.over = True
     putter.join()
     for one in members:
@@ -118,6 +123,7 @@ def kills(metric, quick, leader):
     group.close()
     emit(metric.replace("_max", "_p50"), "ms", median(gaps), len(gaps))
     emit(metric, "ms", max(gaps), len(gaps), min(gaps), max(gaps))
+    emit(metric.replace("_max", "_ready_max"), "s", max(readies), len(readies), min(readies), max(readies))
 
 
 def takeover(quick):

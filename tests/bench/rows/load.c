@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Load on HTTP servers: so many keep-alive connections, on each of them one
- * request after the other, one thread with epoll.  For `make bench BENCH=rows`.
+ * Load on HTTP servers: so many clients, each of which makes one request after the
+ * other, one thread with epoll.  A client has a keep-alive connection to one of the
+ * servers, in turn, or with --wander to each of them.  For `make bench BENCH=rows`.
  *
  *	load --connections=256 --seconds=3 --method=POST --path=/v1/rows/r{r}/cells
  *	     --rows=64 --body=FILE --key ADDRESS:PORT...
@@ -36,11 +37,13 @@
 
 static int64_t connections, seconds, rows, warm_ms, requests;
 static const char *method, *path, *body_file, *field;
-static bool with_key;
+static bool with_key, wander;
 
 static const struct opt opts[] = {
 	{ .name = "connections", .letter = 'c', .type = OPT_INT, .target = &connections, .def = "1",
-	  .min = 1, .max = 60000, .arg = "N", .help = "keep-alive connections, one request on each" },
+	  .min = 1, .max = 60000, .arg = "N", .help = "clients, with one request each on its way" },
+	{ .name = "wander", .letter = 'w', .type = OPT_FLAG, .target = &wander,
+	  .help = "each request goes to one of the servers, at random" },
 	{ .name = "seconds", .letter = 's', .type = OPT_INT, .target = &seconds, .def = "3", .min = 1,
 	  .max = 3600, .arg = "N", .help = "measure for so long" },
 	{ .name = "requests", .letter = 'n', .type = OPT_INT, .target = &requests, .def = "0", .min = 0,
@@ -62,7 +65,7 @@ static const struct opt opts[] = {
 	{ .name = NULL },
 };
 
-/* A connection, with one request on its way. */
+/* A connection, with at most one request on its way. */
 struct connection {
 	int fd;           /* -1: it was closed */
 	uint64_t sent_at; /* nanoseconds */
@@ -82,6 +85,8 @@ static struct {
 	uint64_t measure_at; /* the warm-up is over */
 } seen;
 
+static struct connection *all; /* `ways` of the first client, then of the next */
+static size_t ways = 1;        /* connections of a client */
 static struct buf body, request;
 static uint64_t seed = 88172645463325252u;
 
@@ -143,6 +148,14 @@ static void send_next(struct connection *c)
 		buf_add(&c->out, request.ptr + n, request.len - (size_t)n);
 }
 
+/* The next request of the client that has this connection. */
+static void next(const struct connection *c)
+{
+	size_t client = (size_t)(c - all) / ways;
+
+	send_next(&all[client * ways + (ways > 1 ? random_number() % ways : 0)]);
+}
+
 static void answered(struct connection *c)
 {
 	uint64_t now = clock_now(&clock_monotonic);
@@ -151,7 +164,7 @@ static void answered(struct connection *c)
 	if (now >= seen.measure_at)
 		hist_record(&seen.times, now - c->sent_at);
 	c->in_body = false;
-	send_next(c);
+	next(c);
 }
 
 /* ------------------------------------------------------------------- answers */
@@ -241,7 +254,6 @@ static void start(struct connection *c, const char *target, int poller)
 	buf_init(&c->out, BODY_MAX + REPLY_MAX);
 	if (epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &event))
 		die("epoll");
-	send_next(c);
 }
 
 /* Has it run long enough? */
@@ -250,7 +262,7 @@ static bool is_over(uint64_t end)
 	return requests ? seen.answers >= (uint64_t)requests : clock_now(&clock_monotonic) >= end;
 }
 
-static void run(struct connection *all, int poller, uint64_t end)
+static void run(int poller, uint64_t end)
 {
 	struct epoll_event events[EVENTS];
 
@@ -264,7 +276,7 @@ static void run(struct connection *all, int poller, uint64_t end)
 			if (c->fd >= 0)
 				push_out(c);
 		}
-		for (int i = 0; n == 0 && i < connections; i++)
+		for (size_t i = 0; n == 0 && i < (size_t)connections * ways; i++)
 			push_out(&all[i]); /* a body that the socket's buffer had no room for */
 	}
 }
@@ -289,7 +301,6 @@ int main(int argc, char **argv)
 {
 	static const struct opt_command cmd = { .name = "load", .usage = "[OPTION]... ADDRESS:PORT...",
 						.summary = "load on HTTP servers", .opts = opts };
-	struct connection *all;
 	struct err err = { 0 };
 	uint64_t begin;
 	int first, poller = epoll_create1(EPOLL_CLOEXEC), rc = opt_parse(&cmd, argc, argv, &first, &err);
@@ -303,14 +314,17 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	buf_init(&request, BODY_MAX + REPLY_MAX);
-	all = calloc((size_t)connections, sizeof(*all));
+	ways = wander ? (size_t)(argc - first) : 1;
+	all = calloc((size_t)connections * ways, sizeof(*all));
 	if (!all)
 		die("memory");
 	seed ^= (uint64_t)getpid() << 20;
-	for (int i = 0; i < connections; i++)
-		start(&all[i], argv[first + i % (argc - first)], poller);
+	for (size_t i = 0; i < (size_t)connections * ways; i++)
+		start(&all[i], argv[first + (int)(i % (size_t)(argc - first))], poller);
+	for (size_t i = 0; i < (size_t)connections; i++)
+		next(&all[i * ways]);
 	begin = clock_now(&clock_monotonic);
 	seen.measure_at = begin + (uint64_t)warm_ms * NS_PER_MS;
-	run(all, poller, seen.measure_at + (uint64_t)seconds * NS_PER_S);
+	run(poller, seen.measure_at + (uint64_t)seconds * NS_PER_S);
 	return report();
 }

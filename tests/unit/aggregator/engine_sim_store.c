@@ -137,7 +137,7 @@ static struct sim_reply *range_run(struct sim_request *r)
 	const struct sim_map *map = &r->engine->store->map;
 	uint64_t revision = range_revision(r);
 	struct sim_reply *reply;
-	size_t from, end;
+	size_t from, end, bytes = 0;
 
 	if (revision > map->revision || revision < map->compacted)
 		return sim_reply_new(r, ENGINE_REFUSED, "that revision is not to be had");
@@ -149,10 +149,11 @@ static struct sim_reply *range_run(struct sim_request *r)
 		size_t place = r->range.last_first ? --end : from++;
 		struct mp_str value = sim_map_at(map, place, revision);
 
-		if (value.ptr && r->range.limit && reply->answer.n_items == r->range.limit)
+		if (value.ptr && engine_range_full(&r->range, reply->answer.n_items, bytes))
 			reply->answer.more = true;
 		else if (value.ptr)
 			reply_item(reply, map->keys[place].key, value);
+		bytes += value.ptr ? map->keys[place].key.len + value.len : 0;
 	}
 	return reply;
 }

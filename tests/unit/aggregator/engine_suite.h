@@ -276,6 +276,12 @@ static inline void suite_ranges(void)
 	range.limit = 3;
 	answer = suite_range(&range);
 	ok(answer.n == 3 && !answer.more, "a limit that is just enough");
+	range = (struct engine_range){ .from = MP_LIT("r/b"), .end = MP_LIT("r/d"), .bytes = 64 };
+	answer = suite_range(&range);
+	ok(answer.n == 3 && !answer.more, "fewer bytes than it may have");
+	range.bytes = 1;
+	answer = suite_range(&range);
+	ok(answer.n == 3 ? !answer.more : answer.n && answer.more, "with more bytes it is whole, or says that it is not");
 	is_int((int)suite_commit(&(struct engine_txn){ .ops = &op, .n_ops = 1 }).outcome, ENGINE_COMMITTED,
 	       "a range is deleted");
 	range = (struct engine_range){ .from = MP_LIT("r/"), .end = MP_LIT("r0") };

@@ -431,7 +431,7 @@ int main(int argc, char **argv)
 {
 	static struct totals totals;
 	struct sim_plan plan = { .name = "checks under every fault", .scenario = scenario, .ctx = &totals,
-				 .first = 1, .seeds = 600, .twice = 25 };
+				 .first = 1, .seeds = 2000, .twice = 1 };
 
 	make_halves();
 	sim_plan_args(&plan, argc, argv);

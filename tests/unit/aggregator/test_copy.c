@@ -14,6 +14,7 @@
 #include "lib/clock.h"
 #include "lib/slice.h"
 #include "tests/lib/tap.h"
+#include "tests/unit/aggregator/copy_quiet.h"
 
 #define ASKED_MAX 16
 #define ITEMS_MAX 128
@@ -47,6 +48,7 @@ static struct {
 	uint64_t now;            /* ns */
 	unsigned rows_told, owners_told;
 	struct mp_str prefix;
+	bool more;               /* of answers: the limit has cut them */
 } w;
 
 /* ---------------------------------------------------------------------- the engine */
@@ -90,14 +92,8 @@ static uint64_t on_watch(struct engine *engine, struct mp_str from, struct mp_st
 	return 1;
 }
 
-static void on_unwatch(struct engine *engine, uint64_t id)
-{
-	(void)engine;
-	(void)id;
-}
-
 static const struct engine_ops ops = { .name = "written", .commit = on_commit, .range = on_range, .watch = on_watch,
-				       .unwatch = on_unwatch };
+				       .unwatch = quiet_unwatch };
 
 static size_t n_asked(void)
 {
@@ -170,7 +166,7 @@ static void said(void)
 static void answer(uint64_t revision)
 {
 	const struct engine_answer answer = { .outcome = ENGINE_COMMITTED, .items = w.items.item, .n_items = w.items.n,
-					      .revision = revision, .why = "" };
+					      .revision = revision, .why = "", .more = w.more };
 	struct asked a = w.asked[0];
 
 	memmove(w.asked, w.asked + 1, sizeof(w.asked) - sizeof(w.asked[0]));
@@ -193,11 +189,6 @@ static void tell(uint64_t revision)
 
 /* ---------------------------------------------------------------------------- the copy */
 
-static void on_loaded(void *ctx)
-{
-	(void)ctx;
-}
-
 static void on_row(void *ctx, struct row *row)
 {
 	(void)ctx;
@@ -213,26 +204,13 @@ static void on_owner(void *ctx, uint32_t shard)
 	w.owners_told++;
 }
 
-static void on_other(void *ctx, const struct key *key, struct mp_str value)
-{
-	(void)ctx;
-	(void)key;
-	(void)value;
-}
-
-static uint64_t on_clock(void *ctx)
-{
-	(void)ctx;
-	return w.now;
-}
-
-static const struct rows_host host = { on_clock, on_clock, on_clock, NULL };
+static const struct rows_host host = { quiet_clock, quiet_clock, quiet_clock, &w.now };
 
 static void begin(size_t rows_max)
 {
 	const struct copy_options options = { .engine = &w.engine, .host = &host, .tenant = MP_LIT("t"), .n_shards = 4,
 					      .rows_max = rows_max };
-	const struct copy_calls calls = { on_loaded, on_row, on_owner, on_other, NULL };
+	const struct copy_calls calls = { quiet_loaded, on_row, on_owner, quiet_other, NULL };
 
 	memset(&w, 0, sizeof(w));
 	w.engine.ops = &ops;
@@ -396,6 +374,47 @@ static void test_doubts(void)
 	end();
 }
 
+/* A second later the copy compares a page of heads, from there; another page follows it when `more`. */
+static void compared(const char *from, uint64_t last, bool more, uint64_t revision)
+{
+	char want[128];
+
+	w.now += NS_PER_S;
+	(void)copy_wake(w.copy);
+	(void)snprintf(want, sizeof(want), "%.*s%s", SLICE_ARG(w.prefix), from);
+	ok(n_asked() == 1 && slice_starts(slice_of(w.asked[0].from), slice_of(want)), "heads are compared from %s on: %s", want,
+	   w.asked[0].from);
+	w.more = more;
+	add_head(NAME, last, 1);
+	answer(revision);
+	w.more = false;
+}
+
+static void test_compare(void)
+{
+	struct row *row = load_three();
+	struct copy_counts counts;
+
+	compared("cells0", 3, true, 6);
+	compared("row/r", 3, false, 6);
+	compared("cells0", 4, true, 7);
+	copy_count(w.copy, &counts);
+	ok(row_whole(row) && !counts.lost, "a head that differs may be on its way");
+	compared("cells0", 4, true, 8);
+	copy_count(w.copy, &counts);
+	ok(!row_whole(row) && counts.lost == 1, "a second later the watch has lost it");
+	add_head(NAME, 4, 1);
+	answer(8);
+	(void)add_batch(4, 1);
+	answer(8);
+	ok(row_whole(row) && row->applied == 4, "and it is read");
+	compared("row/r", 5, true, 9);
+	compared("row/r", 6, true, 10);
+	copy_count(w.copy, &counts);
+	is_int((long)counts.lost, 2, "the same page is looked at twice");
+	end();
+}
+
 static void test_owners(void)
 {
 	(void)load_three();
@@ -494,6 +513,7 @@ int main(void)
 	test_head_damaged();
 	test_head_damaged_meanwhile();
 	test_doubts();
+	test_compare();
 	test_owners();
 	test_more_than_fit();
 	test_no_place();

@@ -7,7 +7,7 @@
 
 static struct limits make(uint64_t row, uint64_t tenant, uint64_t rate)
 {
-	const struct limits_set set = { row, tenant, rate };
+	const struct limits_set set = { row, tenant, rate, .rows = 40, .waiting = 8, .transaction = 4096 };
 	struct limits limits;
 
 	limits_init(&limits, &set);
@@ -66,9 +66,13 @@ static void test_texts(void)
 	is_str(limits_reach(&limits, LIMIT_TENANT_BYTES), "the tenant is full: its rows may hold 5000 bytes",
 	       "the tenant's");
 	is_str(limits_reach(&limits, LIMIT_RATE), "a row takes 7 puts a second", "the rate");
+	is_str(limits_reach(&limits, LIMIT_ROWS), "there are as many rows as there may be: 40 rows", "rows");
+	is_str(limits_reach(&limits, LIMIT_WAITING), "as many puts wait as may: 8 puts", "puts that wait");
+	is_str(limits_reach(&limits, LIMIT_TRANSACTION), "more than one transaction of the engine may carry: 4096 bytes",
+	       "a transaction's bytes");
 	(void)limits_reach(&limits, LIMIT_RATE);
 	is_int((long)limits.reached[LIMIT_RATE], 2, "each is counted");
-	is_int((long)limits.reached[LIMIT_ROWS], 0, "and no other");
+	is_int((long)limits.reached[LIMIT_ENGINE], 0, "and no other");
 	for (int i = 0; i < LIMITS; i++)
 		ok(limit_name((enum limit)i)[0] && limits.text[i][0], "limit %d has a name and a text", i);
 }

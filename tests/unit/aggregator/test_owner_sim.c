@@ -347,7 +347,7 @@ int main(int argc, char **argv)
 {
 	static struct totals totals;
 	struct sim_plan plan = { .name = "rows under every fault", .scenario = scenario, .ctx = &totals,
-				 .first = 1, .seeds = 1000, .twice = 50 };
+				 .first = 1, .seeds = 2000, .twice = 1 };
 
 	sim_plan_args(&plan, argc, argv);
 	ok(sim_run(&plan), "%s", plan.name);

@@ -279,6 +279,33 @@ static void test_floor(void)
 	row_free(gone);
 }
 
+/* What is no put of cells is for one life of the row, when it says so. */
+static void test_life(void)
+{
+	struct row *none = row_make(NULL), *row = row_six(0), *again = row_six(BEFORE);
+	struct row *gone = row_make(&(struct row_is){ .last = 6, .deleted = true });
+	const struct base other = { BASE_SEEN, LIFE + 1, 6 };
+	static const enum put_kind kinds[] = { PUT_POLICIES, PUT_FLOOR, PUT_DELETE };
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		struct put put = { .kind = kinds[i], .row = MP_LIT("r"), .floor = 2, .base = seen_at(2) };
+
+		judged(&put, row, PUT_COMMITTED, NULL, "the life that was seen");
+		judged(&put, gone, PUT_GONE, "the row was deleted", "it was deleted since");
+		judged(&put, none, PUT_GONE, NULL, "it is not there at all");
+		put.base = other;
+		judged(&put, row, PUT_GONE, "the row was deleted", "another life");
+		put.base = absent;
+		judged(&put, again, PUT_GONE, NULL, "there was no row, and this is its second life");
+		put.base = deleted;
+		judged(&put, again, PUT_COMMITTED, NULL, "made again since");
+	}
+	row_free(none);
+	row_free(row);
+	row_free(again);
+	row_free(gone);
+}
+
 /* ------------------------------------------------------------- the key window */
 
 #define BATCH 1024                        /* cells */
@@ -317,6 +344,7 @@ static struct row *row_long(uint32_t batches)
 static void test_window(void)
 {
 	struct row *row = row_long(BATCHES), *few = row_long(KEPT);
+	char kept[16];
 
 	chores(few, BEGAN + 100 * KEPT_MS);
 	cells_judged("b0", 3, seen_at(0), few, PUT_REPEATED, NULL, "keys of the last 65,536 cells are kept, however old");
@@ -327,6 +355,8 @@ static void test_window(void)
 	is_int((int64_t)row_first(row), (BATCHES - KEPT) * BATCH + 1, "then all but 65,536 cells go");
 	cells_judged("b0", 3, seen_at(0), row, PUT_GONE, "too old", "and whether it was put cannot be known");
 	cells_judged("b0", 3, absent, row, PUT_GONE, "too old", "nor when there was no row");
+	snprintf(kept, sizeof(kept), "b%d", BATCHES - 1);
+	cells_judged(kept, 3, seen_at(0), row, PUT_KEY_REUSED, NULL, "a key that is kept is found behind any base");
 	cells_judged("new", 1, seen_at(0), row, PUT_GONE, "too old", "nor that of a key that never was there");
 	cells_judged("new", 1, seen_at(row_first(row) - 2), row, PUT_GONE, "too old", "a base just before the keys");
 	cells_judged("new", 1, seen_at(row_first(row) - 1), row, PUT_COMMITTED, NULL, "and one that reaches them");
@@ -437,6 +467,7 @@ int main(void)
 	test_match();
 	test_policies();
 	test_floor();
+	test_life();
 	test_window();
 	test_owner();
 	return done();

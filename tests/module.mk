@@ -94,6 +94,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/72-aggregator-local.t \
 	tests/functional/72-rows-audit.t \
 	tests/functional/72-rows-cli.t \
+	tests/functional/72-rows-cli-odd.t \
 	tests/functional/72-rows-progress.t \
 	tests/functional/72-rows-rights.t \
 	tests/functional/73-rows-cli-group.t \
@@ -116,6 +117,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/78-rows-limits.t \
 	tests/functional/81-openapi.t \
 	tests/functional/82-rows-quota.t \
+	tests/functional/83-rows-etcd-user.t \
 	tests/functional/83-rows-tls.t \
 	tests/functional/80-rows-backup.t \
 	tests/functional/80-rows-restored.t \

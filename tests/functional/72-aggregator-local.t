@@ -9,8 +9,9 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import aggregator
 import mp
+from authority import Authority
 
-mp.need(mp.MIDDLEPIPE, aggregator.PROGRAM)
+mp.need(mp.MIDDLEPIPE, aggregator.PROGRAM, "openssl")
 aggregator.forget_environment()
 folder = mp.workdir()
 
@@ -74,5 +75,38 @@ def part_local_stop(url, pid):
         text.write(kept)
 
 
+def part_proxy():
+    """What the environment says of proxies is not for one that runs here."""
+    env = {"http_proxy": "http://127.0.0.1:%d" % mp.dead_port(), "no_proxy": None, "NO_PROXY": None}
+    words = ["--data", path("proxied")]
+    try:
+        code, out, err = mp.middlepipe("aggregator", "start", *words, "--listen", "127.0.0.1:0", "--wait", "10s", env=env)
+        mp.is_(code, 0, "it starts where programs go by a proxy %s" % err)
+        mp.is_(mp.middlepipe("aggregator", "status", *words, env=env)[0], 0, "and is found ready")
+        for url in (out.strip(), out.strip().replace("127.0.0.1", "localhost")):
+            mp.is_(mp.middlepipe("rows", "put", "--url", url, "r", "x", env=env)[0], 0, "and takes puts at " + url)
+    finally:
+        mp.middlepipe("aggregator", "stop", "--force", *words)
+
+
+def part_tls():
+    """With an authority of its own, which status has to be told."""
+    ca = Authority(folder, "ca")
+    cert, key = ca.sign("local", "/CN=local")
+    words = ["--data", path("secure")]
+    try:
+        code, out, err = mp.middlepipe("aggregator", "start", *words, "--listen", "127.0.0.1:0", "--",
+                                       "--tls-cert", cert, "--tls-key", key)
+        mp.is_((code, out[:8]), (0, "https://"), "it starts with TLS %s" % err)
+        ready = ["aggregator", "status", *words, "--ca", ca.cert]
+        mp.wait_for(lambda: mp.middlepipe(*ready)[0] == 0, "readiness, seen with its authority")
+        code, out, _ = mp.middlepipe("aggregator", "status", *words)
+        mp.ok(code == 1 and "certificate" in out, "without, it cannot be told: %r" % out)
+    finally:
+        mp.middlepipe("aggregator", "stop", "--force", *words)
+
+
 part_local()
+part_proxy()
+part_tls()
 mp.done()

@@ -8,11 +8,14 @@ and sockets.  Part 7: wrong usage, help.
 """
 
 import base64
+import fcntl
 import hashlib
+import http.server
 import json
 import os
 import shutil
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -98,6 +101,8 @@ def part_lists(one):
     lines = good(one, "list", "--prefix", "many/", "--json").splitlines()
     mp.is_([json.loads(line)["row"] for line in lines], ["many/%04d" % i for i in range(1100)],
            "list goes on where a page ends")
+    lines = good(one, "list", "--prefix", "many/").splitlines()
+    mp.is_((len(lines), [line for line in lines if line.startswith("ROW")]), (1101, lines[:1]), "with one head")
     mp.like(good(one, "list", "-p", "greet"), r"^ROW +HIGHEST.*\ngreetings +8 +1 +8 ", "as a table")
     mp.is_(len(good(one, "owners").splitlines()), 65, "owners of 64 shards")
     mp.like(good(one, "members"), "alone", "members of one that is alone")
@@ -144,7 +149,7 @@ def part_bad_ways():
     one.start()
     mp.is_((late.wait(60), late.err), (0, ""), "a put waits for an aggregator that comes")
     mp.is_(cells(one, "r")[-1][4], b"late", "and is there")
-    other = "http://127.0.0.1:%d" % mp.free_port()
+    other = "http://127.0.0.1:%d" % mp.dead_port()
     mp.is_(rows("%s,%s" % (other, one.url), "put", "r", "second url")[0], 0, "or goes to the next one")
     mp.is_(rows("%s,%s" % (other, one.url), "get", "r")[1], "second url", "as a read does")
     code, _, err = rows(other, "put", "--wait", "100ms", "r", "x")
@@ -248,7 +253,7 @@ def part_tail_prefix(one):
     good(one, "put", "later", "x")
     good(one, "compact", "later", "2")
     mp.is_(rows(one, "tail", "--from", "1", "later")[0], 3, "from below the floor")
-    code, _, err = rows("http://127.0.0.1:%d" % mp.free_port(), "tail", "--from", "1", "--give-up", "200ms", "x")
+    code, _, err = rows("http://127.0.0.1:%d" % mp.dead_port(), "tail", "--from", "1", "--give-up", "200ms", "x")
     mp.is_(code, 1, "--give-up: %s" % err.strip())
 
 
@@ -282,7 +287,10 @@ def part_export():
     mp.is_((told["rows"], told["cells"]), (6, 400 + 3 + 2 + 1 + 2), "export says what it wrote")
     mp.ok(not os.path.exists(file + ".part"), "and leaves nothing else")
     mp.is_(os.stat(file).st_mode & 0o777, 0o600, "for this user alone")
+    part_export_twice(one, path("twice.mprows"))
     mp.like(good(one, "import", "--look", file), "whole: 6 rows with 408 cells", "--look")
+    told = json.loads(good(one, "import", "--look", "--json", file))
+    mp.is_((told["rows"], told["cells"]), (6, 408), "as JSON")
     got = subprocess.run([mp.MIDDLEPIPE, "rows", "export", "-u", one.url, "--prefix", "c"], stdout=subprocess.PIPE,
                          stderr=subprocess.DEVNULL).stdout.decode()
     mp.is_([json.loads(line[17:]).get("row") for line in got.splitlines() if '{"row"' in line], ["claims/a", "cut"],
@@ -308,7 +316,7 @@ def part_export():
 def part_import_broken(one, file):
     """The way breaks and the aggregator is killed in the middle: the rest follows."""
     three = aggregator.Aggregator("m3").wait_ready()
-    way = Way(three, "lose answer", "say unavailable", "lose", "say unknown", "lose answer")
+    way = Way(three, "lose answer", "say unavailable", "lose", "say unknown", "say bad gateway", "lose answer")
     told = json.loads(good(way, "import", "--json", file))
     mp.is_(told["cells"] + told["passed"], 408, "lost answers: all is put, or was found there")
     mp.ok(same(one, three, "log") and same(one, three, "big"), "once and in order")
@@ -360,6 +368,20 @@ def part_import_wrong(one, two, file):
     mp.is_(cells(two, "log")[-1][4], b"another", "and nothing was overwritten")
 
 
+def part_export_twice(one, file):
+    """Two at once into the same file, and one behind one that broke off."""
+    with open(file + ".part", "w") as out:
+        out.write("what another has written")
+        out.flush()
+        fcntl.flock(out, fcntl.LOCK_EX)
+        code, _, err = rows(one, "export", file)
+        mp.ok(code == 1 and "another export is writing it" in err, "an export beside another is refused: " + err.strip())
+        mp.is_((os.path.exists(file), os.path.getsize(file + ".part")), (False, 24), "and leaves that alone")
+    good(one, "export", file)
+    mp.like(good(one, "import", "--look", file), "whole: 6 rows", "what a broken one left is in nobody's way")
+    mp.ok(not os.path.exists(file + ".part"), "and is gone")
+
+
 def part_export_busy(one, two):
     """Rows change, come and go while they are exported: what is written is whole all the same."""
     stop = threading.Event()
@@ -400,6 +422,14 @@ def part_check():
     keys = damage(one)
     one.start()
     one.wait_ready()
+    for status, told in (one.get("/v1/rows/r0"), one.get("/v1/rows/r0/cells/5"), one.put("r0", "x")):
+        mp.ok(status == 503 and "cannot be read" in told["error"] and "rows check" in told["error"],
+              "a damaged row is not served: %s" % told)
+    mp.is_(one.call("GET", "/v1/rows/r0/cells/1")[2], b"bytes 0", "but for a cell that is there, and right")
+    status, told = one.get("/v1/rows/r1")
+    mp.ok(status == 503 and "not got all of the row" in told["error"], "nor is one that has a hole: %s" % told)
+    mp.like(one.process.err, "what is stored of a row cannot be read.* row=r0 seq=5 why=.*checksum", "the log names what could not be read")
+    mp.ok(aggregator.metric(one, "damaged_total") > 0, "the metrics count it")
     code, out, _ = rows(one, "check")
     mp.is_(code, 1, "check of damaged rows: exit code 1")
     mp.like(out, "r0: batch at 5: ", "a changed byte is named by row and seq")
@@ -410,7 +440,7 @@ def part_check():
     mp.is_(code, 1, "doctor: exit code 1")
     mp.like(out, "problem: .*could not be read\n  to do: run 'middlepipe rows check'", "with what to do")
     other = aggregator.Aggregator("m2").wait_ready()
-    nobody = "http://127.0.0.1:%d" % mp.free_port()
+    nobody = "http://127.0.0.1:%d" % mp.dead_port()
     code, out, _ = rows("%s,%s" % (other.url, nobody), "doctor")
     mp.is_(code, 1, "one of two does not answer")
     mp.like(out, "problem: %s: it does not answer: .*\n  to do: start it" % nobody, "it is named")
@@ -502,6 +532,36 @@ def part_tls():
     mp.like(rows(url, "list", "--cert-key", path("client.key"))[2], "--cert-key needs --cert", "a key alone")
     mp.is_(len(cells_by(url, trust + show)), 1, "one cell was put")
     one.stop()
+    part_tls_elsewhere(trust)
+
+
+def part_tls_elsewhere(trust):
+    """An owner that is told as http: is no place for a token that went by TLS."""
+    def member(owner):
+        asked = []
+
+        class Answer(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                asked.append(self.headers["Authorization"])
+                self.send_response(503)
+                self.end_headers()
+                self.wfile.write(json.dumps({"error": "as planned", "code": "elsewhere", "owner": owner, "lines": 0,
+                                             "rows": 0, "cells": 0, "passed": 0}).encode())
+
+            def log_message(self, *args):
+                pass
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return server, asked
+    clear, asked = member("")
+    secure, _ = member("http://127.0.0.1:%d" % clear.server_address[1])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path("server.pem"), path("server.key"))
+    secure.socket = context.wrap_socket(secure.socket, server_side=True)
+    code, _, err = rows("https://127.0.0.1:%d" % secure.server_address[1], "import", *trust, "--token-file", path("all"),
+                        "--wait", "500ms", path("tokens.mprows"))
+    mp.is_((code, asked), (5, []), "an owner that would be told the token in the clear is not asked: %s" % err.strip())
 
 
 def cells_by(url, words):

@@ -17,13 +17,17 @@ mp.need(PROGRAM)
 if not etcd.available():
     mp.skip_all(etcd.MISSING)
 
-PUT = 0
+PUT, LIFE = 0, "-"  # cells, and the row's incarnation
 
 
 def put(one):
-    """One more cell; what was acknowledged before must be there."""
-    global PUT
-    mp.wait_for(lambda: one.put("row", "cell %d" % (PUT + 1), key="k%d" % (PUT + 1))[0] in (200, 201), "a put")
+    """One more cell, once, however often it has to be sent; what was acknowledged before must be there."""
+    global PUT, LIFE
+
+    def ask():
+        status, told = one.put("row", "cell %d" % (PUT + 1), key="k%d" % (PUT + 1), base="%s:%d" % (LIFE, PUT))
+        return told if status in (200, 201) else None
+    LIFE = mp.wait_for(ask, "a put")["incarnation"]
     PUT += 1
     status, row = one.get("/v1/rows/row")
     return [status, row["highest"]]

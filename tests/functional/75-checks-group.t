@@ -22,7 +22,7 @@ import etcd
 import mp
 
 KEYS, AT_ONCE, LONG = 6000, 1000, "x" * 240
-RACE = 300  # keys
+RACE, KILLS = 300, 4  # keys, and members that are killed meanwhile
 LONE = 8  # rows whose check one member has
 CELLS = {"Content-Type": "application/vnd.middlepipe.cells+json"}
 
@@ -100,11 +100,13 @@ def test_race(members):
                 won.setdefault("k%d" % i, []).append("c%d" % who)
 
     def kills():
-        turn = 0
-        while not ended.wait(0.7):
+        """At so many keys, not at times: there is something under way at each, however fast it goes."""
+        for turn in range(KILLS):
+            while len(won) <= RACE * (turn + 1) // (KILLS + 1):
+                if ended.wait(0.002):
+                    return
             members[turn % 2].kill()
             members[turn % 2].start()
-            turn += 1
 
     members[0].json("PUT", "/v1/rows/race", {"check": "unique", "keep_cells": 5})
     threads = [threading.Thread(target=claims, args=[who]) for who in range(6)]

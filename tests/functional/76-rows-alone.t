@@ -59,7 +59,25 @@ def test_calls(one):
     mp.is_(one.get("/v1/rows/greetings?at_least=99&wait=50")[0], 404, "nor after a while")
     mp.is_(one.call("GET", "/v1/rows/greetings/cells/5?at_least=99&wait=50")[0], 404, "a cell of before waits for it, too")
     mp.is_(one.call("GET", "/v1/rows/greetings/cells/5?at_least=6")[2], b"one", "and not for one that is there")
+    test_hope(one)
     test_life(one, life)
+
+
+def test_hope(one):
+    """A read that waits for a cell of a row that nobody has made."""
+    mp.is_(one.get("/v1/rows/hoped?at_least=2&wait=50")[0], 404, "it waits in vain")
+    asking = []
+    for path in ("?", "/cells?", "?stale=ok&"):
+        host, port = one.address.rsplit(":", 1)
+        asking.append(http.client.HTTPConnection(host, int(port), timeout=mp.DEADLINE))
+        asking[-1].request("GET", "/v1/rows/hoped%sat_least=2&wait=60000" % path)
+    for row in ("hope", "hoped", "hoped"):
+        mp.is_(one.put(row, "x")[0], 201, "meanwhile %s is put" % row)
+    replies = [connection.getresponse() for connection in asking]
+    mp.is_([(reply.status, json.loads(reply.read())["highest"]) for reply in replies], [(200, 2)] * 3,
+           "it is answered when both have come")
+    for connection in asking:
+        connection.close()
 
 
 def test_life(one, life):
@@ -70,7 +88,14 @@ def test_life(one, life):
     mp.is_(one.json("PUT", "/v1/rows/greetings", {"keep_cells": 2})[1]["keep_cells"], 2, "policies")
     one.put("greetings", "x")
     mp.is_(one.get("/v1/rows/greetings")[1]["floor"], 6, "and they are kept")
-    mp.is_(one.json("DELETE", "/v1/rows/greetings")[1]["deleted"], True, "deleted")
+    for method, path, body in (("DELETE", "", None), ("PUT", "", {"keep_cells": 3}), ("POST", "/compact", {"floor": 7})):
+        answer = one.json(method, "/v1/rows/greetings" + path, body, {"Middlepipe-Base": "0" * 15 + "1:7"})
+        mp.is_(code(answer), (410, "gone"), "%s%s is not done in another life of the row" % (method, path))
+    mp.is_(one.get("/v1/rows/greetings")[1]["keep_cells"], 2, "nothing of that has happened")
+    gone = one.json("DELETE", "/v1/rows/greetings", None, {"Middlepipe-Base": life + ":7"})
+    mp.is_((gone[0], gone[1].get("deleted")), (200, True), "deleted")
+    mp.is_(code(one.json("DELETE", "/v1/rows/greetings", None, {"Middlepipe-Base": life + ":7"})), (410, "gone"),
+           "once")
     mp.is_(one.get("/v1/rows/greetings")[0], 404, "it is gone")
     mp.is_(code(one.put("greetings", "x", key="k9", base=life + ":7")), (410, "gone"), "so is what was put to it")
     status, told = one.put("greetings", "anew", base=life + ":-", key="k10")
@@ -80,6 +105,7 @@ def test_life(one, life):
 
 def test_mistakes(one):
     for fields, text in (({"If-Match": "17"}, "If-Match"), ({"Idempotency-Key": "x" * 65}, "Idempotency-Key"),
+                         ({"Idempotency-Key": b"k\x88"}, "Idempotency-Key"),
                          ({"Middlepipe-Base": "1:2"}, "Middlepipe-Base")):
         status, told = one.json("POST", "/v1/rows/a/cells", "x", fields)
         mp.ok(status == 400 and text in told["error"], "400 names %s" % text)
@@ -95,11 +121,11 @@ def test_mistakes(one):
     mp.is_(one.call("PATCH", "/v1/rows/a")[0], 405, "a method that is none")
 
 
-def read_stream(one, path, until, deadline=mp.DEADLINE):
-    """The events of a stream, until one of them is as wanted."""
+def read_stream(one, path, until, deadline=mp.DEADLINE, last=None):
+    """The events of a stream, until one of them is as wanted; cells have their "id", too.  last: as EventSource says it."""
     host, port = one.address.rsplit(":", 1)
     connection = http.client.HTTPConnection(host, int(port), timeout=deadline)
-    connection.request("GET", path)
+    connection.request("GET", path, headers={"Last-Event-ID": last} if last else {})
     reply, events, event = connection.getresponse(), [], {}
     while reply.status == 200:
         line = reply.readline().decode().rstrip("\n")
@@ -109,7 +135,7 @@ def read_stream(one, path, until, deadline=mp.DEADLINE):
             continue
         if not event:
             break
-        events.append((event["event"], json.loads(event["data"])))
+        events.append((event["event"], {**json.loads(event["data"]), **({"id": event["id"]} if "id" in event else {})}))
         event = {}
         if until(*events[-1]):
             break
@@ -125,6 +151,7 @@ def test_streams(one):
     mp.is_((events[0][0], events[0][1]["highest"]), ("heartbeat", 5), "a heartbeat comes first")
     status, events = read_stream(one, "/v1/subscribe?prefix=n", lambda kind, told: told.get("seq") == 5)
     mp.is_({told["row"] for kind, told in events if kind == "cell"}, {"news"}, "all rows of a prefix")
+    mp.is_(["id" in told for kind, told in events if kind == "cell"], [False] * 5, "whose cells have no id to come back with")
     mp.is_(read_stream(one, "/v1/subscribe?row=later", None)[0], 404, "no such row")
     one.json("POST", "/v1/rows/news/compact", {"floor": 4})
     mp.is_(read_stream(one, "/v1/subscribe?row=news&from=2", None)[0], 410, "below the floor")
@@ -151,6 +178,25 @@ def read_frames(one, path, n, deadline=mp.DEADLINE):
         pass  # the stream has fallen silent, or has ended
     connection.close()
     return cells
+
+
+def test_last_event(one):
+    for i in range(4):
+        one.put("again", b"a%d" % i)
+    _, events = read_stream(one, "/v1/subscribe?row=again&from=1", lambda kind, told: told.get("seq") == 2)
+    last = events[-1][1]["id"]
+    mp.is_(last, "2@" + events[-1][1]["incarnation"], "a cell's id has its row's incarnation")
+    for text in (last, "2"):
+        _, events = read_stream(one, "/v1/subscribe?row=again&from=1", lambda kind, told: told.get("seq") == 4, last=text)
+        mp.is_([told["seq"] for kind, told in events if kind == "cell"], [3, 4], "Last-Event-ID %s goes on behind it" %
+               ("with it" if "@" in text else "without"))
+    for text in ("x", "2@", "2@12", "@" + last[2:], "-1"):
+        _, events = read_stream(one, "/v1/subscribe?row=again&from=4", lambda kind, told: kind == "cell", last=text)
+        mp.is_(events[-1][1]["seq"], 4, "Last-Event-ID %s counts as absent" % text.replace(last[2:], "I"))
+    one.call("DELETE", "/v1/rows/again")
+    for i in range(4):
+        one.put("again", b"b%d" % i)
+    mp.is_(read_stream(one, "/v1/subscribe?row=again", None, last=last)[0], 410, "not in another life of the row")
 
 
 def test_large_streams(one):
@@ -257,6 +303,7 @@ one = aggregator.Aggregator("alone").wait_ready()
 test_calls(one)
 test_mistakes(one)
 test_streams(one)
+test_last_event(one)
 test_large_streams(one)
 test_latest_of_prefix(one)
 for seed in rowfaults.SEEDS:

@@ -67,8 +67,9 @@ def test_told(members, few):
 def test_puts(members):
     answers = [members[i % SIZE].put("r%d" % i, "x")[0] for i in range(ROWS)]
     mp.is_(answers, [201] * ROWS, "any member takes a put")
-    seen = {members[-1].get("/v1/rows/r%d" % i)[1]["owner"] for i in range(ROWS)}
-    mp.is_(len(seen), FEW, "%d members order the rows" % FEW)
+    # A share may still grow: what has just moved stays for two seconds.
+    mp.wait_for(lambda: len({members[-1].get("/v1/rows/r%d" % i)[1]["owner"] for i in range(ROWS)}) == FEW, "three owners")
+    mp.ok(True, "%d members order the rows" % FEW)
 
 
 def test_killed(members, few):
@@ -83,7 +84,9 @@ def test_killed(members, few):
     now = wait_settled(rest, "another takes its place")
     mp.is_(len(now & few), FEW - 1, "those that were there stay")
     gone.start().wait_ready()
-    mp.is_(wait_settled(members, "and gives it back"), few, "the same three")
+    # It is ready before its key is there for all to see: until then they still agree on the others.
+    mp.wait_for(lambda: settled(members, {one.name for one in members}) == few, "the same three again", PATIENCE)
+    mp.ok(True, "and gives it back: the same three")
     told = [len(members[i % SIZE].get("/v1/rows/r%d/cells" % i)[1]["cells"]) for i in range(ROWS)]
     mp.is_(told, [2 if i in rows else 1 for i in range(ROWS)], "each put is there once")
 

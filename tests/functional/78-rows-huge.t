@@ -10,12 +10,14 @@ import json
 import os
 import resource
 import socket
+import sqlite3
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import aggregator
 import mp
+from aggregator import metric
 
 CELLS, AT_ONCE, SIZE = 200000, 4000, 128
 PIECE, PIECE_BYTES = 1000, 4 << 20  # of a range
@@ -33,11 +35,6 @@ def anon(one):
     """Bytes."""
     with open("/proc/%d/status" % one.process.pid) as text:
         return next(int(line.split()[1]) << 10 for line in text if line.startswith("RssAnon:"))
-
-
-def metric(one, name):
-    return next(int(line.split()[1]) for line in one.call("GET", "/metrics")[2].decode().splitlines()
-                if line.startswith("middlepipe_rows_%s " % name))
 
 
 def content(seq):
@@ -130,7 +127,8 @@ def test_commands(one):
         n = sum(b'{"cell":"huge"' in line for line in text)
     mp.ok(code == 0 and n == CELLS and most < 64, "rows export: %d cells, %d MiB" % (n, most))
     code, out, most = command(one, "check", "--json")
-    mp.ok(code == 0 and most < 64, "rows check: %d MiB" % most)
+    mp.is_((code, json.loads(out)["cells"]), (0, CELLS + 17), "rows check: all cells")
+    mp.ok(most < 64, "with %d MiB" % most)
     mp.ok(anon(one) - before < 64 * MIB, "the aggregator has %d MiB more" % ((anon(one) - before) // MIB))
 
 
@@ -154,6 +152,7 @@ def test_stuck(one):
     """Nobody reads what was asked for."""
     before = anon(one)
     socks = [stuck(one, "/v1/export") for _ in range(READERS)]
+    mp.is_([sock.recv(12) for sock in socks], [b"HTTP/1.1 200"] * READERS, "%d exports have begun" % READERS)
     socks += [stuck(one, "/v1/subscribe?row=huge&from=1") for _ in range(SUBSCRIBERS)]
     mp.wait_for(lambda: metric(one, "subscriptions_opened_total") >= SUBSCRIBERS, "subscriptions")
     mp.is_(one.put("other", "x")[0], 201, "puts are answered meanwhile")
@@ -186,6 +185,23 @@ def test_idle(one, n):
     mp.is_(one.put("other", "last")[0], 201, "and it goes on")
 
 
+def test_hole(one):
+    """A fifth of the row is gone: what is behind it is found all the same."""
+    first, behind = AT_ONCE * 10 + 1, AT_ONCE * 20 + 1
+    key = "%%/cells/huge/%%/%016x"
+    base = sqlite3.connect(os.path.join(one.data, "rows.db"))
+    gone = sum(base.execute("DELETE FROM kv WHERE CAST(key AS TEXT) LIKE ?", (key % seq,)).rowcount
+               for seq in range(first, behind, AT_ONCE))
+    base.commit()
+    base.close()
+    mp.is_(gone, 10, "batches are taken away")
+    one.start().wait_ready()
+    code, out, _ = command(one, "check")
+    mp.is_(code, 1, "rows check: not whole")
+    mp.like(out.decode(), "huge: cells at %d: .*\\b%d cells" % (first, CELLS + 17 + 52 - (behind - first)),
+            "what is missing, and what is there")
+
+
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 idle = min(IDLE, hard - 300)
@@ -200,4 +216,6 @@ test_tail(first)
 test_stuck(first)
 test_idle(first, idle)
 mp.is_(first.stop(), 0, "it stops")
+test_hole(first)
+first.stop()
 mp.done()

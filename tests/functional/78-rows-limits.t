@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits of rows, and metrics: each limit is reached, answered with its figure, and counted."""
 
+import base64
 import http.client
 import json
 import os
@@ -9,10 +10,13 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 
 LIB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")
 sys.path.insert(0, LIB)
 import aggregator
+import etcd
 import exposition
 import mp
 
@@ -145,6 +149,38 @@ def test_waiting():
         stream.close()
 
 
+def test_of_etcd():
+    """What a transaction of somebody else's etcd carries; puts that wait, when it does not answer."""
+    if not etcd.available():
+        mp.skip("limits on an etcd", etcd.MISSING)
+        return
+    group = etcd.Group(1)
+    group.wait()
+    one = aggregator.Aggregator("etcd", "--group", group.urls[0], "--waiting", "1", "--read-time", "300ms").wait_ready()
+    mp.is_(one.put("large", "x" * (1 << 20), key="k" * 64)[0], 201, "a cell of 1 MiB fits into a transaction")
+    many = json.dumps({"cells": [base64.b64encode(b"x" * (600 << 10)).decode()] * 2})
+    status, told = one.json("POST", "/v1/rows/large/cells", many, {"Content-Type": "application/vnd.middlepipe.cells+json"})
+    mp.is_((status, told["error"]), (413, "more than one transaction of the engine may carry: 1179648 bytes"), "two of 600 KiB do not")
+    mp.is_(reached(one, "transaction"), 1, "counted")
+    group.freeze(0)
+    first = []
+    putter = threading.Thread(target=lambda: first.append(one.put("a", "first", key="first")), daemon=True)
+    putter.start()
+    mp.wait_for(lambda: metrics(one)[PREFIX + "puts_waiting"].value() == 1, "a put that waits for etcd")
+    status, told = one.put("b", "second")
+    mp.is_((status, told["error"]), (503, "as many puts wait as may: 1 puts"), "another is turned away")
+    began = time.monotonic()
+    status, told = one.get("/v1/rows/large")
+    mp.ok(status == 503 and "not answered in time" in told["error"] and 0.3 <= time.monotonic() - began < 4,
+          "a read waits as long as --read-time says: %s" % told)
+    group.thaw(0)
+    putter.join(mp.DEADLINE)
+    mp.ok(first and first[0][0] in (201, 503, 504), "the first is answered: %s" % first)
+    mp.is_(reached(one, "waiting"), 1, "counted")
+    mp.is_(one.stop(), 0, "the end")
+    group.close()
+
+
 def test_metrics(one):
     for i in range(50):
         one.put("m", "x%d" % i)
@@ -181,6 +217,32 @@ def test_lag(one):
     mp.ok(True, "and nobody is when it has gone")
 
 
+def test_slow(one):
+    """One that does not read at all is sent away, and counted; one that reads a little is not."""
+    one.put("slow", "x")
+    stuck, reader = (subscribe(one, "row=slow&heartbeat=100") for _ in range(2))
+    slow = lambda: metrics(one)[PREFIX + "subscriptions_slow_total"].value()
+    before, big, n = slow(), "y" * (512 << 10), 1
+    while slow() == before and n < 200:
+        n += one.put("slow", big)[0] == 201
+        if not seen_all(reader, n):
+            break
+    mp.is_(slow() - before, 1, "who reads nothing is sent away, once it has 1 MiB to read")
+    events = stuck.read().decode()
+    mp.ok('"code":"slow"' in events.rstrip().splitlines()[-1], "its last event says why")
+    n += one.put("slow", "last")[0] == 201
+    mp.ok(seen_all(reader, n), "who reads goes on")
+    reader.close()
+
+
+def seen_all(stream, seq):
+    """Reads on until that cell has come; False: the stream has ended."""
+    while True:
+        line = stream.readline()
+        if not line or line.startswith(b"data: ") and b'"seq":%d,' % seq in line:
+            return bool(line)
+
+
 def test_promtool(one):
     names = set(re.findall(r"\bmiddlepipe_rows_[a-z_]+", open(ALERTS).read()))
     there = set(metrics(one))
@@ -203,9 +265,11 @@ test_row_bytes()
 test_rate()
 test_sizes()
 test_waiting()
+test_of_etcd()
 one = aggregator.Aggregator("metrics").wait_ready()
 test_metrics(one)
 test_lag(one)
+test_slow(one)
 test_promtool(one)
 one.stop()
 mp.done()

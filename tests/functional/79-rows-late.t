@@ -22,7 +22,9 @@ import aggregator
 import etcd
 import etcdproxy
 import mp
+from aggregator import metric
 import rowfaults
+import shards
 from workload import Workload
 
 mp.need(aggregator.PROGRAM)
@@ -83,7 +85,7 @@ class One:
 
 def test_single(wire, members):
     content = "aGVsbG8="
-    cases = (("late", "request", 1.0, ("request", 1.6)), ("resent", "again", 0, None),
+    cases = (("late", "gone", 0, ("request", 1.6)), ("resent", "again", 0, None),
              ("lost", "lost", 0, None), ("held", "answer", 3.0, None), ("double", "twice", 1.0, None))
     for row, name, seconds, others in cases:
         one = members["m0"]
@@ -99,21 +101,24 @@ def test_single(wire, members):
         mp.is_(one.put(row, "next")[1]["seq"], 3, "%s: and the row goes on behind it" % row)
         once(members, row, content, row)
     mp.ok(etcdproxy.wait_count(wire, "late", 1), "one has committed after its asker had gone")
+    mp.wait_for(lambda: wire.counts["request done"] == wire.counts["request"] + wire.counts["gone"], "all of them")
     mp.is_(wire.counts.get("late twice", 0), 0, "no second one has")
+    mp.ok(sum(metric(one, "flights_killed_total") for one in members.values()) > 0, "flights were killed, and counted")
 
 
 def test_orphan(wire, members):
     """Its owner dies while it is under way; it arrives when another owns the shard."""
     life = members["m0"].put("orphan", "first")[1]["incarnation"]
     owner = members["m0"].get("/v1/rows/orphan")[1]["owner"]
-    rule = One("orphan", ("request", 4.0))
+    arrives = threading.Event()
+    rule = One("orphan", ("request", arrives))
     wire.rule = rule
     statuses, late = [], wire.counts.get("late", 0)
     asker = threading.Thread(target=lambda: statuses.extend(
         put_until(members, owner, "orphan", "hello", "k", life + ":1")))
     asker.start()
     mp.ok(rule.met.wait(mp.DEADLINE), "orphan: the flight is under way")
-    asked = wire.counts.get("request", 0)
+    arrived = wire.counts.get("request done", 0)
     members[owner].kill()
     asker.join()
     wire.rule = None
@@ -121,7 +126,8 @@ def test_orphan(wire, members):
     others = {name: one for name, one in members.items() if name != owner}
     for one in others.values():
         mp.is_(one.put("orphan", "more")[0], 201, "orphan: and what comes then")
-    mp.wait_for(lambda: wire.counts.get("request done", 0) >= asked, "the late one", 10)
+    arrives.set()
+    mp.wait_for(lambda: wire.counts.get("request done", 0) > arrived, "the late one")
     mp.is_(wire.counts.get("late", 0), late, "orphan: the flight of the dead has changed nothing")
     once(others, "orphan", "aGVsbG8=", "orphan")
     members[owner].start().wait_ready()
@@ -218,6 +224,7 @@ group = etcd.Group(3)
 group.wait()
 wire = etcdproxy.Wire(group.urls)
 members = members_of(wire, "single")
+mp.wait_for(lambda: shards.settled(list(members.values())), "each shard at its place: none moves during a case", 3 * mp.DEADLINE)
 test_single(wire, members)
 test_orphan(wire, members)
 test_heartbeat(group, members)

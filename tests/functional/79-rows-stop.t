@@ -18,19 +18,13 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import aggregator
 import etcd
 import mp
+from aggregator import metric
 
 SHARDS = 64
 
 mp.need(aggregator.PROGRAM)
 if not etcd.available():
     mp.skip_all(etcd.MISSING)
-
-
-def metric(one, name):
-    for line in one.call("GET", "/metrics")[2].decode().splitlines():
-        if line.startswith("middlepipe_rows_%s " % name):
-            return int(line.split()[1])
-    raise AssertionError("no metric " + name)
 
 
 def stored_owners():
@@ -151,6 +145,11 @@ def test_ready(one, other):
     other.start().wait_ready()
     mp.wait_for(lambda: told(one)[0] == 200, "owners again")
     mp.is_(one.put("row0", "x")[0], 201, "it is ready when another member has them")
+    other.kill()
+    mp.is_(becomes(one, (503, "a shard has no owner")), (503, "a shard has no owner"), "nor is one that was killed an owner")
+    mp.is_(len(stored_owners()), 64, "though it still stands there")
+    other.start().wait_ready()
+    mp.is_(becomes(one, (200, "")), (200, ""), "until it is back")
     group.freeze(0)
     try:
         silent = (503, "its engine does not answer")

@@ -22,6 +22,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import aggregator
 import etcd
 import mp
+from aggregator import metric
 from managed import Managed
 
 mp.need(aggregator.PROGRAM)
@@ -65,7 +66,12 @@ class Road:
                 here.close()
                 continue
             with self.lock:
-                self.open |= {here, there}
+                stays = self.to == to
+                self.open |= {here, there} if stays else set()
+            if not stays:  # it leads elsewhere by now, and nobody would cut this one
+                here.close()
+                there.close()
+                continue
             for one, other in ((here, there), (there, here)):
                 threading.Thread(target=self._carry, args=(one, other, to), daemon=True).start()
 
@@ -114,11 +120,6 @@ class Stranger:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = "127.0.0.1:%d" % self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-def metric(one, name):
-    text = one.call("GET", "/metrics")[2].decode()
-    return int(float(text.split("\nmiddlepipe_rows_%s " % name)[1].split()[0]))
 
 
 def committed(one):

@@ -113,7 +113,11 @@ class Faults(managedgroup.Faults):
 
         def again():
             self.room(place)
-            if not one.process.running():
+            try:
+                one.served()
+            except mp.Late:
+                raise
+            except AssertionError:
                 mp.like(one.process.err, "No space left", "disk full and killed: it ends, and says why")
                 managedgroup.back(one)
         return again

@@ -216,10 +216,15 @@ def look(data):
 
     def damaged():
         """A part of the status that says so, with true or a number."""
-        return re.search(r'"damaged": (?!false|0\b).*', json.dumps(one.get("/v1/status")[1]))
+        try:
+            told = one.get("/v1/status")[1]
+        except OSError:
+            return None  # it is about to end
+        return re.search(r'"damaged": (?!false|0\b).*', json.dumps(told))
 
     mp.wait_for(lambda: one.ready() or not one.process.running() or damaged(), "readiness or a reason")
     if not one.process.running():
+        one.process.wait()  # and all that it said is here
         return set(), "refused", one.process.err
     served = cells_of(one, rowfaults.ROWS)
     found = damaged()

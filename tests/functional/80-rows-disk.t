@@ -185,6 +185,7 @@ def test_read_only(folder):
     engine = one.get("/v1/status")[1]["engine"]
     mp.is_((engine["read_only"], engine["serving"]), (True, True), "the status says so")
     mp.like(engine["text"], "mount it for writing again", "and what to do")
+    mp.is_(aggregator.metric(one, "engine_read_only"), 1, "so do the metrics")
     one.kill()
     disk.close()
 
@@ -277,11 +278,20 @@ def damaged_once(model, name, data, want):
         if not named:
             mp.note(said)
         return "refused" if named else ""
-    mp.wait_for(lambda: one.ready() or not one.process.running() or
-                one.get("/v1/status")[1]["engine"]["damaged"] or one.get("/v1/status")[1].get("damaged"),
-                "readiness or a reason", 5)
-    served = read_all(one, want) if one.process.running() else 0
-    text = json.dumps(one.get("/v1/status")[1]) if one.process.running() else one.process.err
+
+    def damaged():
+        try:
+            told = one.get("/v1/status")[1]
+        except OSError:
+            return False  # it is about to end
+        return told["engine"]["damaged"] or told.get("damaged")
+
+    mp.wait_for(lambda: one.ready() or not one.process.running() or damaged(), "readiness or a reason")
+    if not one.process.running():
+        one.process.wait()
+        return "refused" if "mp-aggregator: " in one.process.err else ""
+    served = read_all(one, want)
+    text = json.dumps(one.get("/v1/status")[1])
     one.kill()
     whole = served == sum(len(cells) for cells in want.values())
     return "whole" if whole else "damaged" if any('"damaged": %s' % n in text for n in ("true", *"123456789")) else "shorter"

@@ -32,6 +32,7 @@ if not shutil.which("etcdctl"):
     mp.skip_all("no etcdctl (Debian package etcd-client)")
 
 ROWS = ["a", "b", "chains/x"]
+MANY = ["many/%d" % i for i in range(12)]  # of several members
 PATIENCE = 3 * mp.DEADLINE
 META = "middlepipe/default/meta"
 
@@ -44,10 +45,9 @@ def etcdctl(*words):
 
 
 def restore(group, snapshot, token):
-    """All members end, and come back with what the snapshot has, as another cluster."""
+    """All members, which have ended, come back with what the snapshot has, as another cluster."""
     cluster = ",".join("m%d=%s" % pair for pair in enumerate(group.peers))
     for i in range(group.size):
-        group.kill(i)
         shutil.rmtree(group.path(i))
         etcdctl("snapshot", "restore", snapshot, "--name", "m%d" % i, "--initial-cluster", cluster,
                 "--initial-cluster-token", token, "--initial-advertise-peer-urls", group.peers[i],
@@ -56,6 +56,11 @@ def restore(group, snapshot, token):
     for i in range(group.size):
         group.start(i)
     group.wait(deadline=PATIENCE)
+
+
+def end(group):
+    for i in range(group.size):
+        group.kill(i)
 
 
 def meta(group):
@@ -126,6 +131,7 @@ def test_restore(group):
         one.start()
     mp.wait_for(lambda: all(len(one.acked) >= 20 for one in putters), "cells for the snapshot", PATIENCE)
     before = [len(one.acked) for one in putters]
+    meta(group)  # linearizable: etcd's member 0, whose snapshot that is, has all of them
     snapshot = os.path.join(mp.workdir(), "snapshot")
     etcdctl("--endpoints", group.urls[0], "snapshot", "save", snapshot)
     saved = [len(one.acked) for one in putters]
@@ -135,8 +141,10 @@ def test_restore(group):
     mp.is_([one.unknown for one in putters], [[], [], []], "every put was acknowledged")
     mp.is_(members[0].put("later", "x")[0], 201, "and a row that is not in the snapshot")
 
-    # One member ends, one is stopped with a put at its door, one goes on and finds out by itself.
+    # One member ends, one is stopped with a put at its door and its shards in hand, one goes on and finds out by itself.
     mp.is_(members[2].stop(), 0, "a member ends")
+    mp.wait_for(lambda: sorted({told["member"] for told in owners(group).values()}) == ["m0", "m1"], "two owners")
+    end(group)
     members[1].pause()
     late = {}
 
@@ -146,10 +154,15 @@ def test_restore(group):
     asker = threading.Thread(target=ask, daemon=True)  # it waits as long as all of what follows takes
     asker.start()
     restore(group, snapshot, "another-token")
-    text = mp.wait_for(lambda: (lambda status, told: status == 503 and "cluster" in told["error"] and told["error"])(
-        *members[0].put(ROWS[0], "no")), "503 of who goes on", PATIENCE)
-    mp.ok("restored" in text and "--accept-loss" in text, "who goes on takes nothing, and says what to do: " + text)
+    mp.wait_for(lambda: members[0].json("GET", "/v1/status")[1]["engine"]["damaged"], "that who goes on knows", PATIENCE)
+    told = [members[0].put(row, "no") for row in MANY]
+    mp.ok(all(status == 503 and "restored" in answer["error"] and "--accept-loss" in answer["error"] for status, answer in told),
+          "who goes on takes nothing, and says what to do, whoever owned the row: %s" % told)
+    mp.ok(not any("highest" in answer for _, answer in told), "and nothing of rows that are not there")
+    status, told = members[0].get("/v1/rows/a/cells/latest")
+    mp.ok(status == 503 and "--accept-loss" in told["error"], "it reads nothing, and says the same: %s" % told)
     mp.ok(not members[0].ready(), "and is not ready")
+    mp.is_([aggregator.metric(members[0], "engine_" + name) for name in ("damaged", "serving")], [1, 0], "so the metrics say")
 
     _, number = refusal(group)
     mp.is_(meta(group), first, "the refused start has changed nothing")
@@ -218,6 +231,7 @@ def test_killed(group, snapshot):
     """Who accepts it dies while its transaction is on the way, and when it has happened."""
     import etcdproxy
 
+    end(group)
     restore(group, snapshot, "a third token")
     _, number = refusal(group)
     wire = etcdproxy.Wire(group.urls)

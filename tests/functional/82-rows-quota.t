@@ -17,6 +17,7 @@ import aggregator
 import etcd
 import managed
 import mp
+from aggregator import metric
 
 mp.need(aggregator.PROGRAM)
 if not etcd.available():
@@ -59,11 +60,6 @@ def sizes(ask):
     return int(reply["dbSize"]), int(reply["dbSizeInUse"])
 
 
-def metric(one, name):
-    text = one.call("GET", "/metrics")[2].decode()
-    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("middlepipe_rows_" + name))
-
-
 def is_full(members, ask, quota):
     """Fills it; what each row has."""
     rows = ["r%d" % n for n in range(PUTTERS)]
@@ -76,6 +72,7 @@ def is_full(members, ask, quota):
     mp.ok(quota * 6 // 10 < used < quota, "at %d %% of the quota" % (used * 100 // quota))
     one = members[0]
     mp.wait_for(lambda: one.get("/v1/status")[1]["engine"]["full"], "the status says so")
+    mp.is_(metric(one, "engine_full"), 1, "and the metrics")
     engine = one.get("/v1/status")[1]["engine"]
     mp.is_((engine["quota"], engine["serving"]), (quota, True), "and how large it may be")
     mp.like(engine["text"], "disarm each alarm by its member id", "and what to do")
@@ -118,6 +115,7 @@ def has_room(one, asks):
 
     mp.wait_for(try_it, "puts go on when etcd was compacted and defragmented", 60)
     mp.wait_for(lambda: not one.get("/v1/status")[1]["engine"]["full"], "and the status says so")
+    mp.is_(metric(one, "engine_full"), 0, "and the metrics")
     mp.is_(one.get("/v1/status")[1]["engine"]["text"], "", "without a word")
 
 

@@ -30,6 +30,15 @@ def forget_environment():
         os.environ.pop(name, None)
 
 
+def metric(one, name):
+    """What /metrics of an aggregator says of "ready", of all of "puts_total" together, or of 'puts_total{outcome="committed"}'."""
+    lines = one.call("GET", "/metrics")[2].decode().splitlines()
+    found = [float(line.split()[-1]) for line in lines
+             if line.startswith("middlepipe_rows_" + name) and line[len("middlepipe_rows_" + name)] in " {"]
+    assert found, "no metric " + name
+    return int(sum(found))
+
+
 class Aggregator:
     """A member.  options: further words of its command line."""
 

@@ -12,14 +12,13 @@ import socket
 import threading
 
 
-class Way(http.server.ThreadingHTTPServer):
-    """Stands before an aggregator; each put meets the next of `plan`, then it is let through."""
+class Loopback(http.server.ThreadingHTTPServer):
+    """A server of the test's own, on a free port; who hangs up early is no error of it."""
 
     daemon_threads = True
 
-    def __init__(self, target, *plan):
-        self.target, self.plan, self.puts = target, list(plan), []
-        super().__init__(("127.0.0.1", 0), Passer)
+    def __init__(self, handler):
+        super().__init__(("127.0.0.1", 0), handler)
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -27,7 +26,15 @@ class Way(http.server.ThreadingHTTPServer):
         return "http://127.0.0.1:%d" % self.server_address[1]
 
     def handle_error(self, request, client_address):
-        pass  # connections are broken on purpose
+        pass
+
+
+class Way(Loopback):
+    """Stands before an aggregator; each put meets the next of `plan`, then it is let through."""
+
+    def __init__(self, target, *plan):
+        self.target, self.plan, self.puts = target, list(plan), []
+        super().__init__(Passer)
 
 
 class Passer(http.server.BaseHTTPRequestHandler):
@@ -51,7 +58,7 @@ class Passer(http.server.BaseHTTPRequestHandler):
         elif step == "pass":
             self.answer(*told)
         else:
-            status = 503 if step == "say unavailable" else 504
+            status = {"say unavailable": 503, "say bad gateway": 502}.get(step, 504)
             fields = {"Middlepipe-Base": self.headers["Middlepipe-Base"] or "-:0"}
             self.answer(status, fields, b'{"error":"as planned","code":"planned"}')
 
@@ -82,9 +89,13 @@ class Pipe:
         while True:
             try:
                 client = self.listener.accept()[0]
+            except OSError:
+                return  # it was cut for good
+            try:
                 server = socket.create_connection((self.target[0], int(self.target[1])))
             except OSError:
-                return
+                client.close()  # nobody is there at present
+                continue
             with self.lock:
                 self.open += [client, server]
             for ends in ((client, server), (server, client)):

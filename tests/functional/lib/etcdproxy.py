@@ -7,7 +7,8 @@
 
 A rule gets a Txn and gives what is to be done with it: (name, seconds), or None.
 
-    request   it reaches etcd only after that time, whether or not anybody waits for it by then
+    request   it reaches etcd only after that time, or that event, whether or not anybody waits for it by then
+    gone      it reaches etcd only when nobody waits for it any more
     answer    it reaches etcd at once, its answer leaves after that time
     lost      it reaches etcd at once, and ends without an answer
     again     it reaches etcd twice, one behind the other; the second answer is given
@@ -146,8 +147,21 @@ class Member(grpc.GenericRpcHandler):
 
     # --------------------------------------------------------------------- faults
 
+    def _wait(self, until):
+        """So many seconds, or until that event; at most as long as the wire is there."""
+        if not isinstance(until, threading.Event):
+            self.wire.over.wait(until)
+            return
+        while not until.wait(0.02) and not self.wire.over.is_set():
+            pass
+
+    def _do_gone(self, request, context, _):
+        while context.is_active() and not self.wire.over.wait(0.01):
+            pass
+        return self._do_request(request, context, 0)
+
     def _do_request(self, request, context, seconds):
-        self.wire.over.wait(seconds)
+        self._wait(seconds)
         gone = not context.is_active()
         answer = self._ask(TXN, request, context)
         if gone and happened(answer):

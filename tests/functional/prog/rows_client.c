@@ -12,7 +12,7 @@
  *	subscribe ROW FROM            follow ROW FROM           prefix NAME  join ROW   leave ID
  *	load ROW[,ROW...] PUTS OUTSTANDING
  *
- * ID is the number of the line that subscribed, from 1.  `follow` and `load` say
+ * TEXT "" is an empty one.  ID is the number of the line that subscribed, from 1.  `follow` and `load` say
  * little; the history (tests/rows/README.md) has all they did.  Standard input's
  * end closes the client.
  */
@@ -60,7 +60,7 @@ static void on_line(char *line)
 
 	driven.lines++;
 	for (char *word = strtok_r(line, " ", &save); word && n < WORDS_MAX; word = strtok_r(NULL, " ", &save))
-		words[n++] = word;
+		words[n++] = strcmp(word, "\"\"") ? word : word + 2;
 	for (size_t i = 0; n && i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(commands[i].name, words[0]) != 0 || n < commands[i].words)
 			continue;

@@ -7,6 +7,10 @@ import signal
 import sys
 import threading
 
+# Which a socket imports when it is first connected.  CPython does not free the lock of an
+# import that another thread was at when it forked: the child would wait for it forever.
+import encodings.idna
+
 mode, url = sys.argv[1:]
 host = url.split("/")[2]
 

@@ -9,8 +9,8 @@
 #include "lib/buf.h"
 
 /*
- * Appends the bytes as a JSON string, quotes included (RFC 8259, section 7).
- * They must be UTF-8.  0, or as buf_add().
+ * Appends the bytes as a JSON string, quotes included (RFC 8259, section 7);
+ * a byte that is no UTF-8 becomes U+FFFD, so that the rest can be read.  0, or as buf_add().
  */
 int json_text_add(struct buf *out, struct mp_str text);
 

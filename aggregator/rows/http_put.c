@@ -10,6 +10,7 @@
 #include "lib/json.h"
 #include "lib/json_text.h"
 #include "lib/slice.h"
+#include "lib/utf8.h"
 
 #define CELLS_TYPE "application/vnd.middlepipe.cells+json"
 #define CELLS_MAX 4096 /* in one request */
@@ -203,7 +204,7 @@ static bool read_fields(struct rows_request *r)
 	struct mp_str text;
 	int n = http_header(r->req, "Idempotency-Key", &text);
 
-	if (n > 1 || (n == 1 && (!text.len || text.len > CELL_KEY_MAX || !put_key_ok(text))))
+	if (n > 1 || (n == 1 && (!text.len || text.len > CELL_KEY_MAX || !utf8_is_plain(text))))
 		return bad(r, "Idempotency-Key wants 1 to 64 bytes of UTF-8, without control characters, once");
 	r->put.key = text;
 	n = http_header(r->req, "Middlepipe-Base", &text);

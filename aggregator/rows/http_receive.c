@@ -16,6 +16,7 @@
 #include "aggregator/rows/parcel.h"
 #include "lib/clock.h"
 #include "lib/slice.h"
+#include "lib/utf8.h"
 
 #define ANSWERS_MAX ((size_t)1 << 20) /* bytes: PARCEL_MAX of the longest */
 
@@ -160,7 +161,8 @@ static void take(struct received *in, struct received_put *p, uint32_t left_ms, 
 	p->put.deadline = group_now(http->group) + (most < http->put_ns ? most : http->put_ns);
 	if (!from_member)
 		p->put.origin = slice_of(in->peer); /* puts outlive their request */
-	if (row_name_check(p->put.row, &err) < 0 || !http_may(in->req, RIGHT_PUT, p->put.row))
+	if (row_name_check(p->put.row, &err) < 0 || !utf8_is_plain(p->put.key) ||
+	    !http_may(in->req, RIGHT_PUT, p->put.row))
 		answer(p, &(struct put_answer){ .why = "" }, PARCEL_DENIED);
 	else if (p->content.len > http->cell_max)
 		answer(p, &(struct put_answer){ .why = "larger than the row's owner takes" }, PUT_TOO_LARGE);

@@ -9,6 +9,7 @@
 
 #include "lib/hex.h"
 #include "lib/slice.h"
+#include "lib/utf8.h"
 
 #define ROOT "middlepipe/"
 #define HEX 16 /* digits of a 64-bit number */
@@ -23,44 +24,13 @@ static const struct mp_str folders[] = {
 
 /* ---------------------------------------------------------------------- names */
 
-/* Length of the UTF-8 sequence at the start, 0 when it is none (RFC 3629). */
-static size_t utf8_len(struct mp_str s)
-{
-	const unsigned char *p = (const unsigned char *)s.ptr;
-	size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 :
-		     (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
-
-	if (!len || len > s.len)
-		return 0;
-	for (size_t i = 1; i < len; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	/* Not the shortest form, a surrogate, or past U+10FFFF. */
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return len;
-}
-
-bool put_key_ok(struct mp_str key)
-{
-	for (struct mp_str rest = key; rest.len;) {
-		size_t len = utf8_len(rest);
-
-		if (!len || (unsigned char)rest.ptr[0] < ' ' || rest.ptr[0] == 0x7f)
-			return false;
-		rest = slice_skip(rest, len);
-	}
-	return true;
-}
-
 int row_name_check(struct mp_str name, struct err *err)
 {
 	if (!name.len || name.len > ROW_NAME_MAX)
 		return err_set(err, -EINVAL, "the name of a row has 1 to %d bytes, not %zu",
 			       ROW_NAME_MAX, name.len);
 	for (struct mp_str rest = name; rest.len;) {
-		size_t len = utf8_len(rest);
+		size_t len = utf8_size(rest);
 
 		if (!len)
 			return err_set(err, -EINVAL, "the name of a row is UTF-8");

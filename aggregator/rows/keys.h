@@ -61,9 +61,6 @@ struct key {
 	size_t name_size;           /* without the NUL; a name has no NUL of its own */
 };
 
-/* May it be an idempotency key?  UTF-8 without control characters, as it stands in JSON. */
-bool put_key_ok(struct mp_str key);
-
 /*
  * May a client use that name?  1 to ROW_NAME_MAX bytes of UTF-8 without control
  * characters; '~' belongs to forks.  0, or -EINVAL and err says what is wrong.

@@ -42,7 +42,7 @@
 #define PARCEL_CONTENT_MAX ((size_t)64 << 10) /* of one put; larger ones go by themselves */
 #define PARCEL_BYTES ((size_t)256 << 10) /* of a parcel; the last put may go beyond it */
 #define PARCEL_MAX 1024                 /* puts */
-#define PARCEL_DENIED 403               /* an answer's code: no right to put into that row */
+#define PARCEL_DENIED 403               /* an answer's code: no right to put into that row, or no such name or key */
 
 /* Appends a put of one cell.  0, or as buf_add(). */
 int parcel_add(struct buf *out, const struct put *put, uint32_t left_ms);
@@ -50,7 +50,7 @@ int parcel_add(struct buf *out, const struct put *put, uint32_t left_ms);
 /*
  * Takes a put off the front: 1, and what the parcel says of it, borrowed, the rest of
  * *ret being zeros; *ret_content is its cell.  0 at the end; -EINVAL: that is no put.
- * The name is not checked.
+ * Name and key are not checked.
  */
 int parcel_next(struct mp_str *rest, struct put *ret, struct mp_str *ret_content, uint32_t *ret_left_ms);
 

@@ -172,11 +172,14 @@ def test_odd(owner):
     mp.is_(owner.call("POST", "/v1/parcels", head + b"rx")[0], 401, "who has no token is not listened to")
     status, _, body = owner.call("POST", "/v1/parcels", head + b"~x", bearer("root"))
     mp.is_((status, struct.unpack_from("<H", body, 8)[0]), (200, 403), "a name that nobody may have")
+    for key in (b"\xff", b"a\n", b"\xed\xa0\x80"):
+        status, _, body = owner.call("POST", "/v1/parcels", a_put(b"odd", b"x", 15000, key), bearer("root"))
+        mp.is_((status, struct.unpack_from("<H", body, 8)[0]), (200, 403), "%r is no idempotency key" % key)
 
 
-def a_put(row, content, left_ms):
-    size = 36 + len(row) + len(content)
-    return struct.pack("<IBBHHBBIQQQ", size, 1, 0, len(row), 0, 0, 0, left_ms, 0, 0, 0) + row + content
+def a_put(row, content, left_ms, key=b""):
+    size = 36 + len(row) + len(key) + len(content)
+    return struct.pack("<IBBHHBBIQQQ", size, 1, len(key), len(row), 0, 0, 0, left_ms, 0, 0, 0) + row + key + content
 
 
 def waiting(one):

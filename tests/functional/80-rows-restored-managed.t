@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")]
@@ -25,23 +24,14 @@ from managed import PROGRAM, Managed
 mp.need(PROGRAM)
 if not etcd.available():
     mp.skip_all(etcd.MISSING)
-if not shutil.which("etcdctl"):
-    mp.skip_all("no etcdctl (Debian package etcd-client)")
 
 PATIENCE = 3 * mp.DEADLINE
 CELLS = 40
 
 
-def etcdctl(*words):
-    done = subprocess.run(["etcdctl", *words], env={**os.environ, "ETCDCTL_API": "3"}, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 def meta(one):
     """Of the etcd that it runs."""
-    told = etcdctl("--endpoints", one.identity()["client"], "get", "middlepipe/default/meta", "--print-value-only")
+    told = etcd.ctl("--endpoints", one.identity()["client"], "get", "middlepipe/default/meta", "--print-value-only")
     return json.loads(told)
 
 
@@ -90,13 +80,13 @@ def main():
 
     # What the operator's guide says.
     saved = os.path.join(mp.workdir(), "saved")
-    etcdctl("--endpoints", one.identity()["client"], "snapshot", "save", saved)
+    etcd.ctl("--endpoints", one.identity()["client"], "snapshot", "save", saved)
     one.stop()
     shutil.move(one.etcd_dir, one.etcd_dir + ".old")
     os.rename(one.data + "/managed.json", one.data + "/managed.json.old")
-    etcdctl("snapshot", "restore", saved, "--data-dir", one.etcd_dir, "--name", "m1",
-            "--initial-cluster", "m1=http://127.0.0.1:2380", "--initial-advertise-peer-urls", "http://127.0.0.1:2380",
-            "--initial-cluster-token", "after the loss")
+    etcd.ctl("snapshot", "restore", saved, "--data-dir", one.etcd_dir, "--name", "m1",
+             "--initial-cluster", "m1=http://127.0.0.1:2380", "--initial-advertise-peer-urls", "http://127.0.0.1:2380",
+             "--initial-cluster-token", "after the loss")
     code, said = one.fails()
     mp.ok(code == 1 and "snapshot restore" in said, "it does not start on that: " + said.strip()[-500:])
     number = re.search(r"--accept-loss ([0-9a-f]{8})\b", said).group(1)

@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import threading
 
@@ -28,8 +27,6 @@ import mp
 mp.need(aggregator.PROGRAM)
 if not etcd.available():
     mp.skip_all(etcd.MISSING)
-if not shutil.which("etcdctl"):
-    mp.skip_all("no etcdctl (Debian package etcd-client)")
 
 ROWS = ["a", "b", "chains/x"]
 MANY = ["many/%d" % i for i in range(12)]  # of several members
@@ -37,21 +34,14 @@ PATIENCE = 3 * mp.DEADLINE
 META = "middlepipe/default/meta"
 
 
-def etcdctl(*words):
-    done = subprocess.run(["etcdctl", *words], env={**os.environ, "ETCDCTL_API": "3"}, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 def restore(group, snapshot, token):
     """All members, which have ended, come back with what the snapshot has, as another cluster."""
     cluster = ",".join("m%d=%s" % pair for pair in enumerate(group.peers))
     for i in range(group.size):
         shutil.rmtree(group.path(i))
-        etcdctl("snapshot", "restore", snapshot, "--name", "m%d" % i, "--initial-cluster", cluster,
-                "--initial-cluster-token", token, "--initial-advertise-peer-urls", group.peers[i],
-                "--data-dir", group.path(i))
+        etcd.ctl("snapshot", "restore", snapshot, "--name", "m%d" % i, "--initial-cluster", cluster,
+                 "--initial-cluster-token", token, "--initial-advertise-peer-urls", group.peers[i],
+                 "--data-dir", group.path(i))
     group.token = token
     for i in range(group.size):
         group.start(i)
@@ -133,7 +123,7 @@ def test_restore(group):
     before = [len(one.acked) for one in putters]
     meta(group)  # linearizable: etcd's member 0, whose snapshot that is, has all of them
     snapshot = os.path.join(mp.workdir(), "snapshot")
-    etcdctl("--endpoints", group.urls[0], "snapshot", "save", snapshot)
+    etcd.ctl("--endpoints", group.urls[0], "snapshot", "save", snapshot)
     saved = [len(one.acked) for one in putters]
     mp.wait_for(lambda: all(len(one.acked) >= at + 20 for one, at in zip(putters, saved)), "more than it has", PATIENCE)
     for one in putters:

@@ -8,6 +8,7 @@
     group.wait()                # it has a leader; wait(1): member 1 sees one
     group.urls                  # ["http://127.0.0.1:PORT", ...], of the clients
     group.kill(group.leader())  # by the pid that was started
+    etcd.ctl("--endpoints", group.urls[0], "snapshot", "save", path)
 
 Standard library only.  Members have free ports on the loopback and a folder
 of the group's own; both end with the test.  tests/unit/aggregator/etcd_group.h is
@@ -27,13 +28,21 @@ import time
 import urllib.error
 import urllib.request
 
-MISSING = "no etcd (Debian package etcd-server)"
+MISSING = "no etcd (Debian packages etcd-server, etcd-client)"
 folders = []  # of every Group there was, whose logs are in them
 DEADLINE = float(os.environ.get("MP_TEST_DEADLINE", "20"))
 
 
 def available():
-    return shutil.which("etcd") is not None
+    return shutil.which("etcd") is not None and shutil.which("etcdctl") is not None
+
+
+def ctl(*words):
+    """What etcdctl prints; it has to succeed."""
+    done = subprocess.run(["etcdctl", *words], env={**os.environ, "ETCDCTL_API": "3"}, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=3 * DEADLINE)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 def free_ports(count):

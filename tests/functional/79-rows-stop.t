@@ -18,6 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import aggregator
 import etcd
 import mp
+import shards
 from aggregator import metric
 
 SHARDS = 64
@@ -125,6 +126,24 @@ def test_killed(one, other):
     mp.is_(metric(one, "takeovers_free_total") - free, 0, "and none was free")
 
 
+def test_silent(one, other):
+    """Who comes back from a long silence learns that it owns nothing any more."""
+    other.start().wait_ready()
+    mp.wait_for(lambda: shards.settled([one, other]), "each shard at its place")
+    mp.is_(metric(other, "shards_lost_total"), 0, "a member that has just begun has lost nothing")
+    other.pause()
+    try:
+        had = n_of(other.name)
+        all_taken(one)
+    finally:
+        other.resume()
+    mp.wait_for(lambda: metric(other, "shards_lost_total") == had, "shards that are known to be lost")
+    mp.ok(had, "who was silent knows that its %d shards are lost" % had)
+    other.wait_ready()
+    other.kill()
+    all_taken(one)
+
+
 def told(one, path="/readyz"):
     status, _, body = one.call("GET", path)
     return status, json.loads(body).get("error") if status != 200 else ""
@@ -167,6 +186,7 @@ second = member("c1")
 test_released(first, second)
 test_busy(first, second)
 test_killed(first, second)
+test_silent(first, second)
 test_ready(first, second)
 mp.is_([first.stop(), second.stop()], [0, 0], "they stop")
 mp.done()

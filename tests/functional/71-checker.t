@@ -17,7 +17,6 @@ import os
 import random
 import resource
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 import mp
@@ -245,16 +244,22 @@ def judged(lines):
     mp.ok(code == 1 and "110 in all, above 100" in said, "a check is replayed as far as cells are known")
 
 
+def cpu_seconds():
+    """Of all children that have ended: a machine that is busy with others does not count."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def long_history():
     events = rowmodel.simulate(5, clients=16, calls=3600, rows=60, kill=False)
     rowcheck.write(path, events)
-    began = time.monotonic()
+    began = cpu_seconds()
     code, said, errors = rowcheck.run(path)
-    took = time.monotonic() - began
+    took = cpu_seconds() - began
     rss = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     mp.ok(code == 0, "a history of %d events holds" % len(events)) or mp.note(said + errors)
     mp.ok(len(events) >= 200000 and took < LONG_SECONDS * len(events) / 200000,
-          "200,000 events in %.1f s, below %d" % (took * 200000 / len(events), LONG_SECONDS))
+          "200,000 events in %.1f s of processor, below %d" % (took * 200000 / len(events), LONG_SECONDS))
     mp.ok(rss < LONG_BYTES, "%d MiB, below %d" % (rss >> 20, LONG_BYTES >> 20))
 
 

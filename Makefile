@@ -88,8 +88,8 @@ GENERATED_MAN :=
 PROTOS :=
 
 MODULES := lib middlepipes $(patsubst %/module.mk,%,$(wildcard middlepipes/*/module.mk)) \
-	scheduler aggregator aggregator/etcd aggregator/http cf-plugin buildpack-hooks/client buildpack-hooks/ruby \
-	buildpack-hooks/python buildpack-hooks/node tests
+	scheduler aggregator aggregator/etcd aggregator/http aggregator/rows aggregator/rows/api aggregator/rows/engine \
+	cf-plugin buildpack-hooks/client buildpack-hooks/ruby buildpack-hooks/python buildpack-hooks/node tests
 include $(wildcard $(addsuffix /module.mk,$(MODULES)))
 
 PROTO_C := $(patsubst %.proto,$(B)/gen/%.pb-c.c,$(PROTOS))
@@ -199,7 +199,7 @@ $(UNIT_BINS) $(TEST_BINS): $(B)/%: $(B)/obj/%.o $(TESTS_A) $(SCHEDULER_A) $(AGGR
 # Programs of formats to come, for tests of what an older and a newer one do to each other.
 NEXT_next := -DMETA_FORMAT=2 -DIDENTITY_FORMAT=2
 NEXT_next-heads := -DHEAD_FORMAT=3
-NEXT_SRC := aggregator/rows/meta.c aggregator/rows/head.c aggregator/rows/http_members.c \
+NEXT_SRC := aggregator/rows/meta.c aggregator/rows/head.c aggregator/rows/api/members.c \
 	aggregator/etcd/identity.c aggregator/etcd/managed_do.c
 NEXT_BINS := $(B)/tests/bin/mp-aggregator-next $(B)/tests/bin/mp-aggregator-next-heads
 $(NEXT_BINS): $(B)/tests/bin/mp-aggregator-%: $(NEXT_SRC) $(B)/obj/aggregator/main.o $(AGGREGATOR_A) $(PIPES_A) $(LIB_A)

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "aggregator/rows/http.h"
+#include "aggregator/rows/api/api.h"
 #include "aggregator/rows/keys.h"
 #include "aggregator/serve.h"
 #include "lib/log.h"

@@ -10,11 +10,11 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "aggregator/http/tls.h"
 #include "aggregator/etcd/room.h"
-#include "aggregator/rows/engine_etcd.h"
-#include "aggregator/rows/engine_sqlite.h"
-#include "aggregator/rows/http_lines.h"
+#include "aggregator/http/tls.h"
+#include "aggregator/rows/api/lines.h"
+#include "aggregator/rows/engine/etcd.h"
+#include "aggregator/rows/engine/sqlite.h"
 #include "aggregator/rows/meta.h"
 #include "lib/buf.h"
 #include "lib/clock.h"

@@ -16,8 +16,8 @@ struct serve_options {
 	struct http_options http;  /* the front */
 	const char *listen;        /* "ADDRESS:PORT", "[ADDRESS]:PORT" or a path */
 	const char *data;          /* directory of what is stored; NULL: see serve.c */
-	int64_t disk_reserve;      /* alone: bytes, see sqlite_room.h; 0: none */
-	const char *accept_loss;   /* alone: number of a loss, see sqlite_kept.h; NULL: none */
+	int64_t disk_reserve;      /* alone: bytes, see rows/engine/sqlite_room.h; 0: none */
+	const char *accept_loss;   /* alone: number of a loss, see rows/engine/sqlite_kept.h; NULL: none */
 	const char *group;         /* URLs of an etcd, with commas; "managed": its own; NULL: alone */
 	const char *advertise;     /* URL where other members reach this one; NULL: where it listens */
 	const char *tenant;

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "aggregator/etcd/flags.h"
-#include "aggregator/rows/engine_etcd.h"
+#include "aggregator/rows/engine/etcd.h"
 #include "lib/log.h"
 
 /* Our own etcd first; what it takes we have said ourselves. */

@@ -7,7 +7,7 @@
 #define AGGREGATOR_SERVE_PRIV_H
 
 #include "aggregator/etcd/managed.h"
-#include "aggregator/rows/http.h"
+#include "aggregator/rows/api/api.h"
 #include "aggregator/serve.h"
 
 #define EXIT_WRONG 1

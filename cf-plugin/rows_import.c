@@ -5,7 +5,7 @@
  * A file is read twice: first to see that it is whole, so that nothing is put
  * of one that is not.  Then it is sent in pieces, cut where no atomic put is cut
  * in two, and no row from its state; a piece whose answer got lost is sent again, which does no harm
- * (aggregator/rows/http_import.c).
+ * (aggregator/rows/api/import.c).
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -12,7 +12,7 @@
 
 #include "aggregator/etcd/managed.h"
 #include "aggregator/etcd/token.h"
-#include "aggregator/rows/engine.h"
+#include "aggregator/rows/engine/engine.h"
 
 /* What the joiner says. */
 struct admit_request {

@@ -14,7 +14,7 @@
 #ifndef AGGREGATOR_ROWS_CHECKS_H
 #define AGGREGATOR_ROWS_CHECKS_H
 
-#include "aggregator/rows/engine.h"
+#include "aggregator/rows/engine/engine.h"
 #include "aggregator/rows/host.h"
 #include "aggregator/rows/owner.h"
 #include "middlepipe/aggregator.h"

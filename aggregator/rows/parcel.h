@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Parcels: puts that a member takes to the owner of their rows, many in one request
- * (POST /v1/parcels), and what is answered to each.  http_send.c writes the one and
- * reads the other, http_receive.c vice versa.
+ * (POST /v1/parcels), and what is answered to each.  api/send.c writes the one and
+ * reads the other, api/receive.c vice versa.
  *
  *	a put        offset  bytes
  *	             0       4   bytes that follow

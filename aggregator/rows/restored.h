@@ -15,7 +15,7 @@
 #ifndef AGGREGATOR_ROWS_RESTORED_H
 #define AGGREGATOR_ROWS_RESTORED_H
 
-#include "aggregator/rows/engine.h"
+#include "aggregator/rows/engine/engine.h"
 #include "aggregator/rows/meta.h"
 
 #define RESTORED_NUMBER_SIZE 9 /* 8 hex digits and a NUL */

@@ -65,7 +65,7 @@ struct row {
 	bool reread;           /* that goes on */
 	bool doubted;          /* it was doubted meanwhile */
 	bool damaged;          /* what is stored of it could not be read, which was said */
-	bool announced;        /* that there is such a row was told to those who wait for rows (http.h) */
+	bool announced;        /* that there is such a row was told to those who wait for rows (api/api.h) */
 };
 
 /* Why a damaged row is not to be had. */

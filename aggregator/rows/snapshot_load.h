@@ -7,7 +7,7 @@
 #ifndef AGGREGATOR_ROWS_SNAPSHOT_LOAD_H
 #define AGGREGATOR_ROWS_SNAPSHOT_LOAD_H
 
-#include "aggregator/rows/engine.h"
+#include "aggregator/rows/engine/engine.h"
 #include "aggregator/rows/snapshot.h"
 #include "lib/list.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Would a check take that state snapshot?  For whoever looks at what is stored
- * (http_check.c), or wants to store what came from elsewhere (http_import.c).
+ * (api/check.c), or wants to store what came from elsewhere (api/import.c).
  *
  * It makes an instance of the half and restores it, in one go: for a large state that
  * takes some 100 ms (docs/aggregator-guide.md).  The loop's thread.

@@ -16,7 +16,7 @@ import aggregator
 import mp
 
 mp.need(aggregator.PROGRAM)
-TABLE = os.path.join(mp.ROOT, "aggregator/rows/http.c")
+TABLE = os.path.join(mp.ROOT, "aggregator/rows/api/api.c")
 TOKENS = os.path.join(mp.workdir(), "tokens.json")
 ANYONE = {"GET /healthz": 200, "GET /readyz": 200, "POST /v1/members/join": 409}  # alone nobody can join it
 

@@ -23,7 +23,7 @@ import mp
 import openapi
 
 DOCUMENT = os.path.join(mp.ROOT, "docs/rows-openapi.yaml")
-TABLE = os.path.join(mp.ROOT, "aggregator/rows/http.c")
+TABLE = os.path.join(mp.ROOT, "aggregator/rows/api/api.c")
 PUT = os.path.join(mp.ROOT, "aggregator/rows/put.h")
 PACKAGES = os.path.join(mp.ROOT, "build/schemathesis")
 EACH = 40  # proper requests of an operation
@@ -77,8 +77,8 @@ def test_document():
 def test_statuses():
     """Those that the sources name and those that the document has."""
     found = {"505"}  # libmicrohttpd's own
-    for path in sorted(glob.glob(os.path.join(mp.ROOT, "aggregator/rows/*.c")) + glob.glob(os.path.join(mp.ROOT, "aggregator/http/*.c")) +
-                       glob.glob(os.path.join(mp.ROOT, "aggregator/etcd/admit.c"))):
+    for path in sorted(path for part in ("rows/api/*.c", "http/*.c", "etcd/admit.c")
+                       for path in glob.glob(os.path.join(mp.ROOT, "aggregator", part))):
         with open(path) as text:
             for call in re.findall(r"\b\w*(?:answer|refuse|end)\w*\(\w[^;\"]*", text.read()):
                 found |= set(re.findall(r"\b[2-5]\d\d\b", call))

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "aggregator/rows/etcd_answer.h"
-#include "aggregator/rows/etcd_body.h"
+#include "aggregator/rows/engine/etcd_answer.h"
+#include "aggregator/rows/engine/etcd_body.h"
 #include "lib/slice.h"
 #include "tests/fuzz/replay.h"
 

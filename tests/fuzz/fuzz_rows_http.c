@@ -15,9 +15,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "aggregator/rows/engine_sqlite.h"
-#include "aggregator/rows/http.h"
-#include "aggregator/rows/http_lines.h"
+#include "aggregator/rows/api/api.h"
+#include "aggregator/rows/api/lines.h"
+#include "aggregator/rows/engine/sqlite.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/slice.h"

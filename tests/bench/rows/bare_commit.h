@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What SQLite alone does for a put: one row a transaction, with the table, the
- * pragmas and the statement of aggregator/rows/sqlite_file.c, a key as long as a
+ * pragmas and the statement of aggregator/rows/engine/sqlite_file.c, a key as long as a
  * batch's, a value as large as a batch of one cell of 128 bytes.
  *
  * For bare_disk.c and bare_handler.c.  One file a process; one thread.

@@ -16,8 +16,8 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "aggregator/rows/etcd_body.h"
-#include "aggregator/rows/etcd_rpc.h"
+#include "aggregator/rows/engine/etcd_body.h"
+#include "aggregator/rows/engine/etcd_rpc.h"
 #include "aggregator/rows/head.h"
 #include "aggregator/rows/keys.h"
 #include "aggregator/rows/meta.h"

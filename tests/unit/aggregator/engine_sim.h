@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The simulated engine: one store shared by an engine for each simulated member
- * (aggregator/rows/engine.h), on virtual time (tests/lib/sim.h), with faults.
+ * (aggregator/rows/engine/engine.h), on virtual time (tests/lib/sim.h), with faults.
  *
- * Without faults it keeps every promise of engine.h: test_engine_sim.c runs the
+ * Without faults it keeps every promise of aggregator/rows/engine/engine.h: test_engine_sim.c runs the
  * conformance suite over it.  What it hands out is a copy that is overwritten
  * and freed behind the callback, so that who keeps a pointer is found.
  *
@@ -21,7 +21,7 @@
 #ifndef TESTS_UNIT_AGGREGATOR_ENGINE_SIM_H
 #define TESTS_UNIT_AGGREGATOR_ENGINE_SIM_H
 
-#include "aggregator/rows/engine.h"
+#include "aggregator/rows/engine/engine.h"
 #include "tests/lib/sim.h"
 #include "tests/unit/aggregator/sim_map.h"
 

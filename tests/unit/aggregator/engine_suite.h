@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The promises of aggregator/rows/engine.h, checked on any engine: the
+ * The promises of aggregator/rows/engine/engine.h, checked on any engine: the
  * conformance suite.  A test binary opens an empty engine and runs suite_run();
  * what only that engine can do it tests itself, with the helpers below.
  *
@@ -14,7 +14,7 @@
 #include <string.h>
 #include <uv.h>
 
-#include "aggregator/rows/engine.h"
+#include "aggregator/rows/engine/engine.h"
 #include "lib/slice.h"
 #include "tests/lib/tap.h"
 

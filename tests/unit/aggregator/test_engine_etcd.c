@@ -4,7 +4,7 @@
  * limits, pages, compaction, leases, no space, and an etcd that stands still, dies,
  * comes back, or comes back as another one.
  */
-#include "aggregator/rows/engine_etcd.h"
+#include "aggregator/rows/engine/etcd.h"
 #include "lib/base64.h"
 #include "tests/unit/aggregator/engine_suite.h"
 #include "tests/unit/aggregator/etcd_group.h"

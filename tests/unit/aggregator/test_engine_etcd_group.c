@@ -3,7 +3,7 @@
  * The etcd engine on three members: the leader dies, the nearest dies, the majority
  * dies.  What was COMMITTED is there, once; what was REFUSED is not.
  */
-#include "aggregator/rows/engine_etcd.h"
+#include "aggregator/rows/engine/etcd.h"
 #include "tests/unit/aggregator/engine_suite.h"
 #include "tests/unit/aggregator/etcd_group.h"
 

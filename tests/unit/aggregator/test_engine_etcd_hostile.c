@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-#include "aggregator/rows/engine_etcd.h"
+#include "aggregator/rows/engine/etcd.h"
 #include "tests/unit/aggregator/engine_suite.h"
 #include "tests/unit/aggregator/etcd_group.h"
 #include "tests/unit/aggregator/hostile_etcd.h"

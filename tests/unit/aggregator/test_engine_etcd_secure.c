@@ -4,8 +4,8 @@
  * openssl, users by etcdctl.  Where users log in, etcd's gateway takes no client
  * certificate that has a common name.
  */
-#include "aggregator/rows/engine_etcd.h"
-#include "aggregator/rows/etcd_answer.h"
+#include "aggregator/rows/engine/etcd.h"
+#include "aggregator/rows/engine/etcd_answer.h"
 #include "lib/slice.h"
 #include "tests/unit/aggregator/engine_suite.h"
 #include "tests/unit/aggregator/etcd_group.h"

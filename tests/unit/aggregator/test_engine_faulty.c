@@ -7,7 +7,7 @@
  * doubles it, a read or a crash tells.  Each operation of the disk is hit once in
  * each way, then seeds draw where, how and how long.
  */
-#include "aggregator/rows/engine_sqlite.h"
+#include "aggregator/rows/engine/sqlite.h"
 
 #include <errno.h>
 

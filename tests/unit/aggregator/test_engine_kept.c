@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What was acknowledged and is not there any more: the embedded engine says so, and serves
- * nothing until somebody accepts that loss (sqlite_kept.h).
+ * nothing until somebody accepts that loss (aggregator/rows/engine/sqlite_kept.h).
  *
  * The files are those of a process that was killed (a copy of them while the engine has them
  * open), or of a power failure (the same with a mark of some time before, or none); then each is
@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "aggregator/rows/engine_sqlite.h"
+#include "aggregator/rows/engine/sqlite.h"
 #include "tests/unit/aggregator/engine_suite.h"
 
 #define PUTS 10

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The simulated engine under thousands of seeds: whatever goes wrong, the promises
- * of engine.h hold.  Members count up, each with a watch; the truth is the store's
+ * of aggregator/rows/engine/engine.h hold.  Members count up, each with a watch; the truth is the store's
  * log.  Each kind of fault has to have happened.
  *
  * `test_engine_sim_many SEED` replays one.

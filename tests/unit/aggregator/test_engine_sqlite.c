@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "aggregator/rows/engine_sqlite.h"
+#include "aggregator/rows/engine/sqlite.h"
 #include "tests/unit/aggregator/engine_suite.h"
 
 static char folder[] = "/tmp/test_engine_sqlite.XXXXXX";

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "aggregator/rows/engine_sqlite.h"
+#include "aggregator/rows/engine/sqlite.h"
 #include "lib/clock.h"
 #include "lib/slice.h"
 #include "tests/lib/tap.h"

@@ -17,8 +17,10 @@
 #include "cf-plugin/sse.h"
 #include "lib/base64.h"
 #include "lib/clock.h"
+#include "lib/hex.h"
 #include "lib/json.h"
 #include "lib/map.h"
+#include "lib/rows_lives.h"
 
 #define LINE_MAX ((size_t)4 << 20) /* bytes of an event; a cell has 1 MiB */
 #define HEARTBEAT "2000"           /* ms between those that we ask for */
@@ -26,8 +28,7 @@
 #define ROWS_MAX 1000000           /* that a prefix may have */
 #define PAUSE_MIN_MS 50            /* between two connections */
 #define PAUSE_MAX_MS 2000
-#define PAST_MAX 4                 /* lives of a row that are known to have ended */
-#define DIGITS 17                  /* of an incarnation, and a NUL */
+#define DIGITS 16                  /* of an incarnation */
 
 static const char *prefix;
 static bool bytes_only, wait_row;
@@ -64,19 +65,12 @@ static const struct opt_command command = {
 	.exit_codes = ROWS_EXIT_CODES,
 };
 
-/* How far a row was printed. */
-struct position {
-	char incarnation[DIGITS];    /* "": not known */
-	uint64_t next;               /* seq that is wanted next; 0: any */
-	char past[PAST_MAX][DIGITS]; /* by prefix: a member that is behind may tell of them */
-	size_t n_past;               /* that were written, ever */
-};
-
 struct tail {
 	struct rows_api api;
 	struct sse sse;
 	const char *row;          /* NULL: by prefix */
-	struct map rows;          /* names to struct position */
+	struct map rows;          /* names to struct rows_lives, how far each was printed */
+	uint64_t connection;      /* its number, from 1 */
 	bool seen;                /* of one row: the cells before the next one were there */
 	unsigned behind;          /* heartbeats, one after the other, of a row that ends before what was printed */
 	bool gone;                /* it was said that what comes next is, or the row */
@@ -90,9 +84,9 @@ struct tail {
 
 /* ---------------------------------------------------------------------- printing */
 
-static struct position *position_of(struct tail *t, const char *row)
+static struct rows_lives *position_of(struct tail *t, const char *row)
 {
-	struct position *p = map_get(&t->rows, slice_of(row));
+	struct rows_lives *p = map_get(&t->rows, slice_of(row));
 
 	if (p)
 		return p;
@@ -165,49 +159,41 @@ static int lose(struct tail *t, const char *why, json_int_t floor)
 	return end_with(t, -EAGAIN);
 }
 
-static void set_incarnation(struct position *p, const json_t *said)
+/* Which life of the row it is of; 0: it does not say. */
+static uint64_t life_of(const json_t *said)
 {
-	(void)snprintf(p->incarnation, sizeof(p->incarnation), "%s", rows_text(said, "incarnation"));
+	uint64_t incarnation;
+
+	return hex_number(slice_of(rows_text(said, "incarnation")), DIGITS, &incarnation) ? incarnation : 0;
 }
 
-/* By prefix: the row lives again.  False: that was before. */
-static bool enter(struct position *p, const json_t *cell)
+/* Of one row it is known in which life it is followed. */
+static bool is_other_life(struct rows_lives *p, const json_t *said)
 {
-	const char *incarnation = rows_text(cell, "incarnation");
-
-	if (!strcmp(p->incarnation, incarnation))
-		return true;
-	for (size_t i = 0; i < PAST_MAX && i < p->n_past; i++)
-		if (!strcmp(p->past[i], incarnation))
-			return false;
-	if (p->incarnation[0])
-		memcpy(p->past[p->n_past++ % PAST_MAX], p->incarnation, DIGITS);
-	set_incarnation(p, cell);
-	p->next = 0;
-	return true;
+	if (!p->now.incarnation)
+		p->now.incarnation = life_of(said);
+	return p->now.incarnation != life_of(said);
 }
 
 static int take_cell(struct tail *t, const json_t *cell)
 {
-	struct position *p = position_of(t, rows_text(cell, "row"));
+	struct rows_lives *p = position_of(t, rows_text(cell, "row"));
 	uint64_t seq = (uint64_t)rows_number(cell, "seq");
 
 	if (!p)
 		return end_with(t, cli_fail(&command, CLI_FAILED, "too many rows, or out of memory"));
-	if (!t->row && !enter(p, cell))
+	if (!t->row && !rows_lives_enter(p, life_of(cell), t->connection))
 		return 0;
-	if (!p->incarnation[0])
-		set_incarnation(p, cell);
-	else if (strcmp(p->incarnation, rows_text(cell, "incarnation")))
+	if (is_other_life(p, cell))
 		return lose(t, "the row was made again", 0);
-	if (seq < p->next)
+	if (seq < p->now.next)
 		return 0; /* by prefix every connection begins at the floors */
-	if (t->row && p->next && seq > p->next)
+	if (t->row && p->now.next && seq > p->now.next)
 		return end_with(t, cli_fail(&command, CLI_FAILED, "cell %" PRIu64 " came where %" PRIu64
-					    " was due: that must not be", seq, p->next));
+					    " was due: that must not be", seq, p->now.next));
 	if (print_cell(t, cell))
 		return end_with(t, cli_fail(&command, CLI_FAILED, "cell %" PRIu64 " is not base64", seq));
-	p->next = seq + 1;
+	p->now.next = seq + 1;
 	t->seen = true;
 	t->printed++;
 	return count && t->printed >= (uint64_t)count ? end_with(t, CLI_OK) : 0;
@@ -216,15 +202,13 @@ static int take_cell(struct tail *t, const json_t *cell)
 /* Of one row it tells which life of it this is, and whether it ends before what was printed. */
 static int take_heartbeat(struct tail *t, const json_t *beat)
 {
-	struct position *p = t->row && rows_text(beat, "row")[0] ? position_of(t, t->row) : NULL;
+	struct rows_lives *p = t->row && rows_text(beat, "row")[0] ? position_of(t, t->row) : NULL;
 
 	if (!p)
 		return 0;
-	if (!p->incarnation[0])
-		set_incarnation(p, beat);
-	else if (strcmp(p->incarnation, rows_text(beat, "incarnation")))
+	if (is_other_life(p, beat))
 		return lose(t, "the row was made again", 0);
-	t->behind = t->seen && p->next > (uint64_t)rows_number(beat, "highest") + 1 ? t->behind + 1 : 0;
+	t->behind = t->seen && p->now.next > (uint64_t)rows_number(beat, "highest") + 1 ? t->behind + 1 : 0;
 	return t->behind > 1 ? lose(t, "the row ends before what was printed", 0) : 0;
 }
 
@@ -268,27 +252,27 @@ static int on_part(void *ctx, struct mp_str part)
 
 static void stream_path(struct tail *t, struct buf *out)
 {
-	struct position *p = t->row ? position_of(t, t->row) : NULL;
+	struct rows_lives *p = t->row ? position_of(t, t->row) : NULL;
 
 	buf_init(out, ROWS_PATH_MAX);
 	(void)buf_printf(out, "/v1/subscribe?heartbeat=" HEARTBEAT "&%s=", t->row ? "row" : "prefix");
 	control_escape(out, t->row ? t->row : prefix);
-	if (p && p->next)
-		(void)buf_printf(out, "&from=%" PRIu64, p->next);
-	if (p && p->incarnation[0])
-		(void)buf_printf(out, "&incarnation=%s", p->incarnation);
+	if (p && p->now.next)
+		(void)buf_printf(out, "&from=%" PRIu64, p->now.next);
+	if (p && p->now.incarnation)
+		(void)buf_printf(out, "&incarnation=%016" PRIx64, p->now.incarnation);
 	if (p && wait_row)
 		(void)buf_add_str(out, "&create=wait");
 }
 
 /* Is it gone?  -EAGAIN: the member was behind, or nobody knows; else what to end with. */
-static int judge(const struct tail *t, const struct position *p, const struct http_reply *reply)
+static int judge(const struct tail *t, const struct rows_lives *p, const struct http_reply *reply)
 {
 	CLEANUP_JSON json_t *row = NULL;
 	uint64_t floor, highest;
 	bool older;
 
-	if (reply->status == 404 && (p->incarnation[0] || !wait_row))
+	if (reply->status == 404 && (p->now.incarnation || !wait_row))
 		return cli_fail(&command, ROWS_NOT_THERE, "%s", t->why.text);
 	if (reply->status == 401 || reply->status == 403)
 		return rows_refused(&t->api, reply);
@@ -296,9 +280,9 @@ static int judge(const struct tail *t, const struct position *p, const struct ht
 		return -EAGAIN;
 	floor = (uint64_t)rows_number(row, "floor");
 	highest = (uint64_t)rows_number(row, "highest");
-	if ((p->incarnation[0] && strcmp(p->incarnation, rows_text(row, "incarnation"))) || (p->next && p->next < floor))
+	if ((p->now.incarnation && p->now.incarnation != life_of(row)) || (p->now.next && p->now.next < floor))
 		return cli_fail(&command, ROWS_NOT_THERE, "%s", t->why.text);
-	older = t->seen && p->next > highest + 1;
+	older = t->seen && p->now.next > highest + 1;
 	return older ? cli_fail(&command, ROWS_NOT_THERE, "cells that were seen are not there: an older state of the row "
 				"was restored") : -EAGAIN;
 }
@@ -306,7 +290,7 @@ static int judge(const struct tail *t, const struct position *p, const struct ht
 /* What the row itself says. */
 static int ask_row(struct tail *t)
 {
-	struct position *p = position_of(t, t->row);
+	struct rows_lives *p = position_of(t, t->row);
 	struct http_reply reply;
 	struct err err = { 0 };
 	struct buf path;
@@ -350,6 +334,7 @@ static void follow(struct tail *t)
 	sse_reset(&t->sse);
 	t->code = -EAGAIN;
 	t->alive = t->gone = false;
+	t->connection++;
 	stream_path(t, &path);
 	call.path = buf_str(&path);
 	rc = rows_send(&t->api, t->api.at, &call, &reply, &err);
@@ -392,17 +377,17 @@ static int follow_all(struct tail *t)
 /* ------------------------------------------------------------------------- start */
 
 /* So many before the end, in that life of the row. */
-static void begin(struct tail *t, struct position *p, const json_t *row)
+static void begin(struct tail *t, struct rows_lives *p, const json_t *row)
 {
 	json_int_t highest = rows_number(row, "highest"), floor = rows_number(row, "floor");
 
-	p->next = (uint64_t)(highest + 1 - floor > last ? highest + 1 - last : floor);
-	set_incarnation(p, row);
+	p->now.next = (uint64_t)(highest + 1 - floor > last ? highest + 1 - last : floor);
+	p->now.incarnation = life_of(row);
 	t->seen = true;
 }
 
 /* The row's answer: where to begin.  One that is waited for may not be there, or not be known yet. */
-static int take_row(struct tail *t, struct position *p, const struct http_reply *reply)
+static int take_row(struct tail *t, struct rows_lives *p, const struct http_reply *reply)
 {
 	CLEANUP_JSON json_t *row = NULL;
 
@@ -417,7 +402,7 @@ static int take_row(struct tail *t, struct position *p, const struct http_reply 
 /* Where to begin in one row: --from, or so many before the end. */
 static int find_start(struct tail *t)
 {
-	struct position *p = position_of(t, t->row);
+	struct rows_lives *p = position_of(t, t->row);
 	struct http_reply reply;
 	struct err err = { 0 };
 	struct buf path;
@@ -425,7 +410,7 @@ static int find_start(struct tail *t)
 
 	if (!p)
 		return cli_fail(&command, CLI_FAILED, "out of memory");
-	p->next = from > 0 ? (uint64_t)from : 0;
+	p->now.next = from > 0 ? (uint64_t)from : 0;
 	if (from > 0)
 		return CLI_OK;
 	code = rows_path(&t->api, &path, t->row, "");

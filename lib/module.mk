@@ -12,6 +12,6 @@ LIB_SRC += lib/arena.c lib/chain.c lib/chain_match.c lib/chain_value.c
 UNIT_TESTS += tests/unit/lib/test_arena.c tests/unit/lib/test_chain.c
 LIB_SRC += lib/data_dir.c lib/export.c
 UNIT_TESTS += tests/unit/lib/test_data_dir.c tests/unit/lib/test_export.c
-LIB_SRC += lib/rows_client.c lib/rows_frames.c lib/rows_get.c lib/rows_put.c lib/rows_read.c lib/rows_request.c \
+LIB_SRC += lib/rows_client.c lib/rows_frames.c lib/rows_get.c lib/rows_lives.c lib/rows_put.c lib/rows_read.c lib/rows_request.c \
 	lib/rows_retry.c lib/rows_subscribe.c
-UNIT_TESTS += tests/unit/lib/test_rows_client.c tests/unit/lib/test_rows_frames.c tests/unit/lib/test_rows_retry.c
+UNIT_TESTS += tests/unit/lib/test_rows_client.c tests/unit/lib/test_rows_frames.c tests/unit/lib/test_rows_lives.c tests/unit/lib/test_rows_retry.c

@@ -20,6 +20,7 @@
 #include "lib/json.h"
 #include "lib/rows_client_priv.h"
 #include "lib/rows_frames.h"
+#include "lib/rows_lives.h"
 #include "lib/slice.h"
 
 #define HEARTBEAT_MS 5000
@@ -28,15 +29,6 @@
 #define BYTES_MAX ((size_t)8 << 20) /* that came and were not looked at: a round brings 1 MiB */
 #define ROWS_MAX 100000             /* of a prefix */
 #define BUSY_MS 100                 /* a member that cannot serve it is left alone for so long */
-#define PAST_MAX 4                  /* lives of a row that are known to have ended */
-
-/* How far a row is, by prefix. */
-struct place {
-	uint64_t incarnation, next;
-	uint64_t connection;     /* its number when the latest cell came */
-	uint64_t past[PAST_MAX]; /* a member that is behind may tell of them */
-	size_t n_past;           /* that were written, ever */
-};
 
 struct rows_subscription {
 	struct list link;           /* in client->subscriptions */
@@ -53,12 +45,12 @@ struct rows_subscription {
 	bool seen;                  /* the cells before `next` were there, in that incarnation */
 	unsigned ahead;             /* heartbeats, one behind the other, of a row that ends before `next` */
 	uint64_t told;              /* the highest seq of which a heartbeat was told; of one row only */
-	struct map places;          /* struct place by name; owned */
+	struct map places;          /* by prefix: struct rows_lives by name; owned */
 	struct http_task *task;     /* the stream */
 	struct rowc_request *asking; /* the row itself */
 	struct buf bytes;           /* of the stream, or of a refusal */
 	bool streams;               /* they are frames */
-	uint64_t connection;        /* number of the stream */
+	uint64_t connection;        /* number of the stream, from 1 */
 	uint64_t alive_at;          /* when something came last */
 	uint32_t tries;             /* connections since the last cell or heartbeat */
 	size_t member;              /* of the stream */
@@ -288,9 +280,9 @@ static enum next row_cell(struct rows_subscription *sub, const struct rows_frame
 }
 
 /* NULL without memory, or when there are too many. */
-static struct place *place_of(struct rows_subscription *sub, struct mp_str row)
+static struct rows_lives *place_of(struct rows_subscription *sub, struct mp_str row)
 {
-	struct place *place = map_get(&sub->places, row);
+	struct rows_lives *place = map_get(&sub->places, row);
 
 	if (place)
 		return place;
@@ -302,26 +294,11 @@ static struct place *place_of(struct rows_subscription *sub, struct mp_str row)
 	return place;
 }
 
-/* The row lives again.  False: that was before. */
-static bool enter(struct place *place, uint64_t incarnation)
-{
-	if (place->incarnation == incarnation)
-		return true;
-	for (size_t i = 0; i < PAST_MAX && i < place->n_past; i++)
-		if (place->past[i] == incarnation)
-			return false;
-	if (place->incarnation)
-		place->past[place->n_past++ % PAST_MAX] = place->incarnation;
-	place->incarnation = incarnation;
-	place->next = 0;
-	return true;
-}
-
 static enum next prefix_cell(struct rows_subscription *sub, const struct rows_frame *frame)
 {
 	const struct rows_ended many = { .outcome = ROWS_REJECTED, .why = "too many rows begin so" };
-	struct place *place = place_of(sub, frame->row);
-	bool first;
+	struct rows_lives *place = place_of(sub, frame->row);
+	bool first, gap;
 
 	if (!slice_starts(frame->row, buf_slice(&sub->name)))
 		return BREAK;
@@ -329,19 +306,17 @@ static enum next prefix_cell(struct rows_subscription *sub, const struct rows_fr
 		sub_end(sub, &many);
 		return GO_ON;
 	}
-	if (!enter(place, frame->incarnation) || frame->seq < place->next) {
-		place->connection = sub->connection;
-		return GO_ON;
-	}
 	first = place->connection != sub->connection;
-	if (place->next && frame->seq > place->next && !first)
+	if (!rows_lives_enter(place, frame->incarnation, sub->connection) || frame->seq < place->now.next)
+		return GO_ON;
+	gap = place->now.next && frame->seq > place->now.next;
+	if (gap && !first)
 		return BREAK;
-	place->connection = sub->connection;
-	if (place->next && frame->seq > place->next && sub->calls.missed)
+	if (gap && sub->calls.missed)
 		sub->calls.missed(sub->calls.ctx, frame->row, frame->seq);
 	if (sub->dead)
 		return GO_ON;
-	place->next = frame->seq + 1;
+	place->now.next = frame->seq + 1;
 	tell_cell(sub, frame);
 	return GO_ON;
 }

@@ -186,6 +186,10 @@ def part_prefix():
     out = rows(one, "tail", "--prefix", "r", "--count", "3", "--json")[1]
     mp.is_([(told["incarnation"], told["seq"]) for told in map(json.loads, out.splitlines())],
            [(ONE, 1), (TWO, 1), (TWO, 2)], "by prefix: a member that is behind tells of an earlier life, not twice")
+    one = tailed(row(), stream(cell(1, TWO)), stream(cell(1), cell(2), cell(1, TWO), cell(2, TWO)), stream(cell(3), cell(3, TWO)))
+    out = rows(one, "tail", "--prefix", "r", "--count", "5", "--json")[1]
+    mp.is_([(told["incarnation"], told["seq"]) for told in map(json.loads, out.splitlines())],
+           [(TWO, 1), (ONE, 1), (ONE, 2), (TWO, 2), (TWO, 3)], "one that tells of an earlier life only does not end the present one")
 
 
 # ------------------------------------------------------------------------- texts

@@ -426,15 +426,15 @@ def test_prefixes():
                stream(cell(1), cell(2), cell(1, row=b"p/b"), cell(3), end),  # all over again
                stream(cell(5), end),                                         # the floor has moved
                stream(cell(1, 0xee), cell(2, 0xee), end),                    # the row was made again
-               stream(cell(5), cell(6), cell(1, 0xee), cell(3, 0xee)),       # a member that is behind, and a gap
-               stream(cell(1, 0xee), cell(2, 0xee), cell(3, 0xee))]          # from now on
+               stream(cell(5), cell(6), cell(1, 0xee), cell(3, 0xee), end),  # a member that was behind, and shows what came behind what
+               stream(cell(5), cell(7), cell(3, 0xee), cell(4, 0xee))]       # that life is over
     fake = Fake(lambda method, path, fields: streams.pop(0) if len(streams) > 1 else streams[0])
     client = Driver([fake.url], "--heartbeat", "1s")  # longer than a stall: each stream is given once
     reader = client.do("prefix", "p/")
-    mp.wait_for(lambda: len(client.cells(reader)) >= 8, "all cells")
+    mp.wait_for(lambda: len(client.cells(reader)) >= 10, "all cells")
     told = [(one.get("row"), one.get("seq"), one.get("missed")) for one in client.all(reader) if "beat" not in one]
     mp.is_(told, [("p/a", 1, None), ("p/a", 2, None), ("p/b", 1, None), ("p/a", 3, None), ("p/a", None, 5), ("p/a", 5, None),
-                  ("p/a", 1, None), ("p/a", 2, None), ("p/a", 3, None)],
+                  ("p/a", 1, None), ("p/a", 2, None), ("p/a", 6, None), ("p/a", 3, None), ("p/a", 4, None)],
            "a prefix: each cell once over repetitions, moved floors, new lives and members that are behind")
     mp.is_(client.close(), 0, "nothing is left open")
     fake = Fake(lambda method, path, fields: stream(frame(2, 9, row=b"p/a"), frame(2, 3, row=b"p/b"), cell(1)))

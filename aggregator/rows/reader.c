@@ -93,10 +93,13 @@ static struct row *take_head(struct reader *reader, size_t place, struct mp_str 
 	struct row *row = reader->row[place];
 	struct key key;
 
+	if (!row && key_parse(reader->reads[place], copy_prefix(reader->copy), &key) < 0)
+		return NULL;
+	if (!row) /* the copy may have heard of it meanwhile */
+		row = copy_row(reader->copy, (struct mp_str){ key.name, key.name_size });
 	if (!row && !text.ptr)
 		return &reader->nobody;
-	if (!row && (key_parse(reader->reads[place], copy_prefix(reader->copy), &key) < 0 ||
-		     copy_row_make(reader->copy, (struct mp_str){ key.name, key.name_size }, &row) < 0))
+	if (!row && copy_row_make(reader->copy, (struct mp_str){ key.name, key.name_size }, &row) < 0)
 		return NULL;
 	if (row->revision < revision && row_head_is(row, text))
 		row->revision = revision;

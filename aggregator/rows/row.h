@@ -59,13 +59,13 @@ struct row {
 	struct list followers; /* subscriptions that want its cells (subscribe.h) */
 	struct list touched;   /* in the copy's list while a transaction is taken in */
 	struct list doubt;     /* in the copy's list of rows to be read again */
+	uint64_t announced;    /* incarnation that was told to those who wait for rows (api/api.h); 0: none */
 	uint64_t suspect;      /* `revision` when the head was first found to differ from the engine's */
 	bool reading;          /* the first batch may begin anywhere: it is read from the start */
 	bool doubtful;         /* not what is stored, or not all of it: to be read again */
 	bool reread;           /* that goes on */
 	bool doubted;          /* it was doubted meanwhile */
 	bool damaged;          /* what is stored of it could not be read, which was said */
-	bool announced;        /* that there is such a row was told to those who wait for rows (api/api.h) */
 };
 
 /* Why a damaged row is not to be had. */

@@ -65,7 +65,8 @@ def test_calls(one):
 
 def test_hope(one):
     """A read that waits for a cell of a row that nobody has made."""
-    mp.is_(one.get("/v1/rows/hoped?at_least=2&wait=50")[0], 404, "it waits in vain")
+    status, fields, body = one.call("GET", "/v1/rows/hoped?at_least=2&wait=50")
+    mp.is_((status, json.loads(body)["error"], fields["Middlepipe-Base"]), (404, "no such row", "-:0"), "it waits in vain")
     asking = []
     for path in ("?", "/cells?", "?stale=ok&"):
         host, port = one.address.rsplit(":", 1)

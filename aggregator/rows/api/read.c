@@ -48,14 +48,19 @@ static void on_timer_closed(uv_handle_t *handle)
 	finish(handle->data);
 }
 
-/* Whoever wants to put into it now has its base. */
+/* Whoever wants to put into it now has its base; row NULL: there never was one. */
 static void answer_absent(struct asked *a, const struct row *row)
 {
-	const struct base base = base_of(row);
+	const struct base base = row ? base_of(row) : (struct base){ .kind = BASE_ABSENT };
 	char text[48];
 	const struct http_field fields[] = { { "Middlepipe-Base", rows_base_text(&base, text) }, { NULL, NULL } };
 
 	http_answer_error_fields(a->req, 404, fields, "not_there", "no such row");
+}
+
+static void answer_too_low(struct asked *a)
+{
+	http_answer_error(a->req, 404, "not_there", "the row has no cell %" PRIu64 " yet", a->at_least);
 }
 
 static void show(struct asked *a, struct row *row)
@@ -99,7 +104,10 @@ static void on_timer(uv_timer_t *timer)
 {
 	struct asked *a = timer->data;
 
-	http_answer_error(a->req, 404, "not_there", "the row has no cell %" PRIu64 " yet", a->at_least);
+	if (a->hopes)
+		answer_absent(a, copy_row(group_copy(a->http->group), a->read.name));
+	else
+		answer_too_low(a);
 	end_wait(a);
 }
 
@@ -177,7 +185,7 @@ static void on_read(struct read *read, struct row *row, const char *why)
 		wait_for(a, row);
 		return;
 	} else if (a->at_least && row_exists(row) && row->applied < a->at_least) {
-		http_answer_error(a->req, 404, "not_there", "the row has no cell %" PRIu64 " yet", a->at_least);
+		answer_too_low(a);
 	} else {
 		show(a, row);
 	}

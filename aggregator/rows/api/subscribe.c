@@ -338,13 +338,16 @@ static void add_row(struct stream *s, struct row *row)
 		stream_end(s, "gone", "the row's floor has passed what was to come first", row->head.floor);
 }
 
-/* For each change of each row: only a row that has come concerns those who wait, many as they may be. */
+/*
+ * For each change of each row: only a row that has come concerns those who wait, many as they may be.
+ * Its end and its next life may come as one change.
+ */
 void rows_streams_row(struct rows_http *http, struct row *row)
 {
-	bool before = row->announced;
+	uint64_t before = row->announced;
 
-	row->announced = row_exists(row);
-	if (before || !row->announced)
+	row->announced = row_exists(row) ? row->head.incarnation : 0;
+	if (!row->announced || row->announced == before)
 		return;
 	LIST_FOR_EACH_SAFE(link, &http->waiting)
 		add_row(LIST_ENTRY_OF(link, struct stream, wait_link), row);

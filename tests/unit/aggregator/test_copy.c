@@ -506,6 +506,25 @@ static void test_no_place(void)
 	end();
 }
 
+/* The watch may be ahead of an answer that says that there is no such row. */
+static void test_heard_of_meanwhile(void)
+{
+	static struct one one;
+
+	begin(MANY);
+	answer(5);
+	answer(5);
+	n_got = 0;
+	read_one(&one, 0);
+	(void)reader_wake(w.reader);
+	add_head(MP_LIT("r000"), 0, 1);
+	tell(7);
+	answer(6);
+	ok(n_got == 1 && got[0] && got[0] == copy_row(w.copy, MP_LIT("r000")) && row_exists(got[0]),
+	   "a row that has come meanwhile is not said not to be there");
+	end();
+}
+
 int main(void)
 {
 	test_event_while_read_anew();
@@ -517,5 +536,6 @@ int main(void)
 	test_owners();
 	test_more_than_fit();
 	test_no_place();
+	test_heard_of_meanwhile();
 	return done();
 }

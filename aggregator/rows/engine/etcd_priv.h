@@ -87,6 +87,7 @@ struct etcd {
 	void (*lease_lost)(void *ctx);        /* or NULL */
 	void *ctx;                            /* of lease_lost */
 	uint64_t cluster;                     /* 0: not known yet */
+	size_t each;                          /* bytes of an item of the last range that had to end by bytes; 0: there was none */
 	uint64_t seen;                        /* highest revision of a linearizable answer */
 	struct list waiting;                  /* calls: for an endpoint */
 	struct list flying;                   /* calls: sent */

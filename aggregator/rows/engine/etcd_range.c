@@ -2,7 +2,8 @@
 /*
  * Ranges of the etcd engine, page by page at one revision: etcd makes an answer
  * in memory before it sends it, and nobody knows how large it will be.  The first
- * page is small, later ones as large as the items before say.  See etcd_priv.h.
+ * page is small, later ones as large as the items before say; of a range that may end
+ * when it has its bytes those of the last such range count.  See etcd_priv.h.
  */
 #include "aggregator/rows/engine/etcd_priv.h"
 
@@ -38,15 +39,25 @@ static bool page_body(struct etcd_call *call)
 									 .last_first = range->last_first });
 }
 
+/* Items that make as many bytes as are wanted at once. */
+static size_t page_wish(const struct engine_range *range, size_t each)
+{
+	size_t limit = (range->bytes && range->bytes < PAGE_BYTES ? range->bytes : PAGE_BYTES) / each;
+
+	return limit < 1 ? 1 : limit > PAGE_ITEMS ? PAGE_ITEMS : limit;
+}
+
 bool etcd_range_begin(struct etcd_call *call, const struct engine_range *range)
 {
+	size_t each = range->bytes ? call->ask.etcd->each : 0, wish = each ? page_wish(range, each) : PAGE_FIRST;
+
 	call->range = *range;
 	if (buf_add_slice(&call->keys, range->from) || buf_add_slice(&call->keys, range->end))
 		return false;
 	call->range.from = slice_make(call->keys.ptr, range->from.len);
 	call->range.end = slice_make(call->keys.ptr + range->from.len, range->end.len);
 	call->page = call->range;
-	call->page.limit = PAGE_FIRST;
+	call->page.limit = wish < PAGE_FIRST ? wish : PAGE_FIRST;
 	call->ask.stale = call->ask.leaderless = range->stale;
 	return page_body(call);
 }
@@ -72,13 +83,17 @@ static bool items_fit(const struct etcd_call *call)
 	return true;
 }
 
+/* Bytes of an item, on average, of an answer that has some. */
+static size_t item_size(const struct etcd_answer *a)
+{
+	return 1 + etcd_answer_size(a) / a->n_items;
+}
+
 /* Begins behind the last item, or ends before it. */
 static bool page_next(struct etcd_call *call)
 {
 	const struct etcd_answer *a = &call->ask.answer;
-	size_t n = a->n_items - call->page_first, each = 1 + etcd_answer_size(a) / a->n_items;
-	size_t wish = call->range.bytes && call->range.bytes < PAGE_BYTES ? call->range.bytes : PAGE_BYTES;
-	size_t limit = wish / each < 4 * n ? wish / each : 4 * n;
+	size_t more = 4 * (a->n_items - call->page_first), wish = page_wish(&call->range, item_size(a));
 
 	buf_reset(&call->last);
 	(void)buf_add_slice(&call->last, etcd_item_key(a, a->n_items - 1)); /* seen below */
@@ -90,7 +105,7 @@ static bool page_next(struct etcd_call *call)
 		call->page.end = buf_slice(&call->last);
 	else
 		call->page.from = buf_slice(&call->last);
-	call->page.limit = limit < 1 ? 1 : limit > PAGE_ITEMS ? PAGE_ITEMS : limit;
+	call->page.limit = wish < more ? wish : more;
 	call->page.revision = call->page.revision ? call->page.revision : call->revision;
 	call->deadline = uv_now(call->ask.etcd->loop) + call->ask.etcd->timeout_ms;
 	call->tries = 0;
@@ -110,6 +125,8 @@ static bool page_answered(struct etcd_call *call)
 	if (!call->page_first)
 		call->revision = a->revision;
 	call->more = a->more;
+	if (call->range.bytes && a->n_items)
+		call->ask.etcd->each = item_size(a);
 	if (a->more && !enough) {
 		if (page_next(call))
 			return false;

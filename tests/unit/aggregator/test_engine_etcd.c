@@ -173,6 +173,8 @@ static void test_pages(void)
 	ok(p.n == 40 && p.bytes == 40 * BIG && !p.wrong, "and downwards");
 	p = read_range(&(struct engine_range){ .from = MP_LIT("big/"), .end = MP_LIT("big0"), .bytes = 18 * BIG });
 	ok(p.n >= 18 && p.n < 30 && p.more && !p.wrong, "or about as much as was asked for: %zu", p.n);
+	p = read_range(&(struct engine_range){ .from = MP_LIT("big/20"), .end = MP_LIT("big0"), .bytes = 2 * BIG });
+	ok(p.n == 2 && p.more && !p.wrong, "the next one begins with what an item had: %zu", p.n);
 }
 
 /* libcurl must not let an answer of some pieces lie until something else happens. */

@@ -205,9 +205,9 @@ static int to_part(struct rows_api *api, struct taker *t, const char *path, cons
 	code = receive(api, t, path);
 	if (!code)
 		code = keep(t->out, part, name);
-	fclose(t->out); /* what it says no longer matters: it was synced */
 	if (code)
-		(void)unlink(part);
+		(void)unlink(part); /* before the next one may write it */
+	fclose(t->out); /* what it says no longer matters: it was synced */
 	return code;
 }
 

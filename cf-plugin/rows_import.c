@@ -175,10 +175,11 @@ static void drop_lines(struct importer *im, uint64_t lines)
 	im->piece_line += lines;
 }
 
-/* The token goes where it was meant to go: never in the clear when it was not before. */
-static bool is_as_safe(const char *url, const char *before)
+/* A token goes where it was meant to go: over the network in the clear only when it did so before. */
+static bool is_as_safe(const struct rows_api *api, const char *url)
 {
-	return slice_starts(slice_of(url), MP_LIT("https:")) || !slice_starts(slice_of(before), MP_LIT("https:"));
+	return !api->authorization[0] || slice_starts(slice_of(url), MP_LIT("https:")) ||
+	       slice_starts(slice_of(api->url[0]), MP_LIT("http:"));
 }
 
 /* The row is another member's: it is the next to be asked, for as long as it answers. */
@@ -192,7 +193,7 @@ static void follow_owner(struct importer *im, const char *url)
 			return;
 		}
 	}
-	if (!url[0] || strlen(url) >= sizeof(im->owner) || !is_as_safe(url, api->url[0]) ||
+	if (!url[0] || strlen(url) >= sizeof(im->owner) || !is_as_safe(api, url) ||
 	    (api->n == ROWS_URLS_MAX && api->url[api->n - 1] != im->owner)) {
 		rows_next(api);
 		return;

@@ -31,7 +31,7 @@ struct limits_set {
 	uint64_t row_bytes;
 	uint64_t tenant_bytes;
 	uint64_t puts_per_s; /* into one row; at most LIMIT_RATE_MAX */
-	/* Kept by others, who ask limits_reach() for the text; 0: it has no figure. */
+	/* Kept by others, who ask limits_reach() for the text. */
 	uint64_t rows;        /* of the tenant */
 	uint64_t waiting;     /* puts at one owner */
 	uint64_t transaction; /* bytes */

@@ -49,9 +49,7 @@ static int take(struct snapshot_load *load, const struct engine_answer *answer, 
 		r = snapshot_take(&load->reader, answer->items[i].value, err);
 	if (r < 0 || !answer->more || !answer->n_items)
 		return r;
-	buf_reset(&load->from);
-	(void)buf_add_slice(&load->from, answer->items[answer->n_items - 1].key);
-	return buf_add(&load->from, "", 1); /* the next key there can be */
+	return key_behind(&load->from, engine_last_key(answer));
 }
 
 static void on_parts(void *ctx, const struct engine_answer *answer)

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import sqlite3
+import socket
 import ssl
 import subprocess
 import sys
@@ -536,8 +537,17 @@ def part_tls():
 
 
 def part_tls_elsewhere(trust):
-    """An owner that is told as http: is no place for a token that went by TLS."""
-    def member(owner):
+    """An owner that is told as http: is no place for a token that went by TLS, or to a socket."""
+    class Local(http.server.ThreadingHTTPServer):
+        address_family = socket.AF_UNIX
+
+        def server_bind(self):
+            self.socket.bind(self.server_address)
+
+        def get_request(self):
+            return self.socket.accept()[0], ("local", 0)
+
+    def member(owner, kind=http.server.ThreadingHTTPServer, where=("127.0.0.1", 0)):
         asked = []
 
         class Answer(http.server.BaseHTTPRequestHandler):
@@ -551,10 +561,17 @@ def part_tls_elsewhere(trust):
 
             def log_message(self, *args):
                 pass
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        server = kind(where, Answer)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         return server, asked
     clear, asked = member("")
+    local, _ = member("http://127.0.0.1:%d" % clear.server_address[1], Local, path("local.sock"))
+    words = ("--wait", "500ms", path("tokens.mprows"))
+    code, _, _ = rows(local.server_address, "import", "--token-file", path("all"), *words)
+    mp.is_((code, asked), (5, []), "an owner that would be told by network what a socket was told is not asked")
+    code, _, _ = rows(local.server_address, "import", *words)
+    mp.ok(code == 5 and set(asked) == {None}, "without a token it is")
+    asked.clear()
     secure, _ = member("http://127.0.0.1:%d" % clear.server_address[1])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path("server.pem"), path("server.key"))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Puts of rows that another member owns: they are taken there, with the same
- * key and the base stamped here, or wait until the shard has an owner.  And
- * pings, which go the same way.
+ * key and, of cells, the base stamped here, or wait until the shard has an owner.
+ * And pings, which go the same way.
  *
  * A put is taken to another member once: if that is not the owner either, the
  * put comes back and waits here.  What may have arrived and was not answered is

@@ -40,10 +40,10 @@ mp.need(faultydisk.PROGRAM)
 WHY = smalldisk.enter()
 
 
-def one_more(load, status=201):
-    """Waits for a put that ends so: then others are under way."""
-    before = load.counts.get(status, 0)
-    mp.wait_for(lambda: load.counts.get(status, 0) > before, "one more %d" % status)
+def one_more(load):
+    """Waits for a put that is committed: then others are under way."""
+    before = load.counts.get(201, 0)
+    mp.wait_for(lambda: load.counts.get(201, 0) > before, "one more 201")
 
 
 class Faults:
@@ -67,10 +67,15 @@ class Faults:
     # ------------------------------------------------------------------ room
 
     def full(self, _):
-        """What the files have inside is used first."""
+        """What the files have inside is used first, by a row of our own: the load's need no more than they let go."""
+        def told():
+            for size in (1 << 19, 1 << 14, 100):
+                self.one.put("filler", "x" * size)
+            return self.load.counts.get(507, 0) > before
+        before = self.load.counts.get(507, 0)
         self.disk.fill()
-        one_more(self.load, 507)
-        return self.disk.room
+        mp.wait_for(told, "one more 507")
+        return self.room
 
     def full_killed(self, _):
         """It starts on the full disk, too."""
@@ -78,7 +83,11 @@ class Faults:
         self.one.kill()
         self.disk.fill()
         self.back()
-        return self.disk.room
+        return self.room
+
+    def room(self):
+        self.disk.room()
+        mp.wait_for(lambda: self.one.call("DELETE", "/v1/rows/filler")[0] in (200, 404), "the end of the filler")
 
     # ------------------------------------------------------------------ the VFS
 

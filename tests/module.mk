@@ -95,6 +95,7 @@ FUNCTIONAL_TESTS += \
 	tests/functional/72-rows-audit.t \
 	tests/functional/72-rows-cli.t \
 	tests/functional/72-rows-cli-odd.t \
+	tests/functional/72-rows-cli-safe.t \
 	tests/functional/72-rows-progress.t \
 	tests/functional/72-rows-rights.t \
 	tests/functional/73-rows-cli-group.t \

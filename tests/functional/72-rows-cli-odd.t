@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import aggregator
 import badways
 import mp
+from rowscli import rows
 
 mp.need(mp.MIDDLEPIPE)
 aggregator.forget_environment()
@@ -54,10 +55,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_any
-
-
-def rows(at, command, *words):
-    return mp.middlepipe("rows", command, "--url", at if isinstance(at, str) else at.url, *words)
 
 
 def row(incarnation=ONE, highest=5, floor=1):

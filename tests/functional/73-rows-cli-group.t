@@ -16,6 +16,7 @@ sys.path.insert(0, LIB)
 import aggregator
 import etcd
 import mp
+from rowscli import good, rows
 
 mp.need(mp.MIDDLEPIPE, aggregator.PROGRAM)
 if not etcd.available():
@@ -23,18 +24,6 @@ if not etcd.available():
 for name in ("MIDDLEPIPE_AGGREGATOR", "MIDDLEPIPE_AGGREGATOR_TOKEN_FILE"):
     os.environ.pop(name, None)
 folder = mp.workdir()
-
-
-def rows(members, command, *words, **more):
-    """(exit code, standard output, standard error)"""
-    return mp.middlepipe("rows", command, "--url", ",".join(one.url for one in members), *words, **more)
-
-
-def good(members, command, *words, **more):
-    code, out, err = rows(members, command, *words, **more)
-    if code:
-        raise AssertionError("rows %s %s: %d %s" % (command, words, code, err))
-    return out
 
 
 def start(group, tenant):

@@ -182,8 +182,8 @@ static bool is_as_safe(const struct rows_api *api, const char *url)
 	       slice_starts(slice_of(api->url[0]), MP_LIT("http:"));
 }
 
-/* The row is another member's: it is the next to be asked, for as long as it answers. */
-static void follow_owner(struct importer *im, const char *url)
+/* The row is another member's: it is the next to be asked, for as long as it answers.  Or why says why not. */
+static void follow_owner(struct importer *im, const char *url, struct err *why)
 {
 	struct rows_api *api = &im->api;
 
@@ -193,6 +193,8 @@ static void follow_owner(struct importer *im, const char *url)
 			return;
 		}
 	}
+	if (url[0] && !is_as_safe(api, url))
+		(void)err_set(why, 0, "the row is at %s, where the token would go in the clear: name that by --url", url);
 	if (!url[0] || strlen(url) >= sizeof(im->owner) || !is_as_safe(api, url) ||
 	    (api->n == ROWS_URLS_MAX && api->url[api->n - 1] != im->owner)) {
 		rows_next(api);
@@ -204,12 +206,13 @@ static void follow_owner(struct importer *im, const char *url)
 	api->at = api->n - 1;
 }
 
-/* An answer: CLI_OK: done; -EAGAIN: again, with what is left; or an exit code. */
-static int take_answer(struct importer *im, const struct http_reply *reply)
+/* An answer: CLI_OK: done; -EAGAIN: again, with what is left, and why; or an exit code. */
+static int take_answer(struct importer *im, const struct http_reply *reply, struct err *why)
 {
 	CLEANUP_JSON json_t *document = NULL;
 	uint64_t lines;
 
+	(void)err_set(why, 0, "the aggregators answer with status %d", reply->status);
 	if (json_load_text(buf_slice(&reply->body), PIECE_MAX, 4, &document, NULL) ||
 	    !json_is_integer(json_object_get(document, "lines"))) {
 		if (rows_again(reply->status)) {
@@ -228,7 +231,7 @@ static int take_answer(struct importer *im, const struct http_reply *reply)
 	if (reply->status == 200)
 		return im->piece.len ? cli_fail(&command, CLI_FAILED, "the aggregator took only a part") : CLI_OK;
 	if (!strcmp(rows_text(document, "code"), "elsewhere")) {
-		follow_owner(im, rows_text(document, "owner"));
+		follow_owner(im, rows_text(document, "owner"), why);
 		return -EAGAIN;
 	}
 	if (rows_again(reply->status)) {
@@ -257,9 +260,7 @@ static int attempt(struct importer *im, struct err *why)
 		rows_next(&im->api);
 		return -EAGAIN;
 	}
-	rc = take_answer(im, &reply);
-	if (rc == -EAGAIN)
-		(void)err_set(why, 0, "the aggregators answer with status %d", reply.status);
+	rc = take_answer(im, &reply, why);
 	http_reply_fini(&reply);
 	return rc;
 }

@@ -89,6 +89,8 @@ def test_foreign(seed):
         etcd_up()
         before = load.counts.get(201, 0)
         mp.wait_for(lambda: load.counts.get(201, 0) > before + 30, "more than the backup has", PATIENCE)
+        for one in members:  # who has seen none of it cannot tell
+            mp.wait_for(lambda: one.get("/v1/rows/a")[0] == 200, "a read at " + one.name, PATIENCE)
         etcd_down()
         folders.swap(".old", ".new")
         etcd_up()

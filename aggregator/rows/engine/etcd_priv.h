@@ -88,7 +88,7 @@ struct etcd {
 	void *ctx;                            /* of lease_lost */
 	uint64_t cluster;                     /* 0: not known yet */
 	size_t each;                          /* bytes of an item of the last range that had to end by bytes; 0: there was none */
-	uint64_t seen;                        /* highest revision of a linearizable answer */
+	uint64_t seen;                        /* highest revision of a linearizable answer, or that a watch has told */
 	struct list waiting;                  /* calls: for an endpoint */
 	struct list flying;                   /* calls: sent */
 	size_t n_flying;                      /* of them */

@@ -197,6 +197,8 @@ static void tell_events(struct watch *w)
 			events[i].value = etcd_item_value(&w->answer, i);
 	}
 	w->told = w->answer.items[n - 1].revision;
+	if (w->told > w->etcd->seen)
+		w->etcd->seen = w->told; /* what is told was committed: no answer may be of before */
 	w->calls.events(w->calls.ctx, w->told, events, n);
 	free(events);
 	etcd_answer_take(&w->answer, n);

@@ -25,7 +25,7 @@
 #include "lib/buf.h"
 #include "lib/slice.h"
 
-#define HEADER "1{1=7 2=1 3=9 4=2} " /* of every answer: cluster 7, revision 9 */
+#define HEADER "1{1=7 2=1 3=90 4=2} " /* of every answer: cluster 7, revision 90, behind all events */
 #define ENDLESS (256 << 20) /* bytes; nobody takes so many */
 
 /* What a case sends behind the head of its answer. */

@@ -433,25 +433,38 @@ static void test_restart(void)
 	suite_close();
 }
 
+static void save(void)
+{
+	char command[300];
+
+	etcd_group_kill(&group, 0, SIGTERM);
+	(void)snprintf(command, sizeof(command), "cp -a %s/m0 %s/copy", group.folder, group.folder);
+	ok(etcd_group_run(command), "a backup");
+	etcd_group_start(&group, 0);
+}
+
+static void restore(void)
+{
+	char command[300];
+
+	etcd_group_kill(&group, 0, SIGTERM);
+	(void)snprintf(command, sizeof(command), "cd %s && rm -r m0 && mv copy m0", group.folder);
+	ok(etcd_group_run(command), "is restored");
+	etcd_group_start(&group, 0);
+}
+
 /* The folder is copied, more is put, the copy comes back. */
 static void test_restored(void)
 {
 	static struct suite_watch watch;
 	struct suite_answer answer;
-	char command[300];
 
 	(void)open_engine(5000, 0);
 	(void)suite_put("back/a", "1");
-	etcd_group_kill(&group, 0, SIGTERM);
-	(void)snprintf(command, sizeof(command), "cp -a %s/m0 %s/copy", group.folder, group.folder);
-	ok(etcd_group_run(command), "a backup");
-	etcd_group_start(&group, 0);
+	save();
 	answer = suite_put("back/a", "2");
 	is_int((int)answer.outcome, ENGINE_COMMITTED, "goes on: %s", answer.why);
-	etcd_group_kill(&group, 0, SIGTERM);
-	(void)snprintf(command, sizeof(command), "cd %s && rm -r m0 && mv copy m0", group.folder);
-	ok(etcd_group_run(command), "is restored");
-	etcd_group_start(&group, 0);
+	restore();
 	watch = (struct suite_watch){ .text = "" };
 	(void)suite_watch("back/", "back0", 0, &watch);
 	answer = suite_put("back/a", "3");
@@ -462,6 +475,27 @@ static void test_restored(void)
 	is_int((int)suite_get("back/a").outcome, ENGINE_UNKNOWN, "nor read");
 	suite_until(has_ended, &watch);
 	ok(has_ended(&watch), "nor watched");
+	suite_close();
+}
+
+/* The same, and what was put since was told by a watch only. */
+static void test_restored_watched(void)
+{
+	static struct suite_watch watch;
+	char reply[512] = "";
+
+	(void)open_engine(5000, 0);
+	(void)suite_put("back/b", "1");
+	save();
+	suite_is("back/b", "1", "it is up again");
+	watch = (struct suite_watch){ .text = "" };
+	(void)suite_watch("back/", "back0", 0, &watch);
+	is_int(etcd_group_post(&group, 0, "/v3/kv/put", "{\"key\":\"YmFjay9j\",\"value\":\"MQ==\"}", reply, sizeof(reply)), 200,
+	       "another puts");
+	suite_watched(&watch, "+back/c=1|", "it is told");
+	restore();
+	is_int((int)suite_get("back/b").outcome, ENGINE_UNKNOWN, "nothing is read");
+	ok(health().damaged && strstr(health().text, "backup"), "%s", health().text);
 	suite_close();
 }
 
@@ -550,6 +584,7 @@ int main(void)
 	test_standstill();
 	test_restart();
 	test_restored();
+	test_restored_watched();
 	test_other_cluster();
 	etcd_group_close(&group);
 	if (etcd_group_open(&group, 1, small)) {

@@ -13,6 +13,7 @@
 #include "cf-plugin/table.h"
 #include "lib/http_client.h"
 #include "lib/json.h"
+#include "lib/json_text.h"
 
 #define URL_MAX 16384            /* bytes of a request's URL */
 #define REPLY_MAX ((size_t)64 << 20) /* bytes of a document */
@@ -166,14 +167,12 @@ void control_escape(struct buf *out, const char *text)
 
 json_t *control_json_text(const char *text)
 {
-	json_t *out = json_string(text);
-	char *copy = out ? NULL : slice_dup(slice_of(text));
+	struct buf quoted;
+	json_t *out;
 
-	for (char *at = copy; at && *at; at++)
-		*at = *at & 0x80 ? '?' : *at;
-	if (copy)
-		out = json_string(copy);
-	free(copy);
+	buf_init(&quoted, SIZE_MAX);
+	out = json_text_add(&quoted, slice_of(text)) ? NULL : json_loadb(quoted.ptr, quoted.len, JSON_DECODE_ANY, NULL);
+	buf_fini(&quoted);
 	return out;
 }
 

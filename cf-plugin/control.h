@@ -47,7 +47,7 @@ int control_ask(const struct opt_command *command, const struct control_options 
 /* Appends the text with everything but letters, digits and -._~ as %XX. */
 void control_escape(struct buf *out, const char *text);
 
-/* The text as a JSON string, a new reference; bytes that are not ASCII are question marks in what is no UTF-8. */
+/* The text as a JSON string, a new reference, as json_text_add() writes it; NULL without memory. */
 json_t *control_json_text(const char *text);
 
 /* Prints a document on standard output, indented, or on one line. */

@@ -186,6 +186,7 @@ static bool is_as_safe(const struct rows_api *api, const char *url)
 static void follow_owner(struct importer *im, const char *url, struct err *why)
 {
 	struct rows_api *api = &im->api;
+	bool unsafe = url[0] && !is_as_safe(api, url);
 
 	for (size_t i = 0; i < api->n; i++) {
 		if (!strcmp(api->url[i], url)) {
@@ -193,9 +194,9 @@ static void follow_owner(struct importer *im, const char *url, struct err *why)
 			return;
 		}
 	}
-	if (url[0] && !is_as_safe(api, url))
+	if (unsafe)
 		(void)err_set(why, 0, "the row is at %s, where the token would go in the clear: name that by --url", url);
-	if (!url[0] || strlen(url) >= sizeof(im->owner) || !is_as_safe(api, url) ||
+	if (!url[0] || strlen(url) >= sizeof(im->owner) || unsafe ||
 	    (api->n == ROWS_URLS_MAX && api->url[api->n - 1] != im->owner)) {
 		rows_next(api);
 		return;

@@ -194,7 +194,7 @@ def part_prefix():
 def part_texts():
     odd = os.path.join(mp.workdir(), "\udcff")
     told = json.loads(mp.middlepipe("aggregator", "status", "--json", "--data", odd)[1])
-    mp.is_((told["running"], told["data"]), (False, odd.replace("\udcff", "?")), "a directory whose name is no UTF-8")
+    mp.is_((told["running"], told["data"]), (False, odd.replace("\udcff", "\ufffd")), "a directory whose name is no UTF-8")
     code, out, _ = rows(odd, "doctor", "--json")
     told = json.loads(out)
     mp.is_((code, len(told["members"]), len(told["findings"])), (1, 1, 1), "a socket whose path is none")

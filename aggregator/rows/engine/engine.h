@@ -180,6 +180,21 @@ struct engine {
 	const struct engine_ops *ops;
 };
 
+/* What no engine takes in a transaction, for people; NULL: nothing of that. */
+static inline const char *engine_txn_wrong(const struct engine_txn *txn)
+{
+	for (size_t i = 0; i < txn->n_compares; i++)
+		if (txn->compares[i].key.len > ENGINE_KEY_MAX)
+			return "a key is too long";
+	for (size_t i = 0; i < txn->n_ops; i++) {
+		if (txn->ops[i].key.len > ENGINE_KEY_MAX || !txn->ops[i].key.len)
+			return "a key is empty or too long";
+		if (txn->ops[i].value.len > ENGINE_VALUE_MAX)
+			return "a value is too large";
+	}
+	return NULL;
+}
+
 /* Why something was not done: what a damaged engine says must be done, of *ret; else `why`. */
 static inline const char *engine_why(const struct engine *engine, const char *why, struct engine_health *ret)
 {

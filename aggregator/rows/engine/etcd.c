@@ -242,16 +242,10 @@ static uint64_t calls_work(struct etcd *e, uint64_t now)
 static const char *txn_wrong(const struct etcd *e, const struct engine_txn *txn)
 {
 	const struct engine_etcd_limits *limits = &e->limits;
+	const char *wrong = engine_txn_wrong(txn);
 
-	for (size_t i = 0; i < txn->n_compares; i++)
-		if (txn->compares[i].key.len > ENGINE_KEY_MAX)
-			return "a key is too long";
-	for (size_t i = 0; i < txn->n_ops; i++) {
-		if (txn->ops[i].key.len > ENGINE_KEY_MAX || !txn->ops[i].key.len)
-			return "a key is empty or too long";
-		if (txn->ops[i].value.len > ENGINE_VALUE_MAX)
-			return "a value is too large";
-	}
+	if (wrong)
+		return wrong;
 	if (txn->n_compares > limits->max_ops || txn->n_ops > limits->max_ops || txn->n_reads > limits->max_ops)
 		return "more operations than etcd takes in one transaction (--max-txn-ops)";
 	if (etcd_body_cost(txn) > limits->max_bytes)

@@ -223,20 +223,6 @@ static int finish(struct engine_sqlite *e, const struct engine_txn *txn, struct 
 	return 0;
 }
 
-static const char *txn_wrong(const struct engine_txn *txn)
-{
-	for (size_t i = 0; i < txn->n_compares; i++)
-		if (txn->compares[i].key.len > ENGINE_KEY_MAX)
-			return "a key is too long";
-	for (size_t i = 0; i < txn->n_ops; i++) {
-		if (txn->ops[i].key.len > ENGINE_KEY_MAX || !txn->ops[i].key.len)
-			return "a key is empty or too long";
-		if (txn->ops[i].value.len > ENGINE_VALUE_MAX)
-			return "a value is too large";
-	}
-	return NULL;
-}
-
 static int transact(struct engine_sqlite *e, const struct engine_txn *txn, struct delivery *d, bool grows)
 {
 	struct changes changes;
@@ -264,7 +250,7 @@ static int transact(struct engine_sqlite *e, const struct engine_txn *txn, struc
 static int commit(struct engine_sqlite *e, const struct engine_txn *txn, bool grows, engine_done_fn *done, void *ctx)
 {
 	struct delivery *d = delivery_new(done, ctx);
-	const char *wrong = txn_wrong(txn);
+	const char *wrong = engine_txn_wrong(txn);
 
 	if (!d)
 		return -ENOMEM;
